@@ -1,0 +1,145 @@
+// What the module exports: the Sampler class, facts about processes and peers, and the columns.
+// JavaScript thread only; owns nothing.
+
+#include <fcntl.h>
+#include <napi.h>
+
+#include "addon/sampler_object.h"
+#include "addon/values.h"
+#include "procfs/pid_cgroup.h"
+#include "procfs/process_files.h"
+#include "scope/peer.h"
+
+namespace lezea {
+namespace {
+
+UniqueFd open_proc() { return UniqueFd(open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC)); }
+
+int pid_argument(const Napi::CallbackInfo& info, const char* what) {
+  const double number = info[0].IsNumber() ? info[0].As<Napi::Number>().DoubleValue() : -1;
+  if (number >= 0 && number <= INT32_MAX) return static_cast<int>(number);
+  throw_type(info.Env(), std::string("argument 1: expected ") + what);
+  return -1;
+}
+
+Napi::Value peer_credentials(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int fd = pid_argument(info, "a file descriptor");
+  if (fd < 0) return env.Undefined();
+  const Result<Peer> peer = peer_of(fd, open_proc().get());
+  if (!peer.ok()) {
+    const std::string why =
+        std::string("the peer of this socket cannot be named: ") + name(peer.status);
+    Napi::Error::New(env, why).ThrowAsJavaScriptException();
+    return env.Undefined();
+  }
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("pid", peer.value.pid);
+  out.Set("uid", static_cast<double>(peer.value.uid));
+  out.Set("gid", static_cast<double>(peer.value.gid));
+  out.Set("startTicks", big(env, peer.value.start_ticks));
+  out.Set("pidNamespace", big(env, peer.value.pid_namespace));
+  return out;
+}
+
+void set_workload(Napi::Object& out, ProcessFiles& files) {
+  const Result<std::string> text = files.cgroup_text();
+  const Result<WorkloadIdentity> workload =
+      text.ok() ? parse_workload_identity(text.value) : Result<WorkloadIdentity>::fail(text.status);
+  out.Set("cgroup", workload.ok() ? workload.value.cgroup : "");
+  if (!workload.ok()) return;
+  if (workload.value.unit) out.Set("unit", *workload.value.unit);
+  if (workload.value.container_id) out.Set("containerId", *workload.value.container_id);
+  if (workload.value.slurm_job_id) out.Set("slurmJobId", *workload.value.slurm_job_id);
+}
+
+Napi::Value process_identity(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int pid = pid_argument(info, "a pid");
+  if (pid < 0) return env.Undefined();
+  Result<ProcessFiles> files = ProcessFiles::open(open_proc().get(), pid);
+  if (!files.ok()) return env.Undefined();
+  const Result<PidStatus> status = files.value.status();
+  const Result<PidStat> stat = files.value.stat();
+  if (!stat.ok() || !status.ok()) return env.Undefined();
+  const Result<uint64_t> pid_namespace = files.value.pid_namespace();
+  const Result<int64_t> offset = files.value.monotonic_offset_ns();
+  const Result<std::string> exe = files.value.exe();
+  Napi::Object out = Napi::Object::New(env);
+  Napi::Object id = Napi::Object::New(env);
+  id.Set("pid", pid);
+  id.Set("startTicks", big(env, stat.value.start_ticks));
+  out.Set("process", id);
+  out.Set("uid", static_cast<double>(status.value.uid));
+  out.Set("ppid", stat.value.ppid);
+  out.Set("pidNamespace", big(env, pid_namespace.ok() ? pid_namespace.value : 0));
+  out.Set("clockOffsetNs", Napi::BigInt::New(env, offset.ok() ? offset.value : int64_t{0}));
+  out.Set("exe", exe.ok() ? exe.value : "");
+  out.Set("comm", stat.value.comm);
+  set_workload(out, files.value);
+  return out;
+}
+
+Napi::Value monotonic_ns(const Napi::CallbackInfo& info) {
+  return big(info.Env(), SystemClock().monotonic_ns());
+}
+
+Napi::Value boot_id(const Napi::CallbackInfo& info) {
+  const UniqueFd file(open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC));
+  char text[37] = {};
+  if (!file.valid() || read(file.get(), text, 36) != 36) {
+    Napi::Error::New(info.Env(), "/proc/sys/kernel/random/boot_id cannot be read")
+        .ThrowAsJavaScriptException();
+    return info.Env().Undefined();
+  }
+  return Napi::String::New(info.Env(), text);
+}
+
+Napi::Value columns(const Napi::CallbackInfo& info) {
+  Napi::Array out = Napi::Array::New(info.Env(), kColumnNames.size());
+  for (uint32_t i = 0; i < kColumnNames.size(); ++i) out.Set(i, kColumnNames[i]);
+  return out;
+}
+
+Napi::Value frame_words(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), kFrameWords);
+}
+
+Napi::Value tick_buckets_ns(const Napi::CallbackInfo& info) {
+  Napi::Array out = Napi::Array::New(info.Env(), kTickBucketsNs.size());
+  for (uint32_t i = 0; i < kTickBucketsNs.size(); ++i)
+    out.Set(i, big(info.Env(), kTickBucketsNs[i]));
+  return out;
+}
+
+Napi::Value probe_sources(const Napi::CallbackInfo& info) {
+  std::vector<std::string> disabled;
+  if (info[0].IsArray()) {
+    const auto names = info[0].As<Napi::Array>();
+    for (uint32_t i = 0; i < names.Length(); ++i)
+      disabled.push_back(names.Get(i).ToString().Utf8Value());
+  }
+  return to_js(info.Env(), open_sources("/proc", disabled).statuses);
+}
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  exports.Set("Sampler", SamplerObject::define(env));
+  exports.Set("peerCredentials", Napi::Function::New<peer_credentials>(env));
+  exports.Set("processIdentity", Napi::Function::New<process_identity>(env));
+  exports.Set("monotonicNs", Napi::Function::New<monotonic_ns>(env));
+  exports.Set("bootId", Napi::Function::New<boot_id>(env));
+  exports.Set("columns", Napi::Function::New<columns>(env));
+  exports.Set("frameWords", Napi::Function::New<frame_words>(env));
+  exports.Set("tickBucketsNs", Napi::Function::New<tick_buckets_ns>(env));
+  exports.Set("probeSources", Napi::Function::New<probe_sources>(env));
+  return exports;
+}
+
+}  // namespace
+}  // namespace lezea
+
+static Napi::Object register_module(Napi::Env env, Napi::Object exports) {
+  return lezea::init(env, exports);
+}
+
+NODE_API_MODULE(lezea_monitor, register_module)

@@ -1,0 +1,314 @@
+// See sampler_object.h.
+
+#include "addon/sampler_object.h"
+
+#include <chrono>
+
+#include "addon/values.h"
+
+namespace lezea {
+namespace {
+
+constexpr auto kLongestPull = std::chrono::seconds(30);
+
+// Waits for a snapshot on libuv's pool, builds its JavaScript form on the JavaScript thread.
+class PullWorker : public Napi::AsyncWorker {
+ public:
+  PullWorker(Napi::Env env, std::shared_ptr<Sampler> sampler, bool fresh)
+      : Napi::AsyncWorker(env, "lezea-pull"),
+        deferred_(Napi::Promise::Deferred::New(env)),
+        sampler_(std::move(sampler)),
+        future_(sampler_->pull(fresh)) {}
+
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+ protected:
+  void Execute() override {
+    if (future_.wait_for(kLongestPull) != std::future_status::ready) {
+      SetError("the sampling thread did not answer within 30 s");
+      return;
+    }
+    try {
+      snapshot_ = future_.get();
+    } catch (const std::future_error&) {
+      SetError("the sampler is stopped");
+    }
+  }
+  void OnOK() override { deferred_.Resolve(to_js(Env(), snapshot_)); }
+  void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  std::shared_ptr<Sampler> sampler_;
+  std::future<Snapshot> future_;
+  Snapshot snapshot_;
+};
+
+class StopWorker : public Napi::AsyncWorker {
+ public:
+  StopWorker(Napi::Env env, std::shared_ptr<Sampler> sampler)
+      : Napi::AsyncWorker(env, "lezea-stop"),
+        deferred_(Napi::Promise::Deferred::New(env)),
+        sampler_(std::move(sampler)) {}
+
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+ protected:
+  void Execute() override { sampler_->stop(); }
+  void OnOK() override { deferred_.Resolve(Env().Undefined()); }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  std::shared_ptr<Sampler> sampler_;
+};
+
+// True when the arguments are so many numbers fit for u32.
+bool u32_arguments(const Napi::CallbackInfo& info, size_t count, uint32_t* out) {
+  for (size_t i = 0; i < count; ++i) {
+    const double number = info[i].IsNumber() ? info[i].As<Napi::Number>().DoubleValue() : -1;
+    if (!(number >= 0 && number <= UINT32_MAX)) {
+      throw_type(info.Env(), "argument " + std::to_string(i + 1) +
+                                 ": expected an integer from 0 to 4294967295");
+      return false;
+    }
+    out[i] = static_cast<uint32_t>(number);
+  }
+  return true;
+}
+
+bool object_argument(const Napi::CallbackInfo& info, Napi::Object& out) {
+  if (!info[0].IsObject()) {
+    throw_type(info.Env(), "argument 1: expected an object");
+    return false;
+  }
+  out = info[0].As<Napi::Object>();
+  return true;
+}
+
+bool row_argument(const Napi::CallbackInfo& info, FrameRow& row) {
+  if (!info[0].IsTypedArray() ||
+      info[0].As<Napi::TypedArray>().TypedArrayType() != napi_biguint64_array ||
+      info[0].As<Napi::TypedArray>().ElementLength() != kFrameWords) {
+    throw_type(info.Env(), "argument 1: expected a BigUint64Array of " +
+                               std::to_string(kFrameWords) + " words");
+    return false;
+  }
+  const auto array = info[0].As<Napi::BigUint64Array>();
+  for (size_t i = 0; i < row.size(); ++i) row[i] = array[i];
+  return true;
+}
+
+bool buffer_argument(const Napi::CallbackInfo& info, size_t index, std::string& out) {
+  if (!info[index].IsBuffer()) {
+    throw_type(info.Env(), "argument " + std::to_string(index + 1) + ": expected a Buffer");
+    return false;
+  }
+  const auto buffer = info[index].As<Napi::Buffer<char>>();
+  out.assign(buffer.Data(), buffer.Length());
+  return true;
+}
+
+SamplerSettings settings_of(const Napi::Object& options) {
+  SamplerSettings settings;
+  settings.proc_root = string_member(options, "procRoot");
+  settings.sys_root = string_member(options, "sysRoot");
+  settings.interval_ns = uint64_t{u32_member(options, "intervalMs")} * 1'000'000;
+  settings.node_interval_ns = uint64_t{u32_member(options, "nodeIntervalMs")} * 1'000'000;
+  settings.restart_wait_ns = uint64_t{u32_member(options, "restartWaitMs")} * 1'000'000;
+  settings.ring_socket_mode = u32_member(options, "ringSocketMode");
+  if (!options.Get("ringSocket").IsNull())
+    settings.ring_socket = string_member(options, "ringSocket");
+  const Napi::Value disabled = options.Get("disabledSources");
+  if (!disabled.IsArray()) {
+    throw_type(options.Env(), "disabledSources: expected an array of strings");
+    return settings;
+  }
+  const auto names = disabled.As<Napi::Array>();
+  for (uint32_t i = 0; i < names.Length(); ++i) {
+    settings.disabled_sources.push_back(names.Get(i).ToString().Utf8Value());
+  }
+  if (settings.interval_ns == 0 || settings.node_interval_ns == 0) {
+    throw_type(options.Env(), "intervalMs and nodeIntervalMs: expected at least 1");
+  }
+  return settings;
+}
+
+}  // namespace
+
+Napi::Function SamplerObject::define(Napi::Env env) {
+  return DefineClass(
+      env, "Sampler",
+      {InstanceMethod<&SamplerObject::start>("start"), InstanceMethod<&SamplerObject::stop>("stop"),
+       InstanceMethod<&SamplerObject::open_run>("openRun"),
+       InstanceMethod<&SamplerObject::define_slot>("defineSlot"),
+       InstanceMethod<&SamplerObject::map_scope>("mapScope"),
+       InstanceMethod<&SamplerObject::bind>("bind"), InstanceMethod<&SamplerObject::enter>("enter"),
+       InstanceMethod<&SamplerObject::close_session>("closeSession"),
+       InstanceMethod<&SamplerObject::end_part>("endPart"),
+       InstanceMethod<&SamplerObject::close_run>("closeRun"),
+       InstanceMethod<&SamplerObject::restore_slot>("restoreSlot"),
+       InstanceMethod<&SamplerObject::restore_run>("restoreRun"),
+       InstanceMethod<&SamplerObject::restore_process>("restoreProcess"),
+       InstanceMethod<&SamplerObject::pull>("pull"),
+       InstanceMethod<&SamplerObject::sources>("sources"),
+       InstanceMethod<&SamplerObject::node_figures>("nodeFigures")});
+}
+
+SamplerObject::SamplerObject(const Napi::CallbackInfo& info)
+    : Napi::ObjectWrap<SamplerObject>(info) {
+  Napi::Object options;
+  if (!object_argument(info, options)) return;
+  const SamplerSettings settings = settings_of(options);
+  if (info.Env().IsExceptionPending()) return;
+  Sources sources = open_sources(settings.proc_root, settings.disabled_sources);
+  if (!sources.proc_root.valid()) {
+    throw_type(info.Env(), "procRoot " + settings.proc_root + ": cannot be opened");
+    return;
+  }
+  sampler_ = std::make_shared<Sampler>(settings, std::move(sources));
+  // The thread must be gone before the environment is.
+  info.Env().AddCleanupHook([sampler = sampler_] { sampler->stop(); });
+}
+
+Napi::Value SamplerObject::start(const Napi::CallbackInfo& info) {
+  std::string error;
+  if (!sampler_->start(&error)) Napi::Error::New(info.Env(), error).ThrowAsJavaScriptException();
+  return info.Env().Undefined();
+}
+
+Napi::Value SamplerObject::stop(const Napi::CallbackInfo& info) {
+  auto* worker = new StopWorker(info.Env(), sampler_);  // deletes itself
+  const Napi::Promise promise = worker->promise();
+  worker->Queue();
+  return promise;
+}
+
+Napi::Value SamplerObject::open_run(const Napi::CallbackInfo& info) {
+  uint32_t at[2];
+  if (!u32_arguments(info, 2, at)) return info.Env().Undefined();
+  sampler_->post([run = at[0], slot = at[1]](Engine& engine) { engine.open_run(run, slot); });
+  return info.Env().Undefined();
+}
+
+Napi::Value SamplerObject::define_slot(const Napi::CallbackInfo& info) {
+  uint32_t at[3];
+  if (!u32_arguments(info, 3, at)) return info.Env().Undefined();
+  sampler_->post([slot = at[0], run = at[1], parent = at[2]](Engine& engine) {
+    engine.define_slot(slot, run, parent);
+  });
+  return info.Env().Undefined();
+}
+
+Napi::Value SamplerObject::map_scope(const Napi::CallbackInfo& info) {
+  uint32_t at[3];
+  if (!u32_arguments(info, 3, at)) return info.Env().Undefined();
+  sampler_->post([session = at[0], scope = at[1], slot = at[2]](Engine& engine) {
+    engine.map_scope(session, scope, slot);
+  });
+  return info.Env().Undefined();
+}
+
+Napi::Value SamplerObject::bind(const Napi::CallbackInfo& info) {
+  Napi::Object options;
+  if (!object_argument(info, options)) return info.Env().Undefined();
+  const Napi::Value process = options.Get("process");
+  if (!process.IsObject()) {
+    throw_type(info.Env(), "process: expected an object");
+    return info.Env().Undefined();
+  }
+  BindCommand command;
+  command.session = u32_member(options, "session");
+  command.pid = static_cast<int>(u32_member(process.As<Napi::Object>(), "pid"));
+  command.start_ticks = u64_member(process.As<Napi::Object>(), "startTicks");
+  command.run = u32_member(options, "run");
+  command.birth_slot = u32_member(options, "birthSlot");
+  command.primary_tid = static_cast<int>(u32_member(options, "primaryTid"));
+  command.clock_offset_ns = i64_member(options, "clockOffsetNs");
+  const std::string token = string_member(options, "token");
+  if (!info.Env().IsExceptionPending()) sampler_->post_bind(command, token);
+  return info.Env().Undefined();
+}
+
+Napi::Value SamplerObject::enter(const Napi::CallbackInfo& info) {
+  uint32_t at[3];
+  if (!u32_arguments(info, 3, at)) return info.Env().Undefined();
+  bool lossless = false;
+  const uint64_t t_ns = info[3].IsBigInt() ? info[3].As<Napi::BigInt>().Uint64Value(&lossless) : 0;
+  if (!lossless || !info[4].IsBoolean()) {
+    throw_type(info.Env(), "arguments 4 and 5: expected a bigint and a boolean");
+    return info.Env().Undefined();
+  }
+  const EnterCommand command{at[0], static_cast<int>(at[1]), at[2], t_ns,
+                             info[4].As<Napi::Boolean>().Value()};
+  sampler_->post([command](Engine& engine) { engine.enter(command); });
+  return info.Env().Undefined();
+}
+
+Napi::Value SamplerObject::close_session(const Napi::CallbackInfo& info) {
+  uint32_t session = 0;
+  if (u32_arguments(info, 1, &session)) sampler_->close_session(session);
+  return info.Env().Undefined();
+}
+
+Napi::Value SamplerObject::end_part(const Napi::CallbackInfo& info) {
+  Napi::Object process;
+  if (!object_argument(info, process)) return info.Env().Undefined();
+  const int pid = static_cast<int>(u32_member(process, "pid"));
+  const uint64_t start = u64_member(process, "startTicks");
+  if (info.Env().IsExceptionPending()) return info.Env().Undefined();
+  sampler_->post([pid, start](Engine& engine) { engine.end_part(pid, start); }, true);
+  return info.Env().Undefined();
+}
+
+Napi::Value SamplerObject::close_run(const Napi::CallbackInfo& info) {
+  uint32_t run = 0;
+  if (!u32_arguments(info, 1, &run)) return info.Env().Undefined();
+  sampler_->post([run](Engine& engine) { engine.close_run(run); });
+  return info.Env().Undefined();
+}
+
+Napi::Value SamplerObject::restore_slot(const Napi::CallbackInfo& info) {
+  FrameRow row;
+  if (!row_argument(info, row)) return info.Env().Undefined();
+  sampler_->post([row](Engine& engine) { engine.restore_slot(row); });
+  return info.Env().Undefined();
+}
+
+Napi::Value SamplerObject::restore_run(const Napi::CallbackInfo& info) {
+  FrameRow row;
+  std::string state;
+  if (!row_argument(info, row) || !buffer_argument(info, 1, state)) return info.Env().Undefined();
+  sampler_->post([row, state](Engine& engine) { engine.restore_run(row, state); });
+  return info.Env().Undefined();
+}
+
+Napi::Value SamplerObject::restore_process(const Napi::CallbackInfo& info) {
+  uint32_t run = 0;
+  std::string state;
+  if (!u32_arguments(info, 1, &run) || !buffer_argument(info, 1, state))
+    return info.Env().Undefined();
+  sampler_->post([run, state](Engine& engine) { engine.restore_process(run, state); });
+  return info.Env().Undefined();
+}
+
+Napi::Value SamplerObject::pull(const Napi::CallbackInfo& info) {
+  if (!info[0].IsBoolean()) {
+    throw_type(info.Env(), "argument 1: expected a boolean");
+    return info.Env().Undefined();
+  }
+  auto* worker =
+      new PullWorker(info.Env(), sampler_, info[0].As<Napi::Boolean>().Value());  // deletes itself
+  const Napi::Promise promise = worker->promise();
+  worker->Queue();
+  return promise;
+}
+
+Napi::Value SamplerObject::sources(const Napi::CallbackInfo& info) {
+  return to_js(info.Env(), sampler_->source_statuses());
+}
+
+Napi::Value SamplerObject::node_figures(const Napi::CallbackInfo& info) {
+  return to_js(info.Env(), sampler_->node_figures());
+}
+
+}  // namespace lezea

@@ -1,0 +1,224 @@
+// Where the threads are: switches, stamps and claims. What is given for them is in process_close.cc.
+
+#include "attribution/process_account.h"
+
+#include <algorithm>
+
+#include "attribution/apportion.h"
+
+namespace lezea {
+namespace {
+
+// A stamp and its time are not read at the same instant; a signal handler may run in between.
+constexpr uint64_t kStampSlackNs = 1'000'000;
+// What an external read of a running thread's clock lags behind, with room (4 ms at HZ=250, 10 at 100).
+constexpr uint64_t kKernelLagNs = 20'000'000;
+
+}  // namespace
+
+ProcessAccount::ProcessAccount(uint32_t run, uint32_t birth_slot, int primary_tid,
+                               const Reading& base)
+    : run_(run),
+      primary_tid_(primary_tid),
+      shares_(birth_slot, base.t_ns),
+      last_(base.counter),
+      last_known_(base.known),
+      user_given_ns_(base.counter[kCpuUser]),
+      memory_bytes_(base.memory_bytes),
+      last_close_ns_(base.t_ns) {}
+
+ProcessAccount::Thread& ProcessAccount::thread_at(int tid, uint64_t t_ns) {
+  const auto [found, fresh] = threads_.try_emplace(tid);
+  if (fresh) found->second.since_ns = t_ns;
+  return found->second;
+}
+
+void ProcessAccount::account_stay(int tid, Thread& thread, uint64_t t_ns) {
+  if (t_ns <= thread.since_ns) return;
+  const uint64_t elapsed = t_ns - thread.since_ns;
+  thread.since_ns = t_ns;
+  uint32_t share = thread.share;
+  if (share != ScopeShares::kNone) {
+    shares_.at(share).active_ns += elapsed;
+    shares_.touch(share);
+  } else if (tid == primary_tid_) {
+    share = shares_.birth();  // it has nobody to follow
+  }
+  for (Stay& stay : thread.stays) {
+    if (stay.share != share) continue;
+    stay.wall_ns += elapsed;
+    return;
+  }
+  thread.stays.push_back({share, elapsed});
+}
+
+void ProcessAccount::refresh_follow() {
+  const auto primary = threads_.find(primary_tid_);
+  const bool announced = primary != threads_.end() && primary->second.share != ScopeShares::kNone;
+  shares_.set_follow(announced ? primary->second.share : shares_.birth());
+}
+
+void ProcessAccount::move(int tid, Thread& thread, uint32_t share) {
+  shares_.move_announcement(thread.share, share);
+  thread.share = share;
+  if (tid == primary_tid_) refresh_follow();
+}
+
+uint64_t ProcessAccount::checked_stamp(const Thread& thread, const Switch& change) {
+  uint64_t stamp = *change.cpu_ns;
+  if (change.kernel_ns && stamp > *change.kernel_ns + kKernelLagNs) {
+    stamp = *change.kernel_ns;
+    ++cut_stamps_;
+  }
+  if (thread.stamp && change.t_ns >= thread.stamp->t_ns) {
+    const uint64_t wall = change.t_ns - thread.stamp->t_ns;
+    const uint64_t most = *thread.stamp->cpu_ns + wall + kStampSlackNs;
+    if (stamp > most) {
+      stamp = most;
+      ++cut_stamps_;
+    }
+  }
+  return stamp;
+}
+
+void ProcessAccount::claim_cpu(Thread& thread, uint64_t cpu_ns) {
+  std::optional<uint64_t>& point = thread.point[kClaimCpu];
+  uint64_t used = point && cpu_ns > *point ? cpu_ns - *point : 0;
+  if (thread.unread) {
+    // What it used in the intervals closed without its clock was given there.
+    uint64_t wall_ns = 0;
+    for (const Stay& stay : thread.stays) wall_ns += stay.wall_ns;
+    used = std::min(used, wall_ns);
+    thread.unread = false;
+  }
+  if (used > 0 && !thread.stays.empty()) {
+    weights_.clear();
+    for (const Stay& stay : thread.stays) weights_.push_back(stay.wall_ns);
+    apportion(used, weights_, more_);
+    for (size_t i = 0; i < thread.stays.size(); ++i) {
+      const uint32_t share = thread.stays[i].share;
+      if (share == ScopeShares::kNone) continue;  // follows the rules: left to the remainder
+      shares_.at(share).claim[kClaimCpu] += static_cast<uint64_t>(more_[i]);
+      shares_.touch(share);
+    }
+  }
+  if (!point || cpu_ns > *point) point = cpu_ns;
+  thread.stays.clear();
+}
+
+void ProcessAccount::claim_io(Thread& thread, Claim kind, uint64_t bytes) {
+  std::optional<uint64_t>& point = thread.point[kind];
+  if (point && bytes > *point && thread.share != ScopeShares::kNone) {
+    shares_.at(thread.share).claim[kind] += bytes - *point;
+    shares_.touch(thread.share);
+  }
+  if (!point || bytes > *point) point = bytes;
+}
+
+void ProcessAccount::apply(const Switch& change) {
+  shares_.advance(change.t_ns);
+  Thread& thread = thread_at(change.tid, change.t_ns);
+  account_stay(change.tid, thread, change.t_ns);
+  if (change.cpu_ns) {
+    Switch stamp = change;
+    stamp.cpu_ns = checked_stamp(thread, change);
+    claim_cpu(thread, *stamp.cpu_ns);
+    thread.stamp = stamp;
+  }
+  const uint32_t share = change.slot == 0 ? ScopeShares::kNone : shares_.index_of(change.slot);
+  move(change.tid, thread, share);
+  if (change.activation && share != ScopeShares::kNone) ++shares_.at(share).activations;
+}
+
+void ProcessAccount::io_stamp(int tid, Claim kind, uint64_t bytes) {
+  const auto found = threads_.find(tid);
+  if (found == threads_.end()) {
+    // The thread has not announced yet: what it wrote before belongs to before.
+    Thread& thread = thread_at(tid, shares_.now_ns());
+    thread.point[kind] = bytes;
+    return;
+  }
+  claim_io(found->second, kind, bytes);
+}
+
+void ProcessAccount::end_thread(int tid, uint64_t t_ns, std::optional<uint64_t> final_cpu_ns) {
+  shares_.advance(t_ns);
+  const auto found = threads_.find(tid);
+  if (found != threads_.end()) {
+    account_stay(tid, found->second, t_ns);
+    if (final_cpu_ns) claim_cpu(found->second, *final_cpu_ns);
+    move(tid, found->second, ScopeShares::kNone);
+    threads_.erase(found);
+  }
+}
+
+void ProcessAccount::void_thread(int tid, uint64_t t_ns) {
+  const auto found = threads_.find(tid);
+  if (found == threads_.end()) return;
+  shares_.advance(t_ns);
+  account_stay(tid, found->second, t_ns);
+  move(tid, found->second, ScopeShares::kNone);
+}
+
+void ProcessAccount::void_announcements(uint64_t t_ns) {
+  shares_.advance(t_ns);
+  for (auto& [tid, thread] : threads_) {
+    account_stay(tid, thread, t_ns);
+    shares_.move_announcement(thread.share, ScopeShares::kNone);
+    thread.share = ScopeShares::kNone;
+  }
+  refresh_follow();
+}
+
+void ProcessAccount::exec(int tid, uint64_t t_ns) {
+  const uint32_t birth = slot_of(tid);
+  void_announcements(t_ns);
+  threads_.clear();  // only the exec'ing thread is left, and it starts unannounced
+  set_birth(birth, t_ns);
+}
+
+void ProcessAccount::set_primary(int tid, uint64_t t_ns) {
+  shares_.advance(t_ns);
+  primary_tid_ = tid;
+  refresh_follow();
+}
+
+void ProcessAccount::set_birth(uint32_t slot, uint64_t t_ns) {
+  shares_.advance(t_ns);
+  shares_.set_birth(shares_.index_of(slot));
+  refresh_follow();
+}
+
+uint32_t ProcessAccount::slot_of(int tid) const {
+  const auto found = threads_.find(tid);
+  const bool announced = found != threads_.end() && found->second.share != ScopeShares::kNone;
+  return shares_.at(announced ? found->second.share : shares_.follow()).slot;
+}
+
+void ProcessAccount::threads_to_read(std::vector<int>& tids) const {
+  constexpr size_t kAlwaysUpTo = 16;
+  tids.clear();
+  size_t scopes_in_interval = 0;
+  for (const auto& [tid, thread] : threads_) {
+    const bool elsewhere = thread.share != ScopeShares::kNone || thread.stays.size() > 1;
+    if (elsewhere) tids.push_back(tid);
+  }
+  scopes_in_interval = shares_.announced().size();
+  const bool uniform = scopes_in_interval <= 1 && shares_.segment_start_ns() <= last_close_ns_;
+  if (uniform && tids.size() > kAlwaysUpTo) tids.clear();
+}
+
+void ProcessAccount::claim_tail(int tid, const ThreadReading& now,
+                                std::optional<uint64_t> next_stamp_ns) {
+  const auto found = threads_.find(tid);
+  if (found == threads_.end()) return;
+  Thread& thread = found->second;
+  thread.tail_read = now.cpu_ns.has_value();
+  if (now.cpu_ns) {
+    claim_cpu(thread, next_stamp_ns ? std::min(*now.cpu_ns, *next_stamp_ns) : *now.cpu_ns);
+  }
+  if (now.read_bytes) claim_io(thread, kClaimRead, *now.read_bytes);
+  if (now.write_bytes) claim_io(thread, kClaimWrite, *now.write_bytes);
+}
+
+}  // namespace lezea

@@ -1,0 +1,160 @@
+// Divides what one process used among the scopes that its threads were in (DESIGN: how much, rules 4-9).
+// Pure: it is handed stamps and readings, and gives to a RunTable. Owned by the sampling thread only.
+//
+// The kernel's cumulative figure of the process is the truth; stamps and thread clocks only divide its
+// increase. What they claim beyond it (external clock reads lag by a scheduler tick) is carried to the
+// next interval, so nothing is given twice and nothing is made up.
+
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "attribution/columns.h"
+#include "attribution/run_table.h"
+#include "attribution/scope_shares.h"
+#include "base/bytes.h"
+
+namespace lezea {
+
+// Cumulative kernel figures of one process, base native units of the columns.
+struct Reading {
+  uint64_t t_ns = 0;  // CLOCK_MONOTONIC right after the CPU clock was read
+  uint32_t known = 0;
+  std::array<uint64_t, kAdditiveColumns> counter{};
+  std::optional<uint64_t> memory_bytes;
+  bool memory_estimated = false;
+  bool slow = false;  // the columns other than CPU were read too
+
+  void set(Column column, uint64_t value) {
+    known |= bit(column);
+    counter[column] = value;
+  }
+};
+
+// A thread's cumulative figures, read from outside after the rings.
+struct ThreadReading {
+  std::optional<uint64_t> cpu_ns;
+  std::optional<uint64_t> read_bytes;
+  std::optional<uint64_t> write_bytes;
+};
+
+// One "the thread is in this scope from now on".
+struct Switch {
+  int tid = 0;
+  uint64_t t_ns = 0;
+  uint32_t slot = 0;               // 0: follow the rules
+  std::optional<uint64_t> cpu_ns;  // the thread's own clock at the edge
+  std::optional<uint64_t>
+      kernel_ns;  // the kernel's figure for it, read later: a bound on the stamp
+  bool activation = false;
+};
+
+class ProcessAccount {
+ public:
+  // `base` is the sample at binding; for a process forked inside its run all zero (Reading::known full).
+  ProcessAccount(uint32_t run, uint32_t birth_slot, int primary_tid, const Reading& base);
+  // From encode(); the reader's ok() says whether the bytes were sound.
+  ProcessAccount(uint32_t run, ByteReader& in);
+
+  void apply(const Switch& change);
+  // A thread's cumulative storage bytes at a scope edge; the increase belongs to the scope being left.
+  void io_stamp(int tid, Claim kind, uint64_t bytes);
+  void end_thread(int tid, uint64_t t_ns, std::optional<uint64_t> final_cpu_ns);
+  void exec(int tid, uint64_t t_ns);
+  void void_announcements(uint64_t t_ns);
+  // After an overrun: threads without a surviving record follow the rules until they announce again.
+  void void_thread(int tid, uint64_t t_ns);
+  void set_primary(int tid, uint64_t t_ns);
+  void set_birth(uint32_t slot, uint64_t t_ns);
+
+  // Where a thread is now (for a fork's birth scope).
+  uint32_t slot_of(int tid) const;
+  // Brings every stay up to the end of the interval; tails are claimed after it, then comes close().
+  void settle(uint64_t t_ns);
+  // The threads whose clocks are worth reading at this close; empty where all sit in one scope.
+  void threads_to_read(std::vector<int>& tids) const;
+  // Before close(): what the kernel says of one thread; `next_stamp_ns` is its first stamp after the
+  // interval's end, where there is one.
+  void claim_tail(int tid, const ThreadReading& now, std::optional<uint64_t> next_stamp_ns);
+  // Divides the increase since the last close, ends the interval at reading.t_ns.
+  void close(const Reading& reading, RunTable& table);
+  // What the process holds at this tick, in equal parts where it is now. Between begin and end of a memory tick.
+  void add_current_memory(RunTable& table);
+
+  // After settle(): for how long each slot was the followed one since the last close.
+  void add_follow_times(std::map<uint32_t, uint64_t>& weights) const;
+
+  void encode(ByteWriter& out) const;
+
+  uint32_t run() const { return run_; }
+  const Totals& totals() const { return totals_; }
+  uint64_t last_close_ns() const { return last_close_ns_; }
+  uint64_t counter(Column column) const { return last_[column]; }
+  bool counts(Column column) const { return (last_known_ & bit(column)) != 0; }
+  uint32_t birth_slot() const { return shares_.at(shares_.birth()).slot; }
+  uint32_t follow_slot() const { return shares_.at(shares_.follow()).slot; }
+  uint64_t cut_stamps() const { return cut_stamps_; }
+  int primary_tid() const { return primary_tid_; }
+
+ private:
+  struct Stay {
+    uint32_t share;
+    uint64_t wall_ns;
+  };
+  struct Thread {
+    uint32_t share = ScopeShares::kNone;
+    uint64_t since_ns = 0;                       // its stay was accounted up to here
+    std::optional<uint64_t> point[kClaimCount];  // its counters up to which claims were made
+    std::optional<Switch> stamp;                 // its last stamped edge
+    std::vector<Stay> stays;  // since the CPU point, or since the last close without one
+    bool tail_read = false;   // in the interval that is closing
+    bool unread = false;      // closed without its clock: the next claim is bounded by its stays
+  };
+
+  void decode_threads(ByteReader& in);
+  Thread& thread_at(int tid, uint64_t t_ns);
+  void account_stay(int tid, Thread& thread, uint64_t t_ns);
+  void move(int tid, Thread& thread, uint32_t share);
+  void refresh_follow();
+  uint64_t checked_stamp(const Thread& thread, const Switch& change);
+  void claim_cpu(Thread& thread, uint64_t cpu_ns);
+  void claim_io(Thread& thread, Claim kind, uint64_t bytes);
+  uint64_t increase(const Reading& reading, Column column);
+  void count(RunTable& table, Column column, Amount amount);
+  void give_cpu(uint64_t used_ns, const Reading& reading, RunTable& table);
+  void give_user_and_system(uint64_t used_ns, const Reading& reading, RunTable& table);
+  void give_memory(uint64_t t_ns, const Reading& reading, RunTable& table);
+  void give_slow(const Reading& reading, RunTable& table);
+  void give_activity(RunTable& table);
+  // Sets parts_ for the touched shares: claims first, the remainder by weights_.
+  void divide(Claim kind, uint64_t amount);
+  void give_parts(Column column, RunTable& table);
+  void note_division(Column column, Amount amount, RunTable& table);
+  void limit_carry(Claim kind);
+  void start_interval(bool slow, uint64_t t_ns);
+
+  uint32_t run_;
+  int primary_tid_;
+  ScopeShares shares_;
+  std::unordered_map<int, Thread> threads_;
+  std::array<uint64_t, kAdditiveColumns> last_{};
+  uint32_t last_known_ = 0;
+  uint64_t user_given_ns_ = 0;  // on the scale of the kernel's own user time
+  std::optional<uint64_t> memory_bytes_;
+  uint64_t last_close_ns_ = 0;
+  Totals totals_;
+  uint64_t cut_stamps_ = 0;
+
+  // Scratch of close(), kept so that a tick allocates nothing once warm.
+  std::vector<uint64_t> weights_;
+  std::vector<uint64_t> cpu_weights_;
+  std::vector<Amount> parts_;
+  std::vector<Amount> more_;
+};
+
+}  // namespace lezea

@@ -1,0 +1,240 @@
+// The sampler without its thread: runs, processes, sessions and rings, and the tick that reads the
+// kernel in the order that conservation needs and divides what it says. Everything goes through
+// Sources, so a test drives it with a fake clock and a fake /proc. One owner thread.
+
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "attribution/run_table.h"
+#include "procfs/cgroup_cpu.h"
+#include "sampler/process.h"
+#include "sampler/sources.h"
+
+namespace lezea {
+
+struct BindCommand {
+  uint32_t session = 0;  // 0: bound from outside
+  int pid = 0;
+  uint64_t start_ticks = 0;
+  uint32_t run = 0;
+  uint32_t birth_slot = 0;
+  int primary_tid = 0;
+  int64_t clock_offset_ns = 0;
+};
+
+struct EnterCommand {
+  uint32_t session = 0;
+  int tid = 0;
+  uint32_t slot = 0;
+  uint64_t t_ns = 0;
+  bool activation = false;
+};
+
+struct ProcessState {
+  uint32_t run = 0;
+  int pid = 0;
+  uint64_t start_ticks = 0;
+  std::string state;
+};
+
+struct ExitedProcess {
+  uint32_t run = 0;
+  int pid = 0;  // 0: what the kernel counted for children beyond what was seen of each
+  uint64_t start_ticks = 0;
+  uint32_t session = 0;
+  int parent_pid = 0;
+  std::string exe;
+  std::string comm;
+  Totals totals;
+  std::optional<uint32_t> wait_status;
+  bool oom_killed = false;
+  uint64_t started_ns = 0;
+  uint64_t ended_ns = 0;
+  bool released = false;
+};
+
+struct RunState {
+  uint32_t run = 0;
+  Totals totals;
+  MemoryNow memory;
+  std::string state;
+  uint32_t residual_columns = 0;
+  uint32_t live_processes = 0;
+  uint64_t observed_ns = 0;
+  uint64_t elapsed_ns = 0;
+  uint64_t lost_events = 0;
+  uint32_t estimated = 0;
+  uint32_t apportioned = 0;
+  uint64_t cgroup_excess_ns = 0;
+  std::string cgroup;
+};
+
+struct EngineSnapshot {
+  uint64_t t_mono_ns = 0;
+  uint64_t t_wall_ms = 0;
+  std::vector<FrameRow> slots;
+  std::vector<RunState> runs;
+  std::vector<ProcessState> processes;
+  std::vector<ExitedProcess> exited;
+  uint64_t lost_records = 0;
+  uint64_t lost_exit_events = 0;
+  uint64_t forged_records = 0;
+  uint64_t cut_stamps = 0;
+};
+
+class Engine {
+ public:
+  Engine(Sources sources, uint64_t restart_wait_ns);
+
+  void open_run(uint32_t run, uint32_t unattributed) { table_.open_run(run, unattributed); }
+  void define_slot(uint32_t slot, uint32_t run, uint32_t parent) {
+    table_.define_slot(slot, run, parent);
+  }
+  void map_scope(uint32_t session, uint32_t client_scope, uint32_t slot);
+  // A process that is in another run moves. bind_needs_tick() first: use up to now must stay where it
+  // was, and a process forked since the last tick must be known as such.
+  void bind(const BindCommand& command);
+  bool bind_needs_tick(const BindCommand& command);
+  void enter(const EnterCommand& command);
+  // The caller ticks before these two, so that what the rings still hold is applied.
+  void close_session(uint32_t session);
+  void end_part(int pid, uint64_t start_ticks);
+  void close_run(uint32_t run);
+  void adopt_ring(uint32_t session, RingFile ring);
+
+  void restore_slot(const FrameRow& row);
+  void restore_run(const FrameRow& row, std::string_view state);
+  // False: the bytes are not sound; the process is left out.
+  bool restore_process(uint32_t run, std::string_view state);
+
+  // One tick. `slow`: the costlier columns are read of every process, not only of small ones.
+  void tick(bool slow);
+  // Between ticks: takes what the rings had at the last note, so that no lane is lapped. At least 1 ms
+  // after the last note or tick. Returns after how many ns to come again at the rate just seen.
+  uint64_t drain();
+  EngineSnapshot snapshot();
+
+  const Sources& sources() const { return sources_; }
+  bool has_rings() const;
+
+ private:
+  struct Session {
+    uint64_t process = 0;
+    int64_t clock_offset_ns = 0;
+    std::unordered_map<uint32_t, uint32_t> slots;  // client's scope id to slot
+  };
+  // Whether one v2 cgroup holds a run and nothing else, and what its CPU says.
+  struct CgroupLedger {
+    std::string path;
+    CgroupCpu files;
+    bool active = false;
+    __extension__ __int128 offset_ns = 0;  // the cgroup's CPU less the run's, when it became so
+    std::optional<uint64_t> usage_ns;      // read first in the tick
+    uint64_t excess_ns = 0;                // the run's CPU above its cgroup's: must stay 0
+    EndedSlots ended;                      // of the whole run
+  };
+  struct RunExtra {
+    CgroupLedger cgroup;
+    Totals beyond;  // given for children beyond what was seen of each, since the last snapshot
+  };
+
+  // engine_processes.cc
+  Process* find(uint64_t serial);
+  Process* find_pid(int pid);
+  Process& add(int pid, ProcessReader&& reader, ProcessAccount&& account, uint32_t run);
+  void describe(Process& process);
+  void close_before_leaving(Process& process);
+  void bind_new(const BindCommand& command, Process* moved_from);
+  void attach(Process& process, const BindCommand& command);
+  void release(Process& process);
+  void finish_exited(Process& process);
+  std::optional<uint64_t> oom_kills(const Process& process) const;
+  void report(Process& process, bool released);
+  void remove(Process& process);
+  void note_outside_children(Process& process);
+  // engine_events.cc
+  void collect_process_events(uint64_t until_ns, std::vector<Event>& events);
+  void scan_for_children(const std::unordered_set<int>& told, std::vector<Event>& events);
+  void collect_records(std::vector<Event>& events);
+  void void_overrun_threads(Process& process, Ring& ring, const RingLosses& losses);
+  void take_held(std::vector<Event>& events);
+  std::unordered_set<uint64_t> find_holds(const std::vector<Event>& events, uint64_t now_ns);
+  // Applies what lies before each process's end of interval; leaves the rest in `events`.
+  void apply_until_reading(std::vector<Event>& events);
+  Process* subject_of(const Event& event);
+  void note_next_stamp(Process& process, const RingRecord& record);
+  void hold_birth(const Event& event, const std::unordered_set<uint64_t>& holds);
+  void apply_or_hold(const Event& event);
+  void apply(const Event& event);
+  void apply_record(Process& process, const Event& event);
+  void apply_process_event(const ProcEvent& event);
+  void fork_into_run(Process& parent, const ProcEvent& event);
+  void thread_ended(Process& process, const ProcEvent& event);
+  std::optional<uint32_t> slot_of_record(const Process& process, const RingRecord& record) const;
+  std::optional<int> own_tid(Process& process, uint32_t client_tid);
+  std::optional<uint64_t> thread_clock(Process& process, int tid);
+  // engine_tick.cc
+  std::vector<Process*> children_first();
+  void read_all(bool slow);
+  void read_process(Process& process, bool slow);
+  void read_with_children(Process& process, bool slow, const std::vector<Process*>& children);
+  void take_exit_records();
+  void attach_exit_records(const std::vector<Event>& to_come);
+  bool note_heads();
+  void read_newcomers();
+  void close_all();
+  void close_process(Process& process);
+  bool stays_open(const Process& process) const;
+  void finish_tick(uint64_t now_ns);
+  // engine_children.cc
+  void child_ended(Process& child);
+  void grant_reaped(Process& process);
+  bool child_just_reaped(const Process& process);
+  bool outside_child_reaped(ChildLedger& ledger);
+  void grant(uint64_t ns, const std::map<uint32_t, uint64_t>& weights);
+  bool anyone_waits(uint32_t run) const;
+  // engine_cgroup.cc
+  void read_cgroups();
+  void grant_by_cgroup();
+  void check_cgroup(uint32_t run, CgroupLedger& ledger);
+  std::string common_cgroup(uint32_t run);
+  bool holds_only(uint32_t run, CgroupCpu& files);
+  // engine_snapshot.cc
+  std::string encode_process(const Process& process) const;
+  bool descends(const Process& process, uint64_t ancestor);
+
+  Sources sources_;
+  uint64_t restart_wait_ns_;
+  RunTable table_;
+  std::map<uint64_t, std::unique_ptr<Process>> processes_;
+  std::unordered_map<int, uint64_t> by_pid_;
+  std::unordered_map<uint32_t, Session> sessions_;
+  std::unordered_map<uint32_t, RunExtra> extras_;
+  uint64_t next_serial_ = 1;
+
+  std::unordered_map<int, uint64_t>
+      superseded_;  // pid to the serial that had it before, in this tick
+
+  std::vector<TaskUsage> exit_records_;
+  std::unordered_map<int, uint64_t> exit_cpu_ns_;  // of them, by tid
+  std::vector<ProcEvent> proc_events_;             // drained, not applied yet
+  std::vector<TakenRecord> taken_;
+  std::unordered_set<int> scanned_pids_;  // seen by the last scan: their parents are known
+  bool scan_once_ = false;                // after a restart
+  std::vector<ExitedProcess> exited_;
+  uint64_t last_tick_ns_ = 0;
+  uint64_t last_cgroup_check_ns_ = 0;
+  uint64_t last_note_ns_ = 0;
+  uint64_t lost_records_ = 0;
+  uint64_t forged_records_ = 0;
+  uint64_t cut_stamps_ = 0;
+};
+
+}  // namespace lezea

@@ -1,0 +1,108 @@
+// CPU of children beyond what was seen of each: those that lived and died between two looks, and the
+// tearing down of an address space, which comes after a task's exit record. What the reaper's cutime has
+// above the known is granted to the birth scopes of the children that ended.
+
+#include <algorithm>
+
+#include "attribution/apportion.h"
+#include "sampler/engine.h"
+
+namespace lezea {
+
+void Engine::child_ended(Process& child) {
+  const uint32_t slot = child.account.birth_slot();
+  const auto extra = extras_.find(child.account.run());
+  if (extra != extras_.end()) extra->second.cgroup.ended.add(slot);
+  Process* parent = find(child.parent);
+  if (parent == nullptr) return;
+  const ChildLedger& own = child.children;
+  parent->children.known_ns +=
+      child.account.counter(kCpu) + own.base_ns + own.known_ns + own.granted_ns;
+  parent->children.ended.add(slot);
+  // A reaper that ignores SIGCHLD never gets its children's CPU: then only a cgroup knows the rest.
+  const bool covered = extra != extras_.end() && extra->second.cgroup.active;
+  Run* run = table_.run(child.account.run());
+  if (covered || run == nullptr || (run->estimated & bit(kCpu)) != 0 || !parent->reader.is_open())
+    return;
+  const Result<PidStatus> status = parent->reader.files().status();
+  if (status.ok() && status.value.ignores_child_signal()) run->estimated |= bit(kCpu);
+}
+
+bool Engine::anyone_waits(uint32_t run) const {
+  return std::any_of(processes_.begin(), processes_.end(), [run](const auto& entry) {
+    return entry.second->account.run() == run && entry.second->waits_until_ns != 0;
+  });
+}
+
+// To each slot's own run: a child may have moved to another one than its parent's.
+void Engine::grant(uint64_t ns, const std::map<uint32_t, uint64_t>& weights) {
+  std::vector<uint64_t> shares;
+  std::vector<Amount> parts;
+  for (const auto& [slot, weight] : weights) shares.push_back(weight);
+  if (shares.empty()) return;
+  apportion(ns, shares, parts);
+  size_t i = 0;
+  for (const auto& [slot_id, weight] : weights) {
+    const Amount part = parts[i++];
+    const Slot* slot = table_.slot(slot_id);
+    if (slot == nullptr) continue;  // its run was closed
+    Run& run = *table_.run(slot->run);
+    Totals& beyond = extras_[slot->run].beyond;
+    // Nearly all of it is the kernel's work at exec and exit.
+    for (const Column column : {kCpu, kCpuSystem}) {
+      table_.give(slot_id, column, part);
+      run.totals.add(column, part);
+      beyond.add(column, part);
+    }
+    if (weights.size() > 1) run.apportioned |= bit(kCpu);
+    run.dirty = true;
+  }
+}
+
+// A child that was reaped since it was read may be in the reaper's figure already; it is settled first.
+bool Engine::child_just_reaped(const Process& process) {
+  return std::any_of(processes_.begin(), processes_.end(), [&process](const auto& entry) {
+    return entry.second->parent == process.serial && !entry.second->reader.alive();
+  });
+}
+
+// A child that is not counted was reaped: what came with it cannot be told apart. Its parent's figure was
+// read a moment before this look, so the next one is passed over too.
+bool Engine::outside_child_reaped(ChildLedger& ledger) {
+  bool gone = false;
+  for (auto child = ledger.outside.begin(); child != ledger.outside.end();) {
+    Result<ProcessFiles> files = ProcessFiles::open(sources_.proc_root.get(), child->first);
+    const Result<PidStat> stat =
+        files.ok() ? files.value.stat() : Result<PidStat>::fail(files.status);
+    const bool there = stat.ok() && stat.value.start_ticks == child->second;
+    gone = gone || !there;
+    child = there ? std::next(child) : ledger.outside.erase(child);
+  }
+  if (gone) ledger.passes = 2;
+  if (ledger.passes == 0) return false;
+  --ledger.passes;
+  return true;
+}
+
+// Called between settle() and close() of the reaper's account.
+void Engine::grant_reaped(Process& process) {
+  ChildLedger& ledger = process.children;
+  const auto& facts = process.reader.facts();
+  const uint32_t run = process.account.run();
+  if (!facts || !process.was_read || !ledger.usable || anyone_waits(run)) return;
+  const uint64_t accounted_ns = ledger.base_ns + ledger.known_ns + ledger.granted_ns;
+  if (facts->reaped_cpu_ns <= accounted_ns || child_just_reaped(process)) return;
+  const uint64_t missing_ns = facts->reaped_cpu_ns - accounted_ns;
+  ledger.granted_ns += missing_ns;
+  if (outside_child_reaped(ledger)) return;
+  // Where a cgroup tells, it tells this too: one of the two, never both.
+  if (extras_[run].cgroup.active) return;
+  std::map<uint32_t, uint64_t> weights = ledger.ended.count;
+  ledger.ended.granted = true;
+  // Nobody was seen to end (found by scanning, or while the agent was down): where the parent was.
+  if (weights.empty()) process.account.add_follow_times(weights);
+  if (weights.empty()) weights[process.account.follow_slot()] = 1;
+  grant(missing_ns, weights);
+}
+
+}  // namespace lezea

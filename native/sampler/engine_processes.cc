@@ -1,0 +1,305 @@
+// Which processes are in which run: binding, moving, leaving, ending.
+
+#include <algorithm>
+#include <csignal>
+
+#include "procfs/pid_list.h"
+#include "sampler/engine.h"
+
+namespace lezea {
+
+Engine::Engine(Sources sources, uint64_t restart_wait_ns)
+    : sources_(std::move(sources)), restart_wait_ns_(restart_wait_ns) {}
+
+Process* Engine::find(uint64_t serial) {
+  const auto found = processes_.find(serial);
+  return found == processes_.end() ? nullptr : found->second.get();
+}
+
+Process* Engine::find_pid(int pid) {
+  const auto found = by_pid_.find(pid);
+  return found == by_pid_.end() ? nullptr : find(found->second);
+}
+
+Process& Engine::add(int pid, ProcessReader&& reader, ProcessAccount&& account, uint32_t run) {
+  const uint64_t serial = next_serial_++;
+  auto process = std::make_unique<Process>(serial, pid, std::move(reader), std::move(account));
+  Process& added = *process;
+  processes_.emplace(serial, std::move(process));
+  const auto [by_pid, fresh] = by_pid_.emplace(pid, serial);
+  if (!fresh) {
+    if (Process* old = find(by_pid->second)) old->ended = true;
+    superseded_[pid] = by_pid->second;
+    by_pid->second = serial;
+  }
+  if (Run* owner = table_.run(run)) {
+    ++owner->processes;
+    owner->dirty = true;
+  }
+  return added;
+}
+
+void Engine::describe(Process& process) {
+  if (!process.reader.is_open()) return;
+  const Result<PidStat> stat = process.reader.files().stat();
+  if (stat.ok()) {
+    process.comm = stat.value.comm;
+    process.start_ticks = stat.value.start_ticks;
+    process.parent_pid = stat.value.ppid;
+  }
+  const Result<std::string> exe = process.reader.files().exe();
+  if (exe.ok()) process.exe = exe.value;
+}
+
+bool Engine::bind_needs_tick(const BindCommand& command) {
+  const Process* process = find_pid(command.pid);
+  return process == nullptr || process->account.run() != command.run;
+}
+
+void Engine::bind(const BindCommand& command) {
+  if (table_.run(command.run) == nullptr) return;
+  Process* process = find_pid(command.pid);
+  const bool same = process != nullptr && process->start_ticks == command.start_ticks;
+  if (same && process->account.run() == command.run) {
+    attach(*process, command);
+  } else {
+    bind_new(command, same ? process : nullptr);
+  }
+  // From the very start: children may come and go before the next look.
+  check_cgroup(command.run, extras_[command.run].cgroup);
+}
+
+// Everything up to now belongs where the process still is, whatever its records wait for.
+void Engine::close_before_leaving(Process& process) {
+  std::vector<Event> held;
+  held.swap(process.held);
+  for (const Event& event : held) apply(event);
+  process.birth_waits = false;
+  process.waits_until_ns = 0;
+  std::vector<Process*> children;
+  for (auto& [serial, other] : processes_) {
+    if (other->parent == process.serial) children.push_back(other.get());
+  }
+  read_with_children(process, true, children);
+  close_process(process);
+}
+
+void Engine::bind_new(const BindCommand& command, Process* moved_from) {
+  ProcessReader reader(sources_, command.pid, false);
+  Reading base;
+  if (moved_from != nullptr) {
+    close_before_leaving(*moved_from);
+    if (!moved_from->was_read) return;
+    base = moved_from->reading;
+    reader = std::move(moved_from->reader);
+  } else if (!reader.open() || !reader.read(base, true)) {
+    return;
+  }
+  if (reader.facts()->start_ticks != command.start_ticks) return;  // the pid is another's by now
+  const uint32_t birth = table_.slot_or_unattributed(command.run, command.birth_slot);
+  const int primary = command.primary_tid != 0 ? command.primary_tid : command.pid;
+  const uint64_t reaped_ns = reader.facts()->reaped_cpu_ns;
+  ProcessAccount account(command.run, birth, primary, base);
+  Process& process = add(command.pid, std::move(reader), std::move(account), command.run);
+  process.started_ns = base.t_ns;
+  process.children.base_ns = reaped_ns;
+  describe(process);
+  if (moved_from != nullptr) {
+    process.parent = moved_from->parent;
+    for (auto& [serial, other] : processes_) {
+      if (other->parent == moved_from->serial) other->parent = process.serial;
+    }
+    report(*moved_from, true);
+    remove(*moved_from);
+    by_pid_[command.pid] = process.serial;
+  }
+  note_outside_children(process);
+  const Result<std::string> cgroup = process.reader.files().cgroup_text();
+  if (cgroup.ok()) process.cgroup_text = cgroup.value;
+  process.oom_kills = oom_kills(process);
+  if (process.parent == 0) {
+    const Process* parent = find_pid(process.parent_pid);
+    if (parent != nullptr) process.parent = parent->serial;
+  }
+  attach(process, command);
+}
+
+// Children from before the binding are not of the run, yet their CPU will be in its cutime.
+void Engine::note_outside_children(Process& process) {
+  const Result<std::vector<int>> pids = list_pids(sources_.proc_root.get());
+  if (!pids.ok()) {
+    process.children.usable = false;
+    return;
+  }
+  for (const int pid : pids.value) {
+    const Process* known = find_pid(pid);
+    if (known != nullptr && known->account.run() == process.account.run()) continue;
+    Result<ProcessFiles> files = ProcessFiles::open(sources_.proc_root.get(), pid);
+    if (!files.ok()) continue;
+    const Result<PidStat> stat = files.value.stat();
+    if (!stat.ok() || stat.value.ppid != process.pid) continue;
+    process.children.outside.emplace(pid, stat.value.start_ticks);
+  }
+}
+
+void Engine::attach(Process& process, const BindCommand& command) {
+  const uint64_t now = sources_.clock->monotonic_ns();
+  if (command.birth_slot != 0) {
+    const uint32_t run = process.account.run();
+    process.account.set_birth(table_.slot_or_unattributed(run, command.birth_slot), now);
+  }
+  if (command.session == 0) return;
+  if (process.session != 0) close_session(process.session);
+  if (command.primary_tid != 0) process.account.set_primary(command.primary_tid, now);
+  process.session = command.session;
+  Session& session = sessions_[command.session];
+  session.process = process.serial;
+  session.clock_offset_ns = command.clock_offset_ns;
+  const Result<PidStatus> status = process.reader.files().status();
+  process.own_namespace = !status.ok() || status.value.ns_pids.size() <= 1;
+}
+
+void Engine::map_scope(uint32_t session_handle, uint32_t client_scope, uint32_t slot) {
+  const auto session = sessions_.find(session_handle);
+  if (session != sessions_.end() && client_scope != 0) session->second.slots[client_scope] = slot;
+}
+
+void Engine::enter(const EnterCommand& command) {
+  const auto session = sessions_.find(command.session);
+  Process* process = session == sessions_.end() ? nullptr : find(session->second.process);
+  if (process == nullptr) return;
+  Switch change;
+  change.tid = command.tid;
+  change.t_ns = command.t_ns;
+  change.activation = command.activation;
+  if (command.slot != 0)
+    change.slot = table_.slot_or_unattributed(process->account.run(), command.slot);
+  process->account.apply(change);
+}
+
+void Engine::close_session(uint32_t handle) {
+  const auto session = sessions_.find(handle);
+  if (session == sessions_.end()) return;
+  Process* process = find(session->second.process);
+  if (process != nullptr) {
+    std::vector<Event> held;
+    held.swap(process->held);
+    for (const Event& event : held) apply(event);  // their scopes will not be defined any more
+    process->account.void_announcements(sources_.clock->monotonic_ns());
+    process->session = 0;
+    for (const Ring& ring : process->rings) {
+      process->saved_rings.push_back({ring.file.inode(), ring.applied});
+    }
+    process->rings.clear();
+  }
+  sessions_.erase(session);
+}
+
+void Engine::adopt_ring(uint32_t handle, RingFile file) {
+  const auto session = sessions_.find(handle);
+  Process* process = session == sessions_.end() ? nullptr : find(session->second.process);
+  if (process == nullptr) return;
+  for (Ring& ring : process->rings) {
+    if (ring.file.inode() == file.inode()) return;  // offered twice
+  }
+  std::vector<uint64_t> applied(file.lanes(), 0);
+  auto& saved = process->saved_rings;
+  const auto before = std::find_if(saved.begin(), saved.end(), [&](const SavedRing& ring) {
+    return ring.inode == file.inode();
+  });
+  if (before != saved.end()) {
+    applied = before->positions;
+    applied.resize(file.lanes(), 0);
+    file.set_positions(applied);
+    saved.erase(before);
+  }
+  if (saved.empty()) process->waits_until_ns = 0;
+  process->rings.push_back({std::move(file), handle, std::move(applied), {}});
+}
+
+void Engine::report(Process& process, bool released) {
+  ExitedProcess exited;
+  exited.run = process.account.run();
+  exited.pid = process.pid;
+  exited.start_ticks = process.start_ticks;
+  exited.session = process.session;
+  exited.parent_pid = process.parent_pid;
+  exited.exe = process.exe;
+  exited.comm = process.comm;
+  exited.totals = process.account.totals();
+  if (!released) exited.wait_status = process.reader.wait_status();
+  exited.oom_killed = process.oom_killed;
+  exited.started_ns = process.started_ns;
+  exited.ended_ns = process.ended_ns != 0 ? process.ended_ns : sources_.clock->monotonic_ns();
+  exited.released = released;
+  exited_.push_back(std::move(exited));
+}
+
+void Engine::remove(Process& process) {
+  cut_stamps_ += process.account.cut_stamps();
+  if (Run* run = table_.run(process.account.run())) {
+    --run->processes;
+    run->dirty = true;
+  }
+  if (process.session != 0) sessions_.erase(process.session);
+  const auto by_pid = by_pid_.find(process.pid);
+  if (by_pid != by_pid_.end() && by_pid->second == process.serial) by_pid_.erase(by_pid);
+  processes_.erase(process.serial);
+}
+
+void Engine::release(Process& process) {
+  if (Process* parent = find(process.parent)) {
+    // It will be reaped later, with CPU that is then nobody's.
+    parent->children.outside.emplace(process.pid, process.start_ticks);
+  }
+  close_before_leaving(process);
+  report(process, true);
+  remove(process);
+}
+
+void Engine::end_part(int pid, uint64_t start_ticks) {
+  Process* root = find_pid(pid);
+  if (root == nullptr || root->start_ticks != start_ticks) return;
+  const uint32_t run = root->account.run();
+  std::vector<uint64_t> part = {root->serial};
+  for (size_t i = 0; i < part.size(); ++i) {
+    for (const auto& [serial, process] : processes_) {
+      const bool own_part = process->session != 0;  // it and what it forked go on
+      if (process->parent == part[i] && process->account.run() == run && !own_part)
+        part.push_back(serial);
+    }
+  }
+  std::reverse(part.begin(), part.end());
+  for (const uint64_t serial : part) release(*find(serial));
+}
+
+void Engine::close_run(uint32_t run) {
+  std::vector<uint64_t> members;
+  for (const auto& [serial, process] : processes_) {
+    if (process->account.run() == run) members.push_back(serial);
+  }
+  for (const uint64_t serial : members) release(*find(serial));
+  extras_.erase(run);
+  table_.close_run(run);
+}
+
+std::optional<uint64_t> Engine::oom_kills(const Process& process) const {
+  if (process.cgroup_text.empty()) return std::nullopt;
+  const Result<uint64_t> kills = read_oom_kills(sources_.proc_root.get(), process.cgroup_text);
+  return kills.ok() ? std::optional<uint64_t>(kills.value) : std::nullopt;
+}
+
+void Engine::finish_exited(Process& process) {
+  if (process.ended_ns == 0) process.ended_ns = process.reading.t_ns;
+  process.reader.ask_wait_status();
+  const std::optional<uint32_t> status = process.reader.wait_status();
+  if (process.oom_kills && status && (*status & 0x7f) == SIGKILL) {
+    const std::optional<uint64_t> kills = oom_kills(process);
+    process.oom_killed = kills && *kills > *process.oom_kills;
+  }
+  child_ended(process);
+  report(process, false);
+  remove(process);
+}
+
+}  // namespace lezea

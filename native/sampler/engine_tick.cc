@@ -1,0 +1,271 @@
+// One tick, in the order that conservation needs (DESIGN rule 5): the cgroup's figure, the processes' clocks
+// and cutime, then exit records, then fork events, then at least 1 ms, then the rings, then the threads'
+// clocks. In any other order what begins or ends within the tick is counted twice or not at all.
+
+#include <algorithm>
+
+#include "sampler/engine.h"
+
+namespace lezea {
+namespace {
+
+// By then every store before a lane's noted head is visible on any CPU.
+constexpr uint64_t kSettleNs = 1'000'000;
+// The costlier figures of a process with more threads than this are read at slow ticks only.
+constexpr uint64_t kFewThreads = 8;
+// A longer pause between two ticks was not observed (the agent was down or starved).
+constexpr uint64_t kObservedGapNs = 2'000'000'000;
+constexpr uint64_t kShortestDrainNs = 5'000'000;
+
+}  // namespace
+
+void Engine::read_process(Process& process, bool slow) {
+  process.reading = Reading{};
+  const bool ended = process.reader.ended();  // asked first: what is read after it is final
+  const auto& facts = process.reader.facts();
+  const bool few = !facts || facts->threads <= kFewThreads;
+  process.was_read = process.reader.read(process.reading, slow || few || ended);
+  process.ended = ended || !process.was_read;
+  if (!process.was_read) process.reading.t_ns = sources_.clock->monotonic_ns();
+}
+
+// Without taskstats a process's IO takes in that of each child it reaps, so which children were reaped
+// before the reading must be certain: those that were gone before it, and those that still exist after.
+void Engine::read_with_children(Process& process, bool slow,
+                                const std::vector<Process*>& children) {
+  bool takes_over = sources_.taskstats == nullptr;
+  if (takes_over && !children.empty()) {
+    const Result<PidStatus> status = process.reader.files().status();
+    takes_over = !status.ok() || !status.value.ignores_child_signal();
+    if (!takes_over) {
+      for (Process* child : children) child->reaped = child->reaped || !child->reader.alive();
+    }
+  }
+  const auto note_reaped = [&] {
+    bool any = false;
+    for (Process* child : children) {
+      if (child->reaped || child->reader.alive()) continue;
+      child->reaped = child->ended = any = true;
+      process.reader.absorb(child->reader.left_to_parent());
+    }
+    return any;
+  };
+  if (!takes_over) {
+    read_process(process, slow);
+    return;
+  }
+  note_reaped();
+  do {
+    read_process(process, slow);
+  } while (note_reaped());
+}
+
+// A moved process is younger here than its children, so the order is by depth.
+std::vector<Process*> Engine::children_first() {
+  std::vector<std::pair<size_t, Process*>> by_depth;
+  for (auto& [serial, process] : processes_) {
+    size_t depth = 0;
+    for (const Process* up = find(process->parent); up != nullptr; up = find(up->parent)) ++depth;
+    by_depth.emplace_back(depth, process.get());
+  }
+  std::stable_sort(by_depth.begin(), by_depth.end(),
+                   [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::vector<Process*> order;
+  for (const auto& [depth, process] : by_depth) order.push_back(process);
+  return order;
+}
+
+void Engine::read_all(bool slow) {
+  const uint64_t now = sources_.clock->monotonic_ns();
+  std::unordered_map<uint64_t, std::vector<Process*>> children;
+  for (Process* process : children_first()) {
+    process->next_stamps.clear();
+    process->thread_clocks.clear();
+    process->was_read = false;
+    if (process->parent != 0) children[process->parent].push_back(process);
+    if (process->waits_until_ns > now && !process->reader.ended()) continue;
+    if (process->waits_until_ns != 0) {  // it came too late, or will never offer its ring again
+      process->waits_until_ns = 0;
+      process->saved_rings.clear();
+    }
+    read_with_children(*process, slow, children[process->serial]);
+  }
+}
+
+void Engine::take_exit_records() {
+  exit_cpu_ns_.clear();
+  if (sources_.exits == nullptr) return;
+  sources_.exits->drain(exit_records_);
+  for (const TaskUsage& record : exit_records_) {
+    if (!record.group) exit_cpu_ns_[record.tid] = record.cpu_ns;
+  }
+}
+
+// Records of what is yet to be forked, in `to_come` or later, wait.
+void Engine::attach_exit_records(const std::vector<Event>& to_come) {
+  std::unordered_set<int> to_be_forked;
+  for (const ProcEvent& event : proc_events_) to_be_forked.insert(event.tgid);
+  for (const Event& event : to_come) {
+    if (event.kind == Event::Kind::kProcess) to_be_forked.insert(event.event.tgid);
+  }
+  std::vector<TaskUsage> later;
+  for (const TaskUsage& record : exit_records_) {
+    const int pid = record.tgid != 0 ? record.tgid : record.tid;
+    Process* process = find_pid(pid);
+    if (to_be_forked.count(pid) != 0 &&
+        (process == nullptr || process->reader.has_exit_record(record))) {
+      later.push_back(record);
+      continue;
+    }
+    if (process == nullptr) continue;
+    const auto before = superseded_.find(pid);
+    Process* old = before == superseded_.end() ? nullptr : find(before->second);
+    // The pid was taken again within the tick. Records come in order: all up to a second one of a leader
+    // are the first process's.
+    const bool second = old != nullptr && old->reader.has_exit_record(record);
+    if (second) superseded_.erase(before);
+    if (old != nullptr && !second) process = old;
+    process->reader.note_exit_record(record);
+  }
+  exit_records_.swap(later);
+  superseded_.clear();
+}
+
+bool Engine::note_heads() {
+  bool any = false;
+  last_note_ns_ = sources_.clock->monotonic_ns();
+  for (auto& [serial, process] : processes_) {
+    for (Ring& ring : process->rings) {
+      ring.file.note_heads();
+      any = true;
+    }
+  }
+  return any;
+}
+
+// Forked since the readings: without a first one their use would be missing from this tick's total.
+void Engine::read_newcomers() {
+  for (auto& [serial, process] : processes_) {
+    const bool waits = process->waits_until_ns != 0;
+    if (process->was_read || process->ended || waits || !process->reader.is_open()) continue;
+    read_process(*process, true);
+  }
+}
+
+bool Engine::stays_open(const Process& process) const {
+  if (process.waits_until_ns != 0 || !process.held.empty() || process.birth_waits) return true;
+  if (!process.ended || sources_.taskstats != nullptr || process.reaped) return false;
+  // Its IO will be taken over by its parent, which is then to be told: it stays until it is reaped.
+  const auto parent = processes_.find(process.parent);
+  return parent != processes_.end() && !parent->second->ended;
+}
+
+void Engine::close_process(Process& process) {
+  Reading& reading = process.reading;
+  if (process.ended) {
+    process.reader.finish(reading);
+    if (!process.was_read && process.ended_ns != 0) reading.t_ns = process.ended_ns;
+  }
+  process.account.settle(reading.t_ns);
+  const bool used =
+      (reading.known & bit(kCpu)) != 0 && reading.counter[kCpu] > process.account.counter(kCpu);
+  const bool io = reading.slow && (reading.known & bit(kIoRead)) != 0 &&
+                  (reading.counter[kIoRead] > process.account.counter(kIoRead) ||
+                   reading.counter[kIoWrite] > process.account.counter(kIoWrite));
+  if (used || io) {
+    std::vector<int> tids;
+    process.account.threads_to_read(tids);
+    for (const int tid : tids) {
+      const auto next = process.next_stamps.find(tid);
+      std::optional<uint64_t> next_stamp;
+      if (next != process.next_stamps.end()) next_stamp = next->second;
+      process.account.claim_tail(tid, process.reader.read_thread(tid, io), next_stamp);
+    }
+  }
+  grant_reaped(process);
+  process.account.close(reading, table_);
+}
+
+void Engine::close_all() {
+  std::vector<Process*> ended;
+  for (Process* process : children_first()) {
+    if (process->ended && !stays_open(*process)) ended.push_back(process);
+  }
+  for (Process* process : ended) {
+    close_process(*process);
+    finish_exited(*process);
+  }
+  for (auto& [serial, process] : processes_) {
+    if (process->was_read && !stays_open(*process)) close_process(*process);
+  }
+}
+
+void Engine::finish_tick(uint64_t now_ns) {
+  table_.begin_memory_tick();
+  for (auto& [serial, process] : processes_) {
+    if (process->was_read && !process->ended) process->account.add_current_memory(table_);
+  }
+  table_.end_memory_tick();
+  for (auto& [id, run] : table_.runs()) {
+    if (run.processes == 0 && run.opened_ns == 0) continue;
+    if (run.opened_ns == 0) run.opened_ns = run.ticked_ns = now_ns;
+    const uint64_t gap_ns = now_ns - run.ticked_ns;
+    if (gap_ns <= kObservedGapNs) run.observed_ns += gap_ns;
+    run.ticked_ns = now_ns;
+    run.dirty = run.dirty || run.processes > 0;
+  }
+  last_tick_ns_ = now_ns;
+}
+
+void Engine::tick(bool slow) {
+  std::vector<Event> events;
+  read_cgroups();
+  read_all(slow);
+  take_exit_records();
+  collect_process_events(sources_.clock->monotonic_ns(), events);
+  if (note_heads()) sources_.clock->sleep_ns(kSettleNs);
+  collect_records(events);
+  apply_until_reading(events);
+  read_newcomers();
+  attach_exit_records(events);
+  close_all();
+  grant_by_cgroup();
+  finish_tick(sources_.clock->monotonic_ns());
+  for (const Event& event : events) apply_or_hold(event);
+}
+
+bool Engine::has_rings() const {
+  return std::any_of(processes_.begin(), processes_.end(),
+                     [](const auto& entry) { return !entry.second->rings.empty(); });
+}
+
+uint64_t Engine::drain() {
+  uint64_t soonest_ns = UINT64_MAX;
+  const uint64_t now = sources_.clock->monotonic_ns();
+  const uint64_t since_note_ns = std::max<uint64_t>(1, now - last_note_ns_);
+  for (auto& [serial, process] : processes_) {
+    process->was_read = false;
+    process->thread_clocks.clear();
+  }
+  std::vector<Event> events;
+  const uint64_t covered_until_ns = last_note_ns_;
+  collect_records(events);
+  take_exit_records();
+  collect_process_events(covered_until_ns, events);
+  apply_until_reading(events);
+  attach_exit_records(events);
+  note_heads();
+  for (auto& [serial, process] : processes_) {
+    for (const Ring& ring : process->rings) {
+      const uint64_t fullest = ring.file.fullest_lane_at_last_note();
+      if (fullest == 0) continue;
+      // A quarter of a lane at the rate just seen.
+      const uint64_t wanted = since_note_ns * ring.file.lane_capacity() / 4 / fullest;
+      const uint64_t next = std::max(wanted, kShortestDrainNs);
+      soonest_ns = std::min(soonest_ns, next);
+    }
+  }
+  return soonest_ns;
+}
+
+}  // namespace lezea

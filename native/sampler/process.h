@@ -1,0 +1,125 @@
+// One process of a run, as the engine keeps it: where it came from, how it is read, what it is owed.
+// Owned by the engine's process table; used by the sampling thread only.
+
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "attribution/process_account.h"
+#include "netlink/proc_connector.h"
+#include "sampler/process_reader.h"
+#include "scope/ring_file.h"
+
+namespace lezea {
+
+// Something that happened to a process at a time: what the tick sorts and applies.
+struct Event {
+  enum class Kind : uint8_t { kRecord, kProcess };
+  uint64_t t_ns = 0;
+  Kind kind = Kind::kRecord;
+  uint64_t process = 0;  // kRecord: serial
+  RingRecord record{};   // kRecord; t_ns is in the agent's time, t_mono_ns in the client's
+  uint64_t inode = 0;    // kRecord: which ring,
+  uint32_t lane = 0;     //   lane and number, to know what was applied
+  uint64_t n = 0;
+  ProcEvent event{};  // kProcess
+};
+
+using ProcessId = std::pair<int, uint64_t>;  // pid and start ticks
+
+// Birth scopes of the children that ended since the last grant, and how many. They stay until the next
+// one ends: the kernel's figure of a child's last moments may come a tick later.
+struct EndedSlots {
+  std::map<uint32_t, uint64_t> count;
+  bool granted = false;
+
+  void add(uint32_t slot) {
+    if (granted) count.clear();
+    granted = false;
+    ++count[slot];
+  }
+};
+
+// CPU that the kernel counted for reaped children, against what those were seen to use.
+struct ChildLedger {
+  uint64_t base_ns = 0;     // cutime + cstime at binding
+  uint64_t known_ns = 0;    // of ended children that were seen, with all that they had reaped
+  uint64_t granted_ns = 0;  // given beyond that
+  bool usable = true;       // false: whose children it has could not be found out
+  // Living children that are not counted: from before the binding, or of a part that ended. When one
+  // is reaped its CPU must not be taken for what is missing.
+  std::set<ProcessId> outside;
+  int passes = 0;  // readings to pass over after that
+  EndedSlots ended;
+};
+
+struct Ring {
+  RingFile file;
+  uint32_t session = 0;
+  std::vector<uint64_t> applied;  // per lane the next record to apply
+  std::vector<int> writers;       // per lane the thread that wrote last
+};
+
+struct SavedRing {
+  uint64_t inode = 0;
+  std::vector<uint64_t> positions;
+};
+
+struct Process {
+  Process(uint64_t serial_number, int process_id, ProcessReader&& process_reader,
+          ProcessAccount&& process_account)
+      : serial(serial_number),
+        pid(process_id),
+        reader(std::move(process_reader)),
+        account(std::move(process_account)) {}
+
+  uint64_t serial;
+  int pid;
+  uint64_t start_ticks = 0;  // 0: gone before it could be read
+  uint64_t started_ns = 0;   // CLOCK_MONOTONIC of the fork or the binding
+  uint64_t parent = 0;       // serial of the process that will reap it; 0: none that is known
+  int parent_pid = 0;
+  uint32_t session = 0;  // handle of the live session; 0: none
+  std::string exe;
+  std::string comm;
+
+  ProcessReader reader;
+  ProcessAccount account;
+  ChildLedger children;
+
+  std::vector<Ring> rings;
+  std::vector<SavedRing> saved_rings;  // of before an agent restart, until offered again
+  uint64_t waits_until_ns = 0;         // 0: does not wait for its ring
+  std::unordered_set<int> known_tids;  // of its threads, the lately ended ones among them
+  std::deque<int> ended_tids;
+  std::unordered_map<int, int> tids_from_namespace;  // the client's tid to ours, where they differ
+  bool own_namespace = true;                         // shares the agent's PID namespace
+
+  // Events that wait for a scope to be defined; while there are any the interval stays open.
+  std::vector<Event> held;
+  uint64_t held_since_ns = 0;
+  bool birth_waits = false;  // forked by a process whose events wait: so does its own birth scope
+
+  // Of the tick in progress.
+  Reading reading;
+  bool was_read = false;
+  bool ended = false;
+  bool reaped = false;  // seen gone by its parent's reading
+  bool oom_killed = false;
+  std::string cgroup_text;            // /proc/PID/cgroup at binding; empty: not bound itself
+  std::optional<uint64_t> oom_kills;  // of its memory cgroup, at binding
+  uint64_t ended_ns = 0;
+  std::unordered_map<int, uint64_t> next_stamps;  // first stamp after the interval's end, by tid
+  std::unordered_map<int, std::optional<uint64_t>> thread_clocks;  // read after the rings
+};
+
+}  // namespace lezea

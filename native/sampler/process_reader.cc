@@ -1,0 +1,337 @@
+// See process_reader.h.
+
+#include "sampler/process_reader.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "netlink/pid_info.h"
+
+namespace lezea {
+namespace {
+
+uint64_t ticks_to_ns(uint64_t ticks) {
+  static const uint64_t ns_per_tick =
+      1'000'000'000ull / static_cast<uint64_t>(sysconf(_SC_CLK_TCK));
+  return ticks * ns_per_tick;
+}
+
+constexpr Column kIoColumns[kIoFigures] = {
+    kIoRead, kIoWrite, kIoCancelledWrite, kIoLogicalRead, kIoLogicalWrite, kIoReadOps, kIoWriteOps};
+
+}  // namespace
+
+IoFigures io_figures(const PidIo& io) {
+  return {io.read_bytes,         io.write_bytes,         io.cancelled_write_bytes,
+          io.logical_read_bytes, io.logical_write_bytes, io.read_ops,
+          io.write_ops};
+}
+
+ProcessReader::ProcessReader(Sources& sources, int pid, bool forked_in_run)
+    : sources_(&sources), pid_(pid), raw_io_known_(forked_in_run) {
+  if (forked_in_run) {
+    memory_.starts_forked();
+  } else {
+    memory_.starts_fresh();
+  }
+}
+
+bool ProcessReader::open() {
+  Result<UniqueFd> pidfd = open_pidfd(pid_);
+  Result<ProcessFiles> files = ProcessFiles::open(sources_->proc_root.get(), pid_);
+  if (!files.ok()) return false;
+  if (pidfd.ok()) pidfd_ = std::move(pidfd.value);
+  files_ = std::move(files.value);
+  open_ = true;
+  return true;
+}
+
+bool ProcessReader::ended() {
+  if (!open_) return true;
+  return pidfd_.valid() ? pidfd_ended(pidfd_.get()) : !files_.alive();
+}
+
+uint64_t ProcessReader::started_boot_ns() {
+  const Result<PidStat> stat = files_.stat();
+  return stat.ok() ? ticks_to_ns(stat.value.start_ticks) : UINT64_MAX;
+}
+
+void ProcessReader::ask_wait_status() {
+  if (wait_status_ || !pidfd_.valid() || !sources_->pidfd_info) return;
+  const Result<PidInfo> info = pid_info(pidfd_.get());
+  if (info.ok() && info.value.has_exit) wait_status_ = info.value.exit_status;
+}
+
+bool ProcessReader::read(Reading& reading, bool slow) {
+  if (!open_) return false;
+  read_cpu(reading);
+  const Result<PidStat> stat = files_.stat();
+  if (!stat.ok()) {  // reaped meanwhile: the clock read above may be another's
+    reading = Reading{};
+    return false;
+  }
+  stat_ = stat.value;
+  facts_ =
+      StatFacts{stat.value.start_ticks,
+                ticks_to_ns(stat.value.cutime_ticks + stat.value.cstime_ticks), stat.value.threads};
+  reading.set(kCpuUser, ticks_to_ns(stat.value.utime_ticks));
+  if ((reading.known & bit(kCpu)) == 0) {
+    reading.set(kCpu, ticks_to_ns(stat.value.utime_ticks + stat.value.stime_ticks));
+  }
+  read_memory(reading);
+  reading.slow = slow;
+  if (slow) {
+    reading.set(kMinorFaults, stat.value.minor_faults);
+    reading.set(kMajorFaults, stat.value.major_faults);
+    read_io(reading);
+    read_scheduling(reading);
+  }
+  for (int column = 0; column < kAdditiveColumns; ++column) {
+    if ((reading.known >> column & 1) != 0)
+      seen_.set(static_cast<Column>(column), reading.counter[column]);
+  }
+  return true;
+}
+
+void ProcessReader::read_cpu(Reading& reading) {
+  const Result<uint64_t> cpu = sources_->clock->process_cpu_ns(pid_);
+  reading.t_ns = sources_->clock->monotonic_ns();
+  if (cpu.ok()) reading.set(kCpu, cpu.value);
+}
+
+void ProcessReader::read_memory(Reading& reading) {
+  const Result<uint64_t> rss = files_.rss_bytes();
+  if (!rss.ok() || (stat_->state == 'Z')) return;
+  if (sources_->smaps && memory_.due(reading.t_ns, rss.value)) {
+    const Result<SmapsRollup> rollup = files_.smaps_rollup();
+    if (rollup.ok() && rollup.value.rss_bytes > 0) {
+      const uint64_t cost_ns = sources_->clock->monotonic_ns() - reading.t_ns;
+      memory_.refreshed(rollup.value.rss_bytes, rollup.value.pss_bytes, reading.t_ns, cost_ns);
+    } else {
+      memory_.refused(reading.t_ns);
+    }
+  }
+  reading.memory_bytes = memory_.proportional_bytes(rss.value);
+  reading.memory_estimated = memory_.estimated();
+}
+
+std::vector<int> ProcessReader::thread_ids() {
+  if (facts_ && facts_->threads == 1) return {pid_};
+  Result<std::vector<int>> ids = files_.thread_ids();
+  return ids.ok() ? std::move(ids.value) : std::vector<int>{};
+}
+
+void ProcessReader::set_io(Reading& reading, const IoFigures& figures) {
+  for (size_t i = 0; i < kIoFigures; ++i) reading.set(kIoColumns[i], figures[i]);
+}
+
+void ProcessReader::read_io(Reading& reading) {
+  if (io_by_threads()) {
+    read_io_by_threads(reading);
+  } else {
+    read_io_by_process(reading);
+  }
+}
+
+// A thread's own figures are apart from those of reaped children. Its file is exact; taskstats, which
+// needs no right to the process, rounds each figure down to 1024 and so all but loses the call counts.
+void ProcessReader::read_io_by_threads(Reading& reading) {
+  std::vector<int> refused;
+  const bool leader_told =
+      stat_->state == 'Z' && leader_exit_;  // its exit record has the final figures
+  for (const int tid : thread_ids()) {
+    if (tid == pid_ && leader_told) continue;
+    const Result<PidIo> io = files_.thread_io(tid);
+    if (io.ok()) thread_io_.live(tid, io_figures(io.value));
+    if (io.status == ReadStatus::kDenied) refused.push_back(tid);
+  }
+  std::vector<Result<TaskUsage>> usages;
+  if (!refused.empty()) sources_->taskstats->threads(refused, usages);
+  for (size_t i = 0; i < usages.size(); ++i) {
+    const Result<TaskUsage>& usage = usages[i];
+    const bool ours = usage.ok() && (usage.value.tgid == 0 || usage.value.tgid == pid_);
+    if (ours && usage.value.has_io) thread_io_.live(refused[i], io_figures(usage.value.io));
+  }
+  set_io(reading, thread_io_.total());
+}
+
+// /proc/PID/io takes in a child's figures when the child is reaped; they were counted with the child.
+void ProcessReader::read_io_by_process(Reading& reading) {
+  const Result<PidIo> io = files_.io();
+  if (!io.ok()) return;
+  const IoFigures now = io_figures(io.value);
+  for (size_t i = 0; i < kIoFigures; ++i) {
+    const uint64_t grown = raw_io_known_ && now[i] > raw_io_[i] ? now[i] - raw_io_[i] : 0;
+    absorbed_[i] += std::min(grown, to_absorb_[i]);
+  }
+  to_absorb_ = {};
+  raw_io_ = now;
+  raw_io_known_ = true;
+  IoFigures own = now;
+  for (size_t i = 0; i < kIoFigures; ++i) own[i] -= absorbed_[i];
+  set_io(reading, own);
+}
+
+IoFigures ProcessReader::left_to_parent() const {
+  IoFigures figures = raw_io_;
+  for (size_t i = 0; i < kIoFigures; ++i) figures[i] += to_absorb_[i];
+  return figures;
+}
+
+void ProcessReader::absorb(const IoFigures& child) {
+  for (size_t i = 0; i < kIoFigures; ++i) to_absorb_[i] += child[i];
+}
+
+void ProcessReader::read_scheduling(Reading& reading) {
+  if (sources_->taskstats != nullptr) {
+    const Result<TaskUsage> group = sources_->taskstats->group(pid_);
+    if (group.ok()) {
+      reading.set(kRunqueueWait, group.value.runqueue_wait_ns);
+      reading.set(kVoluntarySwitches, group.value.voluntary_switches);
+      reading.set(kInvoluntarySwitches, group.value.involuntary_switches);
+    }
+    return;
+  }
+  const std::vector<int> tids = thread_ids();
+  bool complete = !tids.empty();
+  for (const int tid : tids) {
+    const Result<Schedstat> schedstat = files_.thread_schedstat(tid);
+    const Result<PidStatus> status = files_.thread_status(tid);
+    if (schedstat.ok() && status.ok()) {
+      thread_scheduling_.live(tid,
+                              {schedstat.value.runqueue_wait_ns, status.value.voluntary_switches,
+                               status.value.involuntary_switches});
+    } else if (schedstat.status != ReadStatus::kGone && status.status != ReadStatus::kGone) {
+      complete = false;
+    }
+  }
+  std::vector<int> vanished;
+  thread_scheduling_.each_living([&](int tid) {
+    if (std::find(tids.begin(), tids.end(), tid) == tids.end()) vanished.push_back(tid);
+  });
+  for (const int tid : vanished) thread_ended(tid);
+  if (!complete) return;
+  const auto sums = thread_scheduling_.total();
+  reading.set(kRunqueueWait, sums[0]);
+  reading.set(kVoluntarySwitches, sums[1]);
+  reading.set(kInvoluntarySwitches, sums[2]);
+}
+
+std::optional<uint64_t> ProcessReader::thread_cpu_ns(int tid) {
+  if (!open_) return std::nullopt;
+  const Result<Schedstat> schedstat = files_.thread_schedstat(tid);
+  if (!schedstat.ok()) return std::nullopt;
+  return schedstat.value.cpu_ns;
+}
+
+ThreadReading ProcessReader::read_thread(int tid, bool io) {
+  ThreadReading reading;
+  reading.cpu_ns = thread_cpu_ns(tid);
+  if (!io) return reading;
+  const auto known = thread_io_.living().find(tid);
+  if (known != thread_io_.living().end()) {  // read a moment ago, with the process's own figures
+    reading.read_bytes = known->second[0];
+    reading.write_bytes = known->second[1];
+    return reading;
+  }
+  const Result<PidIo> figures = files_.thread_io(tid);
+  if (figures.ok()) {
+    reading.read_bytes = figures.value.read_bytes;
+    reading.write_bytes = figures.value.write_bytes;
+  }
+  return reading;
+}
+
+void ProcessReader::thread_ended(int tid) {
+  thread_scheduling_.ended(tid, nullptr);
+  files_.forget_thread(tid);
+}
+
+void ProcessReader::exec() {
+  thread_io_.exec(pid_);
+  thread_scheduling_.exec(pid_);
+  memory_.starts_fresh();
+}
+
+void ProcessReader::note_exit_record(const TaskUsage& usage) {
+  if (usage.group) {
+    group_exit_ = usage;
+    return;
+  }
+  if (usage.has_io) {
+    const IoFigures figures = io_figures(usage.io);
+    thread_io_.ended(usage.tid, &figures);
+  }
+  // A task too short for the tick that samples this split has neither part: taken for user.
+  const uint64_t sampled_us = usage.user_us + usage.system_us;
+  ended_user_ns_ += sampled_us == 0 ? usage.cpu_ns : usage.cpu_ns / sampled_us * usage.user_us;
+  if (usage.tid == pid_) {
+    leader_exit_ = usage;
+    wait_status_ = usage.exit_code;
+  }
+}
+
+// Exit records come before the address space is torn down, so a zombie's clock may tell more; a process
+// that was reaped before it could be read has only its records, and what was seen of it before.
+void ProcessReader::finish(Reading& reading) {
+  const auto at_least = [&reading](Column column, uint64_t value) {
+    const uint64_t before = (reading.known & bit(column)) != 0 ? reading.counter[column] : 0;
+    reading.set(column, std::max(before, value));
+  };
+  for (int column = 0; column < kAdditiveColumns; ++column) {
+    if ((seen_.known >> column & 1) != 0)
+      at_least(static_cast<Column>(column), seen_.counter[column]);
+  }
+  const std::optional<TaskUsage>& whole = group_exit_ ? group_exit_ : leader_exit_;
+  if (whole) {
+    at_least(kCpu, whole->cpu_ns);
+    at_least(kRunqueueWait, whole->runqueue_wait_ns);
+    at_least(kVoluntarySwitches, whole->voluntary_switches);
+    at_least(kInvoluntarySwitches, whole->involuntary_switches);
+  }
+  if (leader_exit_) at_least(kCpuUser, ended_user_ns_);
+  if (leader_exit_ && !group_exit_ && leader_exit_->has_faults) {
+    at_least(kMinorFaults, leader_exit_->minor_faults);
+    at_least(kMajorFaults, leader_exit_->major_faults);
+  }
+  if (io_by_threads()) set_io(reading, thread_io_.total());
+  reading.slow = true;
+}
+
+void ProcessReader::encode(ByteWriter& out) const {
+  const auto figures = [&out](const auto& values) {
+    for (const uint64_t value : values) out.u64(value);
+  };
+  figures(thread_io_.dead());
+  out.u32(static_cast<uint32_t>(thread_io_.living().size()));
+  for (const auto& [tid, values] : thread_io_.living()) {
+    out.i64(tid);
+    figures(values);
+  }
+  figures(thread_scheduling_.dead());
+  out.u8(raw_io_known_ ? 1 : 0);
+  figures(raw_io_);
+  figures(absorbed_);
+  figures(to_absorb_);
+}
+
+void ProcessReader::decode(ByteReader& in) {
+  const auto figures = [&in](auto values) {
+    for (uint64_t& value : values) value = in.u64();
+    return values;
+  };
+  thread_io_.restore_dead(figures(IoFigures{}));
+  const uint32_t living = in.u32();
+  for (uint32_t i = 0; i < living && in.ok(); ++i) {
+    const int tid = static_cast<int>(in.i64());
+    thread_io_.live(tid, figures(IoFigures{}));
+  }
+  thread_scheduling_.restore_dead(figures(ThreadSums<3>::Figures{}));
+  raw_io_known_ = in.u8() != 0;
+  raw_io_ = figures(IoFigures{});
+  absorbed_ = figures(IoFigures{});
+  to_absorb_ = figures(IoFigures{});
+}
+
+}  // namespace lezea

@@ -1,0 +1,115 @@
+// Reads one process's cumulative figures, each from the best source that this machine gives, and keeps
+// what is needed to make them cumulative: ended threads' last figures, IO taken over from reaped
+// children. Owns the process's descriptors. Used by the sampling thread only.
+
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "attribution/process_account.h"
+#include "base/bytes.h"
+#include "base/unique_fd.h"
+#include "procfs/process_files.h"
+#include "sampler/memory_estimate.h"
+#include "sampler/sources.h"
+#include "sampler/thread_sums.h"
+
+namespace lezea {
+
+// Figures of /proc/PID/io in the order of the IO columns.
+inline constexpr size_t kIoFigures = 7;
+using IoFigures = std::array<uint64_t, kIoFigures>;
+IoFigures io_figures(const PidIo& io);
+
+// CPU of reaped children by the kernel's count, ns; and what else one stat line tells.
+struct StatFacts {
+  uint64_t start_ticks = 0;
+  uint64_t reaped_cpu_ns = 0;
+  uint64_t threads = 1;
+};
+
+class ProcessReader {
+ public:
+  ProcessReader(Sources& sources, int pid, bool forked_in_run);
+
+  // False when there is no such process (any more).
+  bool open();
+  bool is_open() const { return open_; }
+  void close() { open_ = false; }
+  // On CLOCK_BOOTTIME, rounded down to the kernel's tick; UINT64_MAX: it cannot be read.
+  uint64_t started_boot_ns();
+  // True once the process has ended (zombie or reaped).
+  bool ended();
+  // False once it was reaped.
+  bool alive() { return open_ && files_.alive(); }
+
+  // The process's figures now; `slow`: the costlier ones too. False: it is gone, nothing was read.
+  bool read(Reading& reading, bool slow);
+  // The last word on an ended process: what exit records told, where they tell more.
+  void finish(Reading& reading);
+  ThreadReading read_thread(int tid, bool io);
+  std::optional<uint64_t> thread_cpu_ns(int tid);
+  bool has_thread(int tid) { return open_ && files_.thread_schedstat(tid).ok(); }
+
+  // One thread's or the group's exit record.
+  void note_exit_record(const TaskUsage& usage);
+  // Whether it has had one like this: then this one is of the next process with its pid.
+  bool has_exit_record(const TaskUsage& like) const {
+    return like.group ? group_exit_.has_value() : like.tid == pid_ && leader_exit_.has_value();
+  }
+  void thread_ended(int tid);
+  void exec();
+  // A child that this process reaped took its IO along into this process's own figures.
+  void absorb(const IoFigures& child);
+
+  const std::optional<StatFacts>& facts() const { return facts_; }
+  // What a parent takes over when it reaps this process, as far as it was seen.
+  IoFigures left_to_parent() const;
+  bool io_by_threads() const { return sources_->taskstats != nullptr; }
+  ProcessFiles& files() { return files_; }
+  MemoryEstimate& memory() { return memory_; }
+  std::optional<uint32_t> wait_status() const { return wait_status_; }
+  // Asks the kernel for the status of a process that was reaped (PIDFD_GET_INFO).
+  void ask_wait_status();
+  void set_wait_status(uint32_t status) { wait_status_ = status; }
+
+  void encode(ByteWriter& out) const;
+  void decode(ByteReader& in);
+
+ private:
+  void read_cpu(Reading& reading);
+  void read_memory(Reading& reading);
+  void read_io(Reading& reading);
+  void read_io_by_threads(Reading& reading);
+  void read_io_by_process(Reading& reading);
+  void read_scheduling(Reading& reading);
+  std::vector<int> thread_ids();
+  void set_io(Reading& reading, const IoFigures& figures);
+
+  Sources* sources_;
+  int pid_;
+  bool open_ = false;
+  UniqueFd pidfd_;
+  ProcessFiles files_;
+  MemoryEstimate memory_;
+  std::optional<StatFacts> facts_;
+  std::optional<PidStat> stat_;
+
+  ThreadSums<kIoFigures> thread_io_;
+  ThreadSums<3> thread_scheduling_;  // run-queue wait ns, voluntary, involuntary switches
+  IoFigures raw_io_{};               // /proc/PID/io as last read
+  IoFigures absorbed_{};             // of it, what came from reaped children
+  IoFigures to_absorb_{};            // of children reaped since the last reading
+  bool raw_io_known_ = false;
+
+  Reading seen_;  // the last figure of each column, closed or not
+  std::optional<TaskUsage> group_exit_;
+  std::optional<TaskUsage> leader_exit_;
+  uint64_t ended_user_ns_ = 0;  // user time of the threads whose exit records came
+  std::optional<uint32_t> wait_status_;
+};
+
+}  // namespace lezea

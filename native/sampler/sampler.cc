@@ -1,0 +1,278 @@
+// See sampler.h.
+
+#include "sampler/sampler.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+namespace lezea {
+namespace {
+
+constexpr uint64_t kSlowEveryNs = 1'000'000'000;
+// Two takes of one ring are at least this far apart (DESIGN: 1 ms), with room.
+constexpr uint64_t kShortestPauseNs = 2'000'000;
+constexpr uint64_t kBaseDrainNs = 25'000'000;
+
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+}  // namespace
+
+Sampler::Sampler(SamplerSettings settings, Sources sources)
+    : settings_(std::move(settings)),
+      statuses_(sources.statuses),
+      engine_(std::make_unique<Engine>(std::move(sources), settings_.restart_wait_ns)),
+      node_reader_(settings_.proc_root, settings_.sys_root),
+      timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)),
+      wakeup_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  raise_descriptor_limit();
+}
+
+Sampler::~Sampler() { stop(); }
+
+bool Sampler::start(std::string* error) {
+  if (running_.exchange(true)) return true;
+  if (!settings_.ring_socket.empty()) {
+    RingAcceptorOptions options;
+    options.path = settings_.ring_socket;
+    options.mode = settings_.ring_socket_mode;
+    acceptor_ = std::make_unique<RingAcceptor>(
+        options,
+        [this](const std::string& token) -> std::optional<RingOwner> {
+          const std::lock_guard<std::mutex> lock(mutex_);
+          const auto found = tokens_.find(token);
+          if (found == tokens_.end()) return std::nullopt;
+          return found->second;
+        },
+        [this](uint32_t session, RingFile&& ring, std::string* why) {
+          return deliver_ring(session, std::move(ring), why);
+        });
+    if (!acceptor_->start(error)) {
+      running_ = false;
+      return false;
+    }
+  }
+  thread_ = std::thread([this] { run(); });
+  return true;
+}
+
+void Sampler::stop() {
+  if (!running_.exchange(false)) return;
+  if (acceptor_) acceptor_->stop();
+  wake();
+  if (thread_.joinable()) thread_.join();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  requests_.clear();  // their futures say broken_promise
+}
+
+void Sampler::wake() {
+  const uint64_t one = 1;
+  // A full eventfd is awake already.
+  if (write(wakeup_.get(), &one, sizeof one) < 0) return;
+}
+
+void Sampler::enqueue(Queued queued) {
+  if (!running_) {
+    queued.command(*engine_);
+    return;
+  }
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    queue_.push_back(std::move(queued));
+  }
+  wake();
+}
+
+void Sampler::post(Command command, bool needs_tick) {
+  enqueue({std::move(command), needs_tick, nullptr});
+}
+
+void Sampler::post_bind(const BindCommand& command, const std::string& token) {
+  if (command.session != 0) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    tokens_[token] = {command.session, command.pid};
+    token_of_session_[command.session] = token;
+  }
+  enqueue({[command](Engine& engine) { engine.bind(command); }, false,
+           [command](Engine& engine) { return engine.bind_needs_tick(command); }});
+}
+
+void Sampler::close_session(uint32_t session) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto token = token_of_session_.find(session);
+    if (token != token_of_session_.end()) {
+      tokens_.erase(token->second);
+      token_of_session_.erase(token);
+    }
+  }
+  if (acceptor_) acceptor_->forget_session(session);
+  post([session](Engine& engine) { engine.close_session(session); }, true);
+}
+
+// On an acceptor's thread. std::function wants what it holds to be copyable; a ring is not.
+bool Sampler::deliver_ring(uint32_t session, RingFile&& ring, std::string* why) {
+  if (!running_) {
+    *why = "stopping";
+    return false;
+  }
+  const auto shared = std::make_shared<RingFile>(std::move(ring));
+  post([session, shared](Engine& engine) { engine.adopt_ring(session, std::move(*shared)); });
+  return true;
+}
+
+std::future<Snapshot> Sampler::pull(bool fresh) {
+  Request request{std::promise<Snapshot>(), fresh};
+  std::future<Snapshot> future = request.promise.get_future();
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (running_) requests_.push_back(std::move(request));
+  }
+  if (fresh) wake();
+  return future;
+}
+
+std::vector<NodeFigure> Sampler::node_figures() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return node_figures_;
+}
+
+SelfUse Sampler::measure_self() const {
+  SelfUse use = self_;
+  timespec cpu{};
+  if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu) == 0) {
+    use.cpu_ns =
+        static_cast<uint64_t>(cpu.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(cpu.tv_nsec);
+  }
+  Result<ProcessFiles> own = ProcessFiles::open(engine_->sources().proc_root.get(), getpid());
+  if (own.ok()) {
+    const Result<uint64_t> rss = own.value.rss_bytes();
+    if (rss.ok()) use.rss_bytes = rss.value;
+  }
+  return use;
+}
+
+void Sampler::read_node() {
+  std::vector<NodeFigure> figures = node_reader_.read();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  node_figures_ = std::move(figures);
+}
+
+void Sampler::tick(bool slow) {
+  const uint64_t start = clock_.monotonic_ns();
+  engine_->tick(slow);
+  const uint64_t took = clock_.monotonic_ns() - start;
+  ++self_.ticks;
+  self_.tick_sum_ns += took;
+  for (size_t i = 0; i < kTickBucketsNs.size(); ++i) {
+    if (took <= kTickBucketsNs[i]) ++self_.tick_buckets[i];
+  }
+  ++self_.tick_buckets[kTickBucketsNs.size()];
+  schedule_drain(kBaseDrainNs);
+}
+
+// With rings a drain comes at least every 25 ms: a lane then takes a burst of 650 000 records/s.
+void Sampler::schedule_drain(uint64_t wanted_ns) {
+  const uint64_t pause = std::clamp(wanted_ns, kShortestPauseNs, kBaseDrainNs);
+  next_drain_ns_ = engine_->has_rings() ? clock_.monotonic_ns() + pause : 0;
+}
+
+bool Sampler::run_commands() {
+  std::vector<Queued> batch;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    batch.swap(queue_);
+  }
+  bool ticked = false;
+  for (Queued& queued : batch) {
+    const bool needs_tick =
+        queued.needs_tick || (queued.may_need_tick && queued.may_need_tick(*engine_));
+    if (needs_tick && !ticked) {
+      tick(true);
+      ticked = true;
+    }
+    queued.command(*engine_);
+  }
+  return ticked;
+}
+
+void Sampler::answer_requests() {
+  std::vector<Request> requests;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    requests.swap(requests_);
+  }
+  for (Request& request : requests) {
+    Snapshot snapshot;
+    snapshot.engine = engine_->snapshot();
+    if (acceptor_) {
+      const RingAcceptorCounters counters = acceptor_->counters();
+      snapshot.accepted_rings = counters.accepted;
+      for (const auto& [why, count] : counters.refused) snapshot.refused_rings += count;
+    }
+    snapshot.self = measure_self();
+    request.promise.set_value(std::move(snapshot));
+  }
+}
+
+void Sampler::wait(uint64_t until_ns) {
+  itimerspec timer{};
+  timer.it_value.tv_sec = static_cast<time_t>(until_ns / 1'000'000'000u);
+  timer.it_value.tv_nsec = static_cast<long>(until_ns % 1'000'000'000u);
+  timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &timer, nullptr);
+  pollfd fds[] = {{timer_.get(), POLLIN, 0}, {wakeup_.get(), POLLIN, 0}};
+  if (poll(fds, 2, -1) < 0) return;
+  uint64_t count = 0;
+  for (const pollfd& fd : fds) {
+    if ((fd.revents & POLLIN) != 0 && read(fd.fd, &count, sizeof count) < 0) continue;
+  }
+}
+
+void Sampler::run() {
+  prctl(PR_SET_NAME, "lezea-sampler");
+  next_tick_ns_ = clock_.monotonic_ns();
+  next_node_ns_ = next_tick_ns_;
+  while (running_) {
+    bool fresh = false;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      fresh =
+          std::any_of(requests_.begin(), requests_.end(), [](const Request& r) { return r.fresh; });
+    }
+    bool ticked = run_commands();
+    const uint64_t now = clock_.monotonic_ns();
+    if (fresh || now >= next_tick_ns_) {
+      const bool slow = fresh || now >= next_slow_ns_;
+      if (slow) next_slow_ns_ = now + kSlowEveryNs;
+      if (now >= next_tick_ns_) {
+        if (next_tick_ns_ + settings_.interval_ns < now) ++self_.overruns;
+        next_tick_ns_ += settings_.interval_ns;
+        if (next_tick_ns_ < now) next_tick_ns_ = now + settings_.interval_ns;
+      }
+      tick(slow);
+      ticked = true;
+    } else if (next_drain_ns_ != 0 && now >= next_drain_ns_) {
+      schedule_drain(engine_->drain());
+    }
+    if (ticked) answer_requests();
+    if (now >= next_node_ns_) {
+      read_node();
+      next_node_ns_ = now + settings_.node_interval_ns;
+    }
+    uint64_t until = next_tick_ns_;
+    if (next_drain_ns_ != 0) until = std::min(until, next_drain_ns_);
+    if (running_) wait(until);
+  }
+}
+
+}  // namespace lezea

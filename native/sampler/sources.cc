@@ -1,0 +1,136 @@
+// Opens every source and believes none of them before it has delivered; see netlink/probe.h.
+
+#include "sampler/sources.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "netlink/probe.h"
+#include "procfs/cgroup_cpu.h"
+#include "procfs/process_files.h"
+
+namespace lezea {
+namespace {
+
+using Names = std::vector<std::string>;
+
+bool has(const Names& names, const char* name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+void add(Sources& sources, const char* name, const char* state, std::string reason,
+         const char* how = "") {
+  sources.statuses.push_back({name, state, std::move(reason), how});
+}
+
+void open_exit_records(Sources& sources, const Names& disabled) {
+  constexpr const char* kHow =
+      "needs CAP_NET_ADMIN in the initial user, PID and network namespaces "
+      "(system mode grants it; no PrivateNetwork=)";
+  if (has(disabled, "taskstats")) {
+    add(sources, "exit_records", "disabled", "disabled by configuration");
+    return;
+  }
+  Result<std::unique_ptr<TaskstatsListener>> listener = TaskstatsListener::open();
+  std::string why =
+      listener.ok() ? probe_exit_records(*listener.value) : std::string(name(listener.status));
+  if (why.empty()) {
+    Result<TaskstatsReader> reader = TaskstatsReader::open();
+    why = reader.ok() ? probe_taskstats_reader(reader.value) : std::string(name(reader.status));
+    if (why.empty()) {
+      sources.exits = std::move(listener.value);
+      sources.taskstats = std::make_unique<TaskstatsReader>(std::move(reader.value));
+      add(sources, "exit_records", "ok", "taskstats delivered a child's exit record");
+      return;
+    }
+  }
+  add(sources, "exit_records", "fallback",
+      why + "; short-lived children come from cutime and cgroup cpu.stat, IO from /proc/PID/io",
+      kHow);
+}
+
+void open_process_events(Sources& sources, const Names& disabled) {
+  constexpr const char* kHow = "needs the initial network namespace, before Linux 6.6 also root";
+  if (has(disabled, "cn_proc")) {
+    add(sources, "process_events", "disabled",
+        "disabled by configuration; children are found by scanning");
+    return;
+  }
+  Result<std::unique_ptr<ProcConnector>> connector = ProcConnector::open();
+  const std::string why =
+      connector.ok() ? probe_proc_events(*connector.value) : std::string(name(connector.status));
+  if (why.empty()) {
+    sources.events = std::move(connector.value);
+    add(sources, "process_events", "ok", "CN_PROC delivered a child's fork and exit");
+  } else {
+    add(sources, "process_events", "fallback", why + "; children are found by scanning", kHow);
+  }
+}
+
+void find_cgroups(Sources& sources, const Names& disabled) {
+  if (has(disabled, "cgroup")) {
+    add(sources, "cgroup", "disabled", "disabled by configuration");
+    return;
+  }
+  const Result<std::string> mount = find_cgroup2_mount(sources.proc_root.get());
+  if (mount.ok()) {
+    sources.cgroup2_mount = mount.value;
+    add(sources, "cgroup", "ok", "cgroup v2 is mounted at " + mount.value);
+  } else {
+    add(sources, "cgroup", "unavailable", std::string("no cgroup v2 mount: ") + name(mount.status),
+        "mount cgroup2");
+  }
+}
+
+void probe_own_files(Sources& sources, const Names& disabled) {
+  Result<ProcessFiles> own = ProcessFiles::open(sources.proc_root.get(), getpid());
+  const Result<uint64_t> cpu = sources.clock->process_cpu_ns(getpid());
+  if (cpu.ok()) {
+    add(sources, "cpu_clock", "ok", "the CPU clock of another process is readable");
+  } else {
+    add(sources, "cpu_clock", "fallback",
+        std::string(name(cpu.status)) + "; /proc/PID/stat is read, in steps of 10 ms");
+  }
+  const bool io = own.ok() && own.value.io().ok();
+  add(sources, "process_io", io || sources.taskstats ? "ok" : "unavailable",
+      sources.taskstats ? "from taskstats"
+      : io              ? "from /proc/PID/io, same user only"
+                        : "/proc/PID/io is refused",
+      "same user, taskstats, or CAP_SYS_PTRACE with CAP_DAC_READ_SEARCH");
+  sources.smaps = !has(disabled, "smaps");
+  const bool smaps = own.ok() && own.value.smaps_rollup().ok();
+  if (!sources.smaps) {
+    add(sources, "proportional_memory", "disabled",
+        "disabled by configuration; resident memory is counted");
+  } else {
+    add(sources, "proportional_memory", smaps ? "ok" : "fallback",
+        smaps ? "smaps_rollup of processes that may be read"
+              : "smaps_rollup is refused; resident memory",
+        "same user or CAP_SYS_PTRACE");
+  }
+  sources.pidfd_info = !has(disabled, "pidfd_info");
+  const std::string why =
+      sources.pidfd_info ? probe_pidfd_exit_info() : "disabled by configuration";
+  sources.pidfd_info = why.empty();
+  add(sources, "exit_status", why.empty() ? "ok" : "fallback",
+      why.empty() ? "PIDFD_GET_INFO tells a reaped process's status"
+                  : why + "; exit records or process events tell it where they can",
+      "Linux 6.15 or later");
+}
+
+}  // namespace
+
+Sources open_sources(const std::string& proc_root, const Names& disabled) {
+  Sources sources;
+  sources.clock = std::make_unique<SystemClock>();
+  sources.proc_root = UniqueFd(open(proc_root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  open_exit_records(sources, disabled);
+  open_process_events(sources, disabled);
+  find_cgroups(sources, disabled);
+  probe_own_files(sources, disabled);
+  return sources;
+}
+
+}  // namespace lezea

@@ -1,0 +1,41 @@
+// What the sampler reads the kernel through: a clock, a procfs root and the optional sources that a live
+// probe found working. Tests put their own in. Owned by the sampling thread once it runs.
+
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/unique_fd.h"
+#include "netlink/proc_connector.h"
+#include "netlink/taskstats.h"
+
+namespace lezea {
+
+struct SourceStatus {
+  std::string name;
+  std::string state;   // ok | fallback | unavailable | disabled
+  std::string reason;  // what the probe saw
+  std::string how;     // how to get it
+};
+
+struct Sources {
+  std::unique_ptr<Clock> clock;
+  UniqueFd proc_root;
+  std::unique_ptr<ExitListener> exits;  // nullptr: no exit records
+  std::unique_ptr<ProcEvents> events;   // nullptr: children are found by scanning
+  std::unique_ptr<TaskstatsReader>
+      taskstats;              // nullptr: IO from /proc/PID/io; only set where exits is
+  std::string cgroup2_mount;  // empty: no cgroup figures
+  bool smaps = true;
+  bool pidfd_info = true;
+  std::vector<SourceStatus> statuses;
+};
+
+// Opens and probes everything on this machine; `disabled` names sources to leave out
+// (taskstats, cn_proc, cgroup, smaps, pidfd_info). Forks short-lived children to prove the event sources.
+Sources open_sources(const std::string& proc_root, const std::vector<std::string>& disabled);
+
+}  // namespace lezea

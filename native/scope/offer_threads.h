@@ -1,0 +1,60 @@
+// The disposable threads of the ring acceptor: started, counted and given a deadline, never joined.
+// One past its deadline hangs in a stranger's descriptor; how many may is bounded here.
+#pragma once
+
+#include <pthread.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <mutex>
+
+namespace lezea {
+
+// Starts a thread that takes no signals. Detached if `joinable` is null. False if the machine has
+// no thread left; nothing of `body` has run then.
+bool start_thread(std::function<void()> body, pthread_t* joinable = nullptr);
+
+struct OfferThreadLimits {
+  uint32_t serving;   // threads with a connection that may become a ring
+  uint32_t refusing;  // threads beyond those, that only say no
+  uint32_t stuck;     // threads past their deadline before every offer is refused
+};
+
+// Thread-safe. Times are CLOCK_MONOTONIC ns.
+class OfferThreads {
+ public:
+  explicit OfferThreads(OfferThreadLimits limits) : limits_(limits) {}
+
+  // False while not even a refusal may begin.
+  bool has_room() const;
+  // Counts one more thread. `refusal` becomes null, or why it may only refuse.
+  uint64_t add(uint64_t now_ns, uint64_t deadline_ns, const char** refusal);
+  void set_deadline(uint64_t id, uint64_t deadline_ns);
+  bool overdue(uint64_t id, uint64_t now_ns) const;
+  void remove(uint64_t id, uint64_t now_ns);
+
+  struct Counts {
+    uint32_t alive = 0;
+    uint32_t stuck = 0;
+    uint64_t abandoned = 0;  // ever past their deadline, cumulative
+  };
+  Counts counts(uint64_t now_ns);
+
+ private:
+  struct Entry {
+    uint64_t deadline_ns = 0;
+    bool refusing = false;
+    bool abandoned = false;
+  };
+  uint32_t count_stuck(uint64_t now_ns);  // with the mutex held
+
+  const OfferThreadLimits limits_;
+  mutable std::mutex mutex_;
+  std::map<uint64_t, Entry> threads_;
+  uint64_t last_id_ = 0;
+  uint32_t refusing_ = 0;
+  uint64_t abandoned_ = 0;
+};
+
+}  // namespace lezea

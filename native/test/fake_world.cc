@@ -1,0 +1,368 @@
+// See fake_world.h.
+#include "fake_world.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+
+namespace lezea::test {
+namespace {
+
+class FakeClock final : public Clock {
+ public:
+  explicit FakeClock(FakeWorld* world) : world_(world) {}
+  uint64_t monotonic_ns() const override { return world_->now_ns; }
+  uint64_t boot_offset_ns() const override { return 0; }
+  uint64_t wall_ms() const override { return world_->now_ns / 1'000'000; }
+  Result<uint64_t> process_cpu_ns(int pid) const override {
+    const FakeProcess* process = world_->find(pid);
+    if (process == nullptr) return Result<uint64_t>::fail(ReadStatus::kGone);
+    return Result<uint64_t>::of(process->cpu_ns());
+  }
+  void sleep_ns(uint64_t ns) const override { world_->now_ns += ns; }
+
+ private:
+  FakeWorld* world_;
+};
+
+class FakeEvents final : public ProcEvents {
+ public:
+  explicit FakeEvents(FakeWorld* world) : world_(world) {}
+  int fd() const override { return -1; }
+  void drain(std::vector<ProcEvent>& out) override {
+    out.insert(out.end(), world_->events.begin(), world_->events.end());
+    world_->events.clear();
+  }
+  uint64_t lost() const override { return 0; }
+
+ private:
+  FakeWorld* world_;
+};
+
+class FakeExits final : public ExitListener {
+ public:
+  explicit FakeExits(FakeWorld* world) : world_(world) {}
+  int fd() const override { return -1; }
+  void drain(std::vector<TaskUsage>& out) override {
+    out.insert(out.end(), world_->exits.begin(), world_->exits.end());
+    world_->exits.clear();
+  }
+  uint64_t lost() const override { return 0; }
+
+ private:
+  FakeWorld* world_;
+};
+
+constexpr uint64_t kTickNs = 10'000'000;
+
+}  // namespace
+
+uint64_t FakeProcess::cpu_ns() const {
+  uint64_t sum = ended_cpu_ns;
+  for (const auto& [tid, thread] : threads) sum += thread.cpu_ns;
+  return sum;
+}
+
+uint64_t FakeProcess::read_bytes() const {
+  uint64_t sum = ended_read_bytes;
+  for (const auto& [tid, thread] : threads) sum += thread.read_bytes;
+  return sum;
+}
+
+uint64_t FakeProcess::write_bytes() const {
+  uint64_t sum = ended_write_bytes;
+  for (const auto& [tid, thread] : threads) sum += thread.write_bytes;
+  return sum;
+}
+
+FakeWorld::FakeWorld() {
+  char path[] = "/dev/shm/lezea-world-XXXXXX";
+  if (::mkdtemp(path) == nullptr) ::abort();
+  root = path;
+}
+
+FakeWorld::~FakeWorld() {
+  for (auto& [pid, process] : processes_) {
+    for (const int fd : {process.stat, process.statm, process.io}) {
+      if (fd >= 0) ::close(fd);
+    }
+    for (auto& [tid, thread] : process.threads) {
+      if (thread.schedstat >= 0) ::close(thread.schedstat);
+    }
+  }
+  std::error_code ignored;
+  std::filesystem::remove_all(root, ignored);
+}
+
+Sources FakeWorld::sources(bool with_events, bool with_exits) {
+  Sources sources;
+  sources.clock = std::make_unique<FakeClock>(this);
+  sources.proc_root = UniqueFd(::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (with_events) sources.events = std::make_unique<FakeEvents>(this);
+  if (with_exits) sources.exits = std::make_unique<FakeExits>(this);
+  sources.smaps = false;
+  sources.pidfd_info = false;
+  return sources;
+}
+
+FakeProcess* FakeWorld::find(int pid) {
+  const auto found = processes_.find(pid);
+  return found == processes_.end() ? nullptr : &found->second;
+}
+
+int FakeWorld::free_id() {
+  const auto taken = [this](int id) {
+    for (const auto& [pid, process] : processes_) {
+      if (pid == id || process.threads.count(id) != 0) return true;
+    }
+    return false;
+  };
+  while (taken(next_pid)) ++next_pid;
+  return next_pid++;
+}
+
+FakeProcess& FakeWorld::add(int ppid) {
+  const int pid = free_id();
+  FakeProcess& process = processes_[pid];
+  process.pid = pid;
+  process.ppid = ppid;
+  process.start_ticks = now_ns / kTickNs;
+  process.threads[pid];
+  const std::string folder = root + "/" + std::to_string(pid);
+  ::mkdir(folder.c_str(), 0755);
+  ::mkdir((folder + "/task").c_str(), 0755);
+  write_thread(process, pid, process.threads[pid]);
+  publish();
+  return process;
+}
+
+FakeProcess& FakeWorld::spawn(int ppid) { return add(ppid); }
+
+FakeProcess& FakeWorld::fork(int pid, int tid) {
+  const uint64_t rss = processes_.at(pid).rss_bytes;
+  FakeProcess& child = add(pid);
+  child.rss_bytes = rss;
+  if (agent_up) {
+    ProcEvent event;
+    event.kind = ProcEvent::Kind::kFork;
+    event.t_mono_ns = now_ns;
+    event.parent_tid = tid;
+    event.parent_tgid = pid;
+    event.tid = event.tgid = child.pid;
+    events.push_back(event);
+  }
+  return child;
+}
+
+int FakeWorld::clone_thread(int pid) {
+  const int tid = free_id();
+  FakeProcess& process = processes_.at(pid);
+  write_thread(process, tid, process.threads[tid]);
+  if (agent_up) {
+    ProcEvent event;
+    event.kind = ProcEvent::Kind::kFork;
+    event.t_mono_ns = now_ns;
+    event.parent_tid = event.parent_tgid =
+        process.ppid;  // the process's parent, as the kernel has it
+    event.tgid = pid;
+    event.tid = tid;
+    events.push_back(event);
+  }
+  return tid;
+}
+
+void FakeWorld::record_exit(const FakeProcess& process, int tid, const FakeThread& thread) {
+  if (!agent_up) return;
+  TaskUsage usage;
+  usage.tid = tid;
+  usage.tgid = process.pid;
+  usage.cpu_ns = thread.cpu_ns;
+  exits.push_back(usage);
+  ProcEvent event;
+  event.kind = ProcEvent::Kind::kExit;
+  event.t_mono_ns = now_ns;
+  event.tid = tid;
+  event.tgid = process.pid;
+  events.push_back(event);
+}
+
+void FakeWorld::remove_thread(int pid, int tid, FakeThread& thread) {
+  if (thread.schedstat >= 0) {
+    if (::ftruncate(thread.schedstat, 0) != 0) ::abort();  // a kept descriptor must not read on
+    ::close(thread.schedstat);
+  }
+  std::filesystem::remove_all(root + "/" + std::to_string(pid) + "/task/" + std::to_string(tid));
+}
+
+void FakeWorld::end_thread(int pid, int tid) {
+  FakeProcess& process = processes_.at(pid);
+  FakeThread& thread = process.threads.at(tid);
+  record_exit(process, tid, thread);
+  process.ended_cpu_ns += thread.cpu_ns;
+  process.ended_read_bytes += thread.read_bytes;
+  process.ended_write_bytes += thread.write_bytes;
+  if (thread.has_lane) process.free_lanes.push_back(thread.lane);
+  remove_thread(pid, tid, thread);
+  process.threads.erase(tid);
+}
+
+void FakeWorld::exec(int pid, int tid) {
+  FakeProcess& process = processes_.at(pid);
+  std::vector<int> others;
+  for (const auto& [other, thread] : process.threads) {
+    if (other != tid) others.push_back(other);
+  }
+  for (const int other : others) end_thread(pid, other);
+  if (tid != pid) {  // it goes on under the leader's id
+    FakeThread survivor = process.threads.at(tid);
+    remove_thread(pid, tid, process.threads.at(tid));
+    process.threads.clear();
+    survivor.schedstat = -1;
+    process.threads[pid] = survivor;
+    write_thread(process, pid, process.threads[pid]);
+  }
+  process.threads.at(pid).has_lane = false;
+  process.threads.at(pid).stack.clear();
+  process.ring.reset();
+  if (agent_up) {
+    ProcEvent event;
+    event.kind = ProcEvent::Kind::kExec;
+    event.t_mono_ns = now_ns;
+    event.tid = event.tgid = pid;
+    events.push_back(event);
+  }
+}
+
+void FakeWorld::exit(int pid) {
+  FakeProcess& process = processes_.at(pid);
+  std::vector<int> tids;
+  for (const auto& [tid, thread] : process.threads) tids.push_back(tid);
+  const bool several = tids.size() > 1 || process.ended_cpu_ns > 0;
+  for (auto tid = tids.rbegin(); tid != tids.rend(); ++tid) {
+    if (*tid != pid) end_thread(pid, *tid);
+  }
+  record_exit(process, pid, process.threads.at(pid));
+  if (several && agent_up) {
+    TaskUsage group;
+    group.tid = group.tgid = pid;
+    group.group = true;
+    group.cpu_ns = process.cpu_ns();
+    exits.push_back(group);
+  }
+  process.zombie = true;
+  for (auto& [other, orphan] : processes_) {
+    if (orphan.ppid == pid) orphan.ppid = 1;
+  }
+}
+
+void FakeWorld::reap(int pid) {
+  FakeProcess& process = processes_.at(pid);
+  if (FakeProcess* parent = find(process.ppid)) {
+    parent->reaped_cpu_ns += process.cpu_ns() + process.reaped_cpu_ns;
+    parent->absorbed_read_bytes += process.read_bytes() + process.absorbed_read_bytes;
+    parent->absorbed_write_bytes += process.write_bytes() + process.absorbed_write_bytes;
+  }
+  for (const int fd : {process.stat, process.statm, process.io}) {
+    if (fd < 0) continue;
+    if (::ftruncate(fd, 0) != 0) ::abort();
+    ::close(fd);
+  }
+  for (auto& [tid, thread] : process.threads) remove_thread(pid, tid, thread);
+  std::filesystem::remove_all(root + "/" + std::to_string(pid));
+  processes_.erase(pid);
+}
+
+void FakeWorld::use(int pid, int tid, uint64_t cpu_ns, uint64_t read_bytes, uint64_t write_bytes) {
+  FakeThread& thread = processes_.at(pid).threads.at(tid);
+  thread.cpu_ns += cpu_ns;
+  thread.read_bytes += read_bytes;
+  thread.write_bytes += write_bytes;
+  used_cpu_ns += cpu_ns;
+  used_write_bytes += write_bytes;
+}
+
+void FakeWorld::write_file(int& fd, const std::string& path, const std::string& text) {
+  if (fd < 0) fd = ::open((root + "/" + path).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (fd < 0 || ::pwrite(fd, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size()) ||
+      ::ftruncate(fd, static_cast<off_t>(text.size())) != 0) {
+    ::abort();
+  }
+}
+
+void FakeWorld::write_thread(const FakeProcess& process, int tid, FakeThread& thread) {
+  const std::string folder = std::to_string(process.pid) + "/task/" + std::to_string(tid);
+  if (thread.schedstat < 0) ::mkdir((root + "/" + folder).c_str(), 0755);
+  write_file(thread.schedstat, folder + "/schedstat", std::to_string(thread.cpu_ns) + " 0 1\n");
+}
+
+void FakeWorld::publish() {
+  for (auto& [pid, process] : processes_) {
+    for (auto& [tid, thread] : process.threads) write_thread(process, tid, thread);
+    const std::string folder = std::to_string(pid) + "/";
+    char text[512];
+    std::snprintf(text, sizeof text,
+                  "%d (fake) %c %d 1 1 0 -1 0 0 0 0 0 %llu %llu %llu 0 20 0 %zu 0 %llu 0 0 0 0 0 0 "
+                  "0 0 0 0 0 0 "
+                  "0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n",
+                  pid, process.zombie ? 'Z' : 'R', process.ppid,
+                  static_cast<unsigned long long>(process.cpu_ns() * 2 / 3 / kTickNs),
+                  static_cast<unsigned long long>(process.cpu_ns() / 3 / kTickNs),
+                  static_cast<unsigned long long>(process.reaped_cpu_ns / kTickNs),
+                  process.threads.size(), static_cast<unsigned long long>(process.start_ticks));
+    write_file(process.stat, folder + "stat", text);
+    const uint64_t pages = process.zombie ? 0 : process.rss_bytes / 4096;
+    write_file(process.statm, folder + "statm",
+               std::to_string(pages) + " " + std::to_string(pages) + " 0 0 0 0 0\n");
+    std::snprintf(
+        text, sizeof text,
+        "rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: %llu\nwrite_bytes: %llu\n"
+        "cancelled_write_bytes: 0\n",
+        static_cast<unsigned long long>(process.read_bytes() + process.absorbed_read_bytes),
+        static_cast<unsigned long long>(process.write_bytes() + process.absorbed_write_bytes));
+    write_file(process.io, folder + "io", text);
+  }
+}
+
+void FakeWorld::announce(int pid, int tid, uint32_t scope, bool stamped, bool begins) {
+  FakeProcess& process = processes_.at(pid);
+  FakeThread& thread = process.threads.at(tid);
+  if (!process.ring) return;
+  if (!thread.has_lane) {
+    if (!process.free_lanes.empty()) {
+      thread.lane = process.free_lanes.back();
+      process.free_lanes.pop_back();
+    } else if (process.next_lane < process.ring->good_header().lanes) {
+      thread.lane = process.next_lane++;
+    } else {
+      return;  // no lane left: it does not announce
+    }
+    thread.has_lane = true;
+  }
+  RingRecord record{};
+  record.t_mono_ns = now_ns;
+  record.value = stamped ? std::max<uint64_t>(1, thread.cpu_ns) : 0;
+  record.scope = scope;
+  record.tid = static_cast<uint32_t>(tid);
+  record.flags = begins ? LEZEA_RING_FLAG_ACTIVATION : 0;
+  process.ring->put(thread.lane, record);
+}
+
+void FakeWorld::stamp_io(int pid, int tid) {
+  FakeProcess& process = processes_.at(pid);
+  FakeThread& thread = process.threads.at(tid);
+  if (!process.ring || !thread.has_lane) return;
+  for (const uint8_t kind : {LEZEA_RING_KIND_IO_READ, LEZEA_RING_KIND_IO_WRITTEN}) {
+    RingRecord record{};
+    record.t_mono_ns = now_ns;
+    record.value = kind == LEZEA_RING_KIND_IO_READ ? thread.read_bytes : thread.write_bytes;
+    record.tid = static_cast<uint32_t>(tid);
+    record.kind = kind;
+    process.ring->put(thread.lane, record);
+  }
+}
+
+}  // namespace lezea::test

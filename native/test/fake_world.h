@@ -1,0 +1,104 @@
+// A machine that exists only for the engine's tests: a clock, a /proc root in a temporary folder, process
+// events, exit records and clients with real rings, all driven by the test. Knows the truth of what every
+// process used. Pids are above the kernel's greatest, so that no real process can be met.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "netlink/proc_connector.h"
+#include "netlink/taskstats.h"
+#include "ring_writer.h"
+#include "sampler/engine.h"
+
+namespace lezea::test {
+
+struct FakeThread {
+  uint64_t cpu_ns = 0;
+  uint64_t read_bytes = 0;
+  uint64_t write_bytes = 0;
+  uint32_t lane = 0;
+  bool has_lane = false;
+  std::vector<uint32_t> stack;  // client scope ids
+  int schedstat = -1;
+};
+
+struct FakeProcess {
+  int pid = 0;
+  int ppid = 0;
+  uint64_t start_ticks = 0;
+  std::map<int, FakeThread> threads;
+  uint64_t ended_cpu_ns = 0;  // of ended threads
+  uint64_t ended_read_bytes = 0;
+  uint64_t ended_write_bytes = 0;
+  uint64_t reaped_cpu_ns = 0;  // of reaped children, theirs included
+  uint64_t absorbed_read_bytes = 0;
+  uint64_t absorbed_write_bytes = 0;
+  uint64_t rss_bytes = 10'000'000;
+  bool zombie = false;
+  std::unique_ptr<RingWriter> ring;
+  uint32_t next_lane = 0;
+  std::vector<uint32_t> free_lanes;
+  int stat = -1;
+  int statm = -1;
+  int io = -1;
+
+  uint64_t cpu_ns() const;
+  uint64_t read_bytes() const;  // its own threads'
+  uint64_t write_bytes() const;
+};
+
+class FakeWorld {
+ public:
+  FakeWorld();
+  ~FakeWorld();
+  FakeWorld(const FakeWorld&) = delete;
+  FakeWorld& operator=(const FakeWorld&) = delete;
+
+  // Fresh descriptors and listeners, as a starting agent has them.
+  Sources sources(bool with_events, bool with_exits);
+
+  FakeProcess& spawn(int ppid);  // from outside any run
+  FakeProcess& fork(int pid, int tid);
+  int clone_thread(int pid);
+  void end_thread(int pid, int tid);
+  void exec(int pid, int tid);
+  void exit(int pid);  // all threads; a zombie until reaped
+  void reap(int pid);  // by its parent
+  void use(int pid, int tid, uint64_t cpu_ns, uint64_t read_bytes = 0, uint64_t write_bytes = 0);
+  void publish();  // writes the /proc files
+
+  FakeProcess* find(int pid);
+  bool exists(int pid) { return find(pid) != nullptr; }
+  std::map<int, FakeProcess>& processes() { return processes_; }
+
+  // The client's side: a record on the thread's lane. Stamped with the thread's clock or not.
+  void announce(int pid, int tid, uint32_t scope, bool stamped, bool begins);
+  void stamp_io(int pid, int tid);
+
+  // What all processes ever used.
+  uint64_t used_cpu_ns = 0;
+  uint64_t used_write_bytes = 0;
+
+  uint64_t now_ns = 1'000'000'000'000;
+  int next_pid = 5'000'000;
+  bool agent_up = true;  // events go nowhere while it is down
+
+  std::vector<ProcEvent> events;
+  std::vector<TaskUsage> exits;
+  std::string root;
+
+ private:
+  void write_file(int& fd, const std::string& path, const std::string& text);
+  void record_exit(const FakeProcess& process, int tid, const FakeThread& thread);
+  void write_thread(const FakeProcess& process, int tid, FakeThread& thread);
+  void remove_thread(int pid, int tid, FakeThread& thread);
+  FakeProcess& add(int ppid);
+  int free_id();
+  std::map<int, FakeProcess> processes_;
+};
+
+}  // namespace lezea::test

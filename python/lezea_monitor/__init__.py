@@ -1,0 +1,19 @@
+"""lezea_monitor: says which part of a training program is running; the agent measures its cost.
+
+    import lezea_monitor as lm
+
+    with lm.start_run(experiment="demo") as run:
+        with run.builder("b0"), run.tasker("t3"):
+            ...
+        print(run.usage("builder:b0/tasker:t3").cpu_seconds)
+
+Standard library only. Without an agent every call does nothing, after one warning.
+"""
+
+from .client import monitored, start_run
+from .usage import Columns, Usage
+from .version import VERSION as __version__
+
+ACCELERATED = False  # whether a C accelerator does the recording
+
+__all__ = ["ACCELERATED", "Columns", "Usage", "__version__", "monitored", "start_run"]

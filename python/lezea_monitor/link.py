@@ -1,0 +1,256 @@
+"""The process's connection to the agent, kept by one daemon thread.
+
+Owns the thread, the current Session and the outbox. The thread sends what is queued, reads
+replies, notices the end of a connection and makes a new one. Nothing that a training thread calls
+here does IO, except `open` (once, at the start) and `request` (bounded by its timeout).
+"""
+
+import logging
+import os
+import random
+import select
+import threading
+import time
+from typing import Any, Dict, List, Optional, Set
+
+from . import wire
+from .outbox import Outbox
+from .ring import RingPool
+from .session import Address, Identity, Session, Waiting
+from .tree import Tree
+from .wire import AgentError, Unavailable
+
+log = logging.getLogger("lezea_monitor")
+
+HANDSHAKE_SECONDS = 2.0  # for everything that a reconnect asks
+BACKOFF_FIRST_SECONDS = 0.05
+# An agent that restarts waits 3 s for rings, so looking once a second finds it in time.
+BACKOFF_MAX_SECONDS = 1.0
+PROGRESS_SECONDS = 0.1  # progress reports are sent together, at most this often
+UNSENT_MAX = 256 * 1024  # bytes buffered ahead of a slow agent; the rest waits in the outbox
+# Refusals that another attempt would only repeat.
+FINAL_CODES = frozenset(
+    (
+        "run_ended",
+        "unknown_run",
+        "already_bound",
+        "not_authorized",
+        "clock_mismatch",
+        "invalid_params",
+        "unsupported",
+    )
+)
+
+
+class Link:
+    """See the module. Made by one thread; afterwards any thread may use the public methods."""
+
+    def __init__(self, address: Address, identity: Identity, tree: Tree, pool: RingPool) -> None:
+        self.address = address
+        self.identity = identity
+        self.refused_ids = 0  # scopes that the agent counts on their ancestors
+        self.outbox = Outbox(self.wake)
+        self._tree = tree
+        self._pool = pool
+        self._session: Optional[Session] = None
+        self._waiting = Waiting()
+        self._thread: Optional[threading.Thread] = None
+        self._stopping = threading.Event()
+        self._pipe: List[int] = []
+        self._woken = False
+        self._lock = threading.RLock()  # of the pipe; never held during IO that can block
+        self._warned: Set[str] = set()
+        self._progress_due = 0.0
+
+    @property
+    def started(self) -> bool:
+        """Whether this process has, or is opening, a session."""
+        return self._thread is not None
+
+    @property
+    def connected(self) -> bool:
+        return self._session is not None
+
+    def open(self, deadline: float) -> None:
+        """Connects and says everything that the agent has to know. Raises what went wrong."""
+        session = Session(
+            self.address, self.identity, self._waiting, deadline, self._on_notification
+        )
+        try:
+            self._offer_rings(session, deadline)
+        except BaseException:
+            session.close()
+            raise
+        self._session = session
+
+    def start(self) -> None:
+        """Starts the thread, once. Where that is impossible (at exit) the link stays silent."""
+        if self._thread is not None:
+            return
+        with self._lock:
+            if self._thread is not None or self._stopping.is_set():
+                return
+            try:
+                self._pipe = list(os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC))
+                thread = threading.Thread(target=self._work, name="lezea-monitor", daemon=True)
+                thread.start()
+                self._thread = thread
+            except (RuntimeError, OSError) as error:
+                self._stopping.set()
+                self._warn("thread", "cannot start the connection's thread: %s", error)
+
+    def wake(self) -> None:
+        """There is something to send. Costs one flag when the thread is awake already."""
+        if not self._woken:
+            self._woken = True
+            with self._lock:
+                if self._pipe:
+                    try:
+                        os.write(self._pipe[1], b"\0")
+                    except BlockingIOError:
+                        return  # full of wake-ups: it will wake
+
+    def request(self, method: str, params: Dict[str, Any], timeout: float) -> Dict[str, Any]:
+        """Asks and waits. Raises AgentError when refused, Unavailable when there is no reply."""
+        if self._thread is None or self._stopping.is_set():
+            raise Unavailable("this process has no connection to the agent")
+        number, pending = self._waiting.expect()
+        self.outbox.queue_progress(self.identity.run["run_id"])
+        line = wire.encode({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
+        try:
+            if not self.outbox.put(line):
+                raise Unavailable("the queue to the agent is full")
+            if not pending.done.wait(timeout):
+                raise Unavailable("the agent did not answer in time")
+        finally:
+            self._waiting.forget(number)
+        if pending.error is not None:
+            raise pending.error
+        return pending.result
+
+    def close(self, timeout: float = 0.5) -> None:
+        """Ends the thread and the connection."""
+        self._stopping.set()
+        thread = self._thread
+        if thread is None:
+            self._drop_session()
+            return
+        self._woken = False
+        self.wake()
+        if thread is not threading.current_thread():
+            thread.join(timeout)
+
+    def abandon_in_child(self) -> None:
+        """In a forked child: closes what it inherited, without the locks of lost threads."""
+        wire.close_inherited()
+        pipe, self._pipe = self._pipe, []
+        for fd in pipe:
+            os.close(fd)
+        self._session = None
+
+    # From here on: the link's own thread.
+
+    def _work(self) -> None:
+        delay = BACKOFF_FIRST_SECONDS
+        try:
+            while not self._stopping.is_set():
+                try:
+                    if self._session is None:
+                        self.open(time.monotonic() + HANDSHAKE_SECONDS)
+                        delay = BACKOFF_FIRST_SECONDS
+                    self._turn(self._session)
+                except AgentError as error:
+                    if error.code in FINAL_CODES:
+                        self._warn("refused", "the agent refused to go on: %s", error)
+                        return
+                except Unavailable as error:
+                    self._lose(error)
+                except Exception as error:  # a bug of ours must not end the recording
+                    self._warn("bug", "unexpected: %r", error)
+                    self._lose(error)
+                if self._session is None:
+                    self._stopping.wait(delay * random.uniform(0.5, 1.0))
+                    delay = min(delay * 2, BACKOFF_MAX_SECONDS)
+        finally:
+            self._finish()
+
+    def _finish(self) -> None:
+        self._stopping.set()
+        self._drop_session()
+        self._waiting.fail(Unavailable("the connection was closed"))
+        with self._lock:
+            pipe, self._pipe = self._pipe, []
+        for fd in pipe:
+            os.close(fd)
+
+    def _turn(self, session: Any) -> None:
+        """Sends what there is and waits for what comes, once."""
+        self._woken = False
+        channel = session.channel
+        more = self._fill(session)
+        channel.flush()
+        if more and not channel.unsent:
+            return  # a fast agent: there is room for the rest
+        poller = select.poll()
+        poller.register(self._pipe[0], select.POLLIN)
+        poller.register(
+            channel.connection, select.POLLIN | (select.POLLOUT if channel.unsent else 0)
+        )
+        timeout: Optional[float] = None
+        if self.outbox.has_progress:
+            timeout = max(1, (self._progress_due - time.monotonic()) * 1000)
+        for fd, _ in poller.poll(timeout):
+            if fd == self._pipe[0]:
+                os.read(fd, 4096)
+            else:
+                channel.receive()
+
+    def _fill(self, session: Session) -> bool:
+        """Rings, definitions, then the outbox, as far as a slow agent lets us.
+
+        True when there may be more than fitted.
+        """
+        self._offer_rings(session, time.monotonic() + HANDSHAKE_SECONDS)
+        session.define(self._tree, UNSENT_MAX)
+        now = time.monotonic()
+        if self.outbox.has_progress and now >= self._progress_due:
+            self._progress_due = now + PROGRESS_SECONDS
+            self.outbox.queue_progress(self.identity.run["run_id"])
+        while len(session.channel.unsent) < UNSENT_MAX:
+            line = self.outbox.take()
+            if line is None:
+                return False
+            session.channel.send(line)
+        return True
+
+    def _offer_rings(self, session: Session, deadline: float) -> None:
+        refusal = session.offer_rings(self._pool, deadline)
+        if refusal is not None:
+            self._warn("ring", "%s: scopes of this process are not recorded", refusal)
+
+    def _on_notification(self, message: Dict[str, Any]) -> None:
+        if message.get("method") != "dropped":
+            return
+        params = message.get("params")
+        params = params if isinstance(params, dict) else {}
+        ids = params.get("ids")
+        self.refused_ids += len(ids) if isinstance(ids, list) else 1
+        reason = params.get("reason", "no reason given")
+        self._warn("dropped", "the agent counts some scopes on their parents: %s", reason)
+
+    def _lose(self, error: Exception) -> None:
+        """After a loss; requests that were made while there was no connection go on waiting."""
+        if self._session is not None:
+            self._drop_session()
+            self._waiting.fail(error)
+
+    def _drop_session(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def _warn(self, kind: str, text: str, *values: object) -> None:
+        """One warning of each kind in the process's life."""
+        if kind not in self._warned:
+            self._warned.add(kind)
+            log.warning("lezea-monitor: " + text, *values)

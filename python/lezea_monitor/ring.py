@@ -1,0 +1,135 @@
+"""Scope rings: sealed memfds with one lane per announcing thread.
+
+Owns the memfds, their mappings and the lists of free lanes. Emits lanes to threads (lane.py) and
+descriptors to the connection (link.py), which offers them to the agent. Nothing here blocks on
+the agent: what is written stays in the ring until the agent reads it, also across its restarts.
+"""
+
+import collections
+import fcntl
+import mmap
+import os
+import threading
+from typing import Callable, Deque, List, Optional, Tuple
+
+from . import layout
+
+# Missing from the fcntl module of some CPython builds; values from linux/fcntl.h.
+F_ADD_SEALS = getattr(fcntl, "F_ADD_SEALS", 1033)
+F_SEAL_SEAL = getattr(fcntl, "F_SEAL_SEAL", 1)
+F_SEAL_SHRINK = getattr(fcntl, "F_SEAL_SHRINK", 2)
+F_SEAL_GROW = getattr(fcntl, "F_SEAL_GROW", 4)
+
+MAX_RINGS = 64  # 4096 announcing threads at once; later ones stay unannounced and are counted
+
+
+class Ring:
+    """One memfd of fixed size, mapped for writing and sealed against resizing."""
+
+    def __init__(
+        self, lanes: int = layout.DEFAULT_LANES, capacity: int = layout.DEFAULT_CAPACITY
+    ) -> None:
+        self.lanes = lanes
+        self.capacity = capacity
+        self.first_record = layout.records_offset(lanes)
+        size = layout.file_size(lanes, capacity)
+        self.fd = os.memfd_create("lezea-scope", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(self.fd, size)
+            self._map = memoryview(mmap.mmap(self.fd, size))
+            layout.HEADER.pack_into(
+                self._map,
+                0,
+                layout.MAGIC,
+                layout.VERSION,
+                layout.RECORD_SIZE,
+                lanes,
+                capacity,
+                self.first_record,
+            )
+            fcntl.fcntl(self.fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+        except BaseException:
+            os.close(self.fd)
+            raise
+        self.heads = self._map[: self.first_record].cast("Q")
+        # A deque: its single operations are atomic, so a dying thread needs no lock to give its
+        # lane back (a lock could be held by a thread that a fork left behind).
+        self.free: Deque[int] = collections.deque(range(lanes))
+
+    def head_index(self, lane: int) -> int:
+        """Index of the lane's head in `heads`, in 8-byte words."""
+        return (layout.HEADER_SIZE + layout.LANE_ENTRY_SIZE * lane) // 8
+
+    def records(self, lane: int) -> memoryview:
+        """The lane's records, as bytes."""
+        size = self.capacity * layout.RECORD_SIZE
+        start = self.first_record + lane * size
+        return self._map[start : start + size]
+
+    def close(self) -> None:
+        """Closes the descriptor; the mapping goes with the last thread that holds a view."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class RingPool:
+    """The rings of one process: a new one is made when every lane is taken."""
+
+    def __init__(
+        self,
+        on_ring: Callable[[], None],
+        lanes: int = layout.DEFAULT_LANES,
+        capacity: int = layout.DEFAULT_CAPACITY,
+    ) -> None:
+        self.rings: List[Ring] = []
+        self.refused_threads = 0
+        self._on_ring = on_ring
+        self._lanes = lanes
+        self._capacity = capacity
+        # Re-entrant: a signal handler that enters a scope may interrupt its own thread in here.
+        self._lock = threading.RLock()
+
+    def prepare(self) -> None:
+        """Makes the first ring ahead of the first record, so that it is offered at the start."""
+        with self._lock:
+            lane = self._grow()
+        if lane is not None:
+            lane[0].free.appendleft(lane[1])
+
+    def take(self) -> Optional[Tuple[Ring, int]]:
+        """A free lane, or None when the process has too many announcing threads."""
+        lane = self._take_free()
+        if lane is None:
+            with self._lock:
+                lane = self._take_free() or self._grow()
+        if lane is None:
+            self.refused_threads += 1
+        return lane
+
+    def _take_free(self) -> Optional[Tuple[Ring, int]]:
+        for ring in self.rings:
+            if ring.free:
+                try:
+                    return ring, ring.free.popleft()
+                except IndexError:
+                    continue  # another thread was faster
+        return None
+
+    def _grow(self) -> Optional[Tuple[Ring, int]]:
+        if len(self.rings) >= MAX_RINGS:
+            return None
+        try:
+            ring = Ring(self._lanes, self._capacity)
+        except (OSError, ValueError):  # out of memory or descriptors: this thread stays quiet
+            return None
+        lane = ring.free.popleft()
+        self.rings.append(ring)
+        self._on_ring()
+        return ring, lane
+
+    def close(self) -> None:
+        """Lets go of every ring. Safe in a forked child: it takes no lock and writes nothing."""
+        rings, self.rings = self.rings, []
+        for ring in rings:
+            ring.close()

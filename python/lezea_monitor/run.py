@@ -1,0 +1,268 @@
+"""A live run: what `start_run` returns when there is an agent. Linux only.
+
+Owns the process's tree, rings, link and hooks for as long as the run lasts. Recording (scopes,
+progress, events) never raises and never waits for the agent; only `usage` and `end` do, for a
+bounded time.
+"""
+
+import functools
+import logging
+import os
+import threading
+import time
+from typing import Any, Callable, Dict, Optional
+
+from . import hooks, scope, tasks
+from .decorate import decorate
+from .link import Link
+from .names import clean_level, text_of
+from .ring import RingPool
+from .scope import Recorder, Scope, opener
+from .session import Address, Identity
+from .tree import Tree
+from .usage import Usage
+from .wire import MAX_REQUEST, AgentError, Unavailable
+
+log = logging.getLogger("lezea_monitor")
+
+LEVELS = ("builder", "tasker", "algorithm", "network", "layer")
+START_SECONDS = 5.0  # for the whole of start_run's talk with the agent
+USAGE_SECONDS = 2.0
+MAX_WORD_CHARS = 512  # of an event's or a phase's name
+MAX_EVENT_BYTES = 16 * 1024  # of a whole run.event message; the agent's limit is for its data
+AGENT_EVENTS = ("run.", "process.", "agent.", "phase.")
+STATUSES = ("FINISHED", "FAILED", "INTERRUPTED", "KILLED")
+END_SECONDS = 5.0  # an explicit end: the agent takes a last sample and writes its documents
+EXIT_SECONDS = 2.0  # an end at exit
+
+
+class Run:
+    """A run of this process. Make it with `start_run`."""
+
+    # Set per instance: a function is called faster than a method, and these are the hot path.
+    builder: Callable[[object], Scope]
+    tasker: Callable[[object], Scope]
+    algorithm: Callable[[object], Scope]
+    network: Callable[[object], Scope]
+    layer: Callable[[object], Scope]
+
+    def __init__(
+        self,
+        address: Address,
+        parameters: Dict[str, Any],
+        must_exist: bool,
+        on_end: Callable[[], None],
+    ) -> None:
+        """Opens the run. Raises Unavailable or AgentError when there is none to be had."""
+        self._on_end = on_end
+        self._tree = Tree(self._wake)
+        self._pool = RingPool(self._wake)
+        self._unreadable = 0  # reports whose data could not be read
+        identity = Identity(parameters, threading.get_native_id(), "", True, must_exist)
+        self._link = Link(address, identity, self._tree, self._pool)
+        try:
+            self._pool.prepare()
+            self._link.open(time.monotonic() + START_SECONDS)
+        except BaseException:
+            self._pool.close()
+            raise
+        self._link.start()
+        self._ended = False
+        self._last = Usage({})
+        self._openers: Dict[str, Callable[[object], Scope]] = {}
+        for level in LEVELS:
+            setattr(self, level, self._opener(level))
+        self._environment = hooks.Environment(self.id, address.path)
+        self._exit_hooks = hooks.ExitHooks(self._at_exit)
+        self._exit_hooks.install()
+        hooks.on_fork(self._after_fork)
+        self._task_hook = tasks.Hook(scope.state)
+        self._recorder = Recorder(self._tree, self._pool)
+        scope.start(self._recorder)
+        self._task_hook.install()
+
+    @property
+    def id(self) -> str:
+        """The run's id, as the agent knows it."""
+        return str(self._link.identity.run["run_id"])
+
+    @property
+    def created(self) -> bool:
+        """Whether this process's start_run made the run (False: it attached to it)."""
+        return self._link.identity.created
+
+    @property
+    def active(self) -> bool:
+        """Whether the run is still being recorded by this process."""
+        return not self._ended
+
+    @property
+    def dropped(self) -> int:
+        """What could not be recorded so far: messages, and entries of scopes past a limit."""
+        link = self._link
+        return (
+            link.outbox.dropped + link.refused_ids + self._tree.refused
+            + self._pool.refused_threads + scope.lost_errors() + self._unreadable
+        )  # fmt: skip
+
+    # Scopes
+
+    def _opener(self, level: str) -> Callable[[object], Scope]:
+        known = self._openers.get(level)
+        if known is None:
+            known = self._openers[level] = opener(self._tree, level)
+        return known
+
+    def scope(self, level: object, name: object) -> Scope:
+        """A scope of any level: a context manager and a decorator."""
+        known = self._openers.get(level) if type(level) is str else None
+        return (known or self._opener(clean_level(level)))(name)
+
+    def scoped(self, level: object, name: object) -> Callable[..., Any]:
+        """A decorator: the body of the function runs in this scope."""
+        return lambda function: decorate(function, lambda: self.scope(level, name))
+
+    # Reports
+
+    def phase(self, name: object) -> None:
+        """The whole run is in phase `name` from now on."""
+        self._notify("run.phase", {"name": text_of(name)[:MAX_WORD_CHARS]})
+
+    def event(self, name: object, **data: Any) -> None:
+        """An entry in the run's audit trail; `data` is at most 16 KiB as JSON."""
+        word = text_of(name)[:MAX_WORD_CHARS]
+        if word.startswith(AGENT_EVENTS):  # a notification: nobody would hear the refusal
+            self._lose("event %r: names of that beginning are the agent's own", word)
+        else:
+            self._notify("run.event", {"event": word, "data": data}, MAX_EVENT_BYTES)
+
+    def progress(self, steps: float = 0, episodes: float = 0) -> None:
+        """Adds to the steps and episodes done in the current scope."""
+        try:
+            if self.active and (steps or episodes):
+                self._link.start()
+                outbox = self._link.outbox
+                outbox.add_progress(self._path(), _count(steps), _count(episodes))
+        except Exception as error:  # numbers that are none
+            self._lose("progress: %r", error)
+
+    def _notify(self, method: str, params: Dict[str, Any], limit: int = MAX_REQUEST) -> None:
+        try:
+            if self.active:
+                self._link.start()
+                self._link.outbox.notify(method, {"run_id": self.id, **params}, limit)
+        except Exception as error:  # data that cannot be read, say
+            self._lose("%s: %r", method, error)
+
+    def _lose(self, text: str, *values: object) -> None:
+        self._unreadable += 1
+        log.debug("dropped: " + text, *values)
+
+    def _path(self) -> str:
+        return scope.current().path or self._link.identity.birth_scope
+
+    def usage(self, path: Optional[str] = None, fresh: bool = False) -> Usage:
+        """What a scope, or the whole run, has consumed so far.
+
+        The figures are at most a second old; `fresh` takes a sample first. Waits for the agent
+        for two seconds at most; every column is None when there is no answer.
+        """
+        if not self.active:
+            return self._last
+        params: Dict[str, Any] = {"run_id": self.id}
+        if path:
+            params["scope"] = str(path)
+        if fresh:
+            params["fresh"] = True
+        try:
+            self._link.start()
+            return Usage(self._link.request("run.usage", params, USAGE_SECONDS))
+        except (AgentError, Unavailable) as error:
+            log.debug("run.usage: %s", error)
+            return Usage({})
+
+    # The end
+
+    def end(self, status: str = "FINISHED", reason: Optional[str] = None) -> None:
+        """Ends this process's part of the run; the run ends with its last part.
+
+        status: FINISHED, FAILED, INTERRUPTED or KILLED.
+        """
+        if status not in STATUSES:  # after hours of training an exception would help nobody
+            log.warning("lezea-monitor: status %r is none of %s", status, ", ".join(STATUSES))
+            status, reason = "FAILED", reason or "ended with status %s" % text_of(status)
+        self._end((status, reason), END_SECONDS)
+
+    def _end(self, outcome: hooks.Outcome, timeout: float) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        scope.stop()
+        self._task_hook.uninstall()
+        self._exit_hooks.uninstall()
+        hooks.on_fork(None)
+        self._environment.restore()
+        params = {"run_id": self.id, "status": outcome[0]}
+        if outcome[1]:
+            params["reason"] = text_of(outcome[1])[: hooks.MAX_REASON_CHARS]
+        try:
+            # A forked child that never recorded is no part of its own: its end is its exit.
+            if self._link.started:
+                reply = self._link.request("run.end", params, timeout)
+                self._last = Usage({"inclusive": reply.get("totals")})
+        except (AgentError, Unavailable) as error:
+            log.debug("run.end: %s", error)
+        self._link.close()
+        self._pool.close()
+        self._on_end()
+
+    def _at_exit(self) -> None:
+        self._end(self._exit_hooks.outcome, EXIT_SECONDS)
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, exc_type: Any, error: Optional[BaseException], traceback: Any) -> None:
+        self._end(hooks.outcome_of(error), END_SECONDS)
+
+    def __reduce__(self) -> Any:
+        """In another process a run is attached to, not copied."""
+        from .client import start_run  # client imports this module
+
+        socket = self._link.address.path
+        return functools.partial(start_run, run_id=self.id, socket=socket), ()
+
+    # Threads and processes
+
+    def _wake(self) -> None:
+        self._link.wake()
+
+    def _on_ring_in_child(self) -> None:
+        """The first record of a forked child opens its session; further rings are offered."""
+        self._link.start()
+        self._link.wake()
+
+    def _after_fork(self) -> None:
+        """In the child: leaves the parent's sockets and rings alone and gets ready for its own.
+
+        The child keeps its place in the tree; it opens its session with its first record.
+        """
+        birth_scope = self._path()
+        identity = self._link.identity
+        self._unreadable = 0
+        self._link.abandon_in_child()
+        self._pool.close()
+        self._pool = RingPool(self._on_ring_in_child)
+        self._tree.after_fork()
+        child = Identity(dict(identity.run), os.getpid(), birth_scope, False, False)
+        self._link = Link(self._link.address, child, self._tree, self._pool)
+        self._exit_hooks.after_fork()
+        self._recorder = Recorder(self._tree, self._pool)
+        scope.after_fork(self._recorder)
+
+
+def _count(value: Any) -> float:
+    """A finite int or float that is not negative. Raises ValueError or TypeError."""
+    if value - value != 0 or value < 0:
+        raise ValueError("not a count: %r" % (value,))
+    return value if isinstance(value, int) else float(value)

@@ -1,0 +1,319 @@
+// The agent put together: state, sampler, attribution, socket, HTTP, documents. Owns the order in which they start and
+// stop; every part is handed what it needs, none finds another by itself.
+
+import { mkdirSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { Attribution } from '../attribution/attribution.js';
+import type { Config } from '../config/schema.js';
+import { LezeaError, messageOf } from '../errors.js';
+import { writeAtomically } from '../files/atomic.js';
+import { nodeFacts } from '../files/facts.js';
+import { RunDocuments } from '../files/run-documents.js';
+import { type HttpHandle, startHttp } from '../http/server.js';
+import { createHandlers } from '../ipc/handlers.js';
+import { Identities } from '../ipc/identity.js';
+import { prepareFolder, removeStale, removeStaleFile, socketMode } from '../ipc/listen.js';
+import { IpcServer } from '../ipc/server.js';
+import type { Logger } from '../log.js';
+import { Metrics } from '../metrics/metrics.js';
+import type { Addon, Sampler } from '../native/addon.js';
+import { checkAddonLayout } from '../native/frame.js';
+import { openDatabase } from '../state/database.js';
+import { lockStateDir, type StateLock } from '../state/lock.js';
+import { SqlitePersistence } from '../state/sqlite-persistence.js';
+import { VERSION } from '../version.js';
+import { healthOf, nodeStatus } from './status.js';
+
+/** How long a process whose ring is known may wait for it after a restart, milliseconds (DESIGN §3.5). */
+const RESTART_WAIT_MS = 3000;
+
+export interface AgentDeps {
+  addon: Addon;
+  /** The configuration in force; read anew where a key may change while the agent runs. */
+  config: () => Config;
+  log: Logger;
+  /** Wall clock, milliseconds since 1970. */
+  now: () => number;
+  /** Roots of the kernel's files; tests bring their own. @default /proc and /sys */
+  roots?: { proc: string; sys: string };
+}
+
+export class Agent {
+  readonly #deps: AgentDeps;
+  readonly #stateDir: string;
+  readonly #lock: StateLock;
+  readonly #persistence: SqlitePersistence;
+  readonly #sampler: Sampler;
+  readonly #attribution: Attribution;
+  readonly #documents: RunDocuments;
+  readonly #ipc: IpcServer;
+  readonly #metrics: Metrics;
+  readonly #startedAtMs: number;
+  #http: HttpHandle | undefined;
+  #ready = false;
+
+  /** Starts an agent; throws LezeaError with the reason where it cannot. */
+  static async start(deps: AgentDeps): Promise<Agent> {
+    checkAddonLayout(deps.addon);
+    const { socket, state, agent } = deps.config();
+    mkdirSync(state.dir, { recursive: true, mode: 0o700 });
+    const lock = lockStateDir(state.dir);
+    try {
+      // Whoever holds the socket must be known before anything of this agent listens or samples.
+      prepareFolder(dirname(socket.path), agent.mode);
+      await removeStale(socket.path);
+      removeStaleFile(ringPath(socket.path));
+      return await new Agent(deps, lock).#started();
+    } catch (error) {
+      lock.release();
+      throw error;
+    }
+  }
+
+  private constructor(deps: AgentDeps, lock: StateLock) {
+    const config = deps.config();
+    this.#deps = deps;
+    this.#lock = lock;
+    this.#stateDir = config.state.dir;
+    this.#startedAtMs = deps.now();
+    this.#persistence = new SqlitePersistence(openDatabase(config.state.dir, deps.log, deps.now()));
+    this.#sampler = this.#makeSampler(config);
+    this.#attribution = this.#makeAttribution();
+    const bootId = deps.addon.bootId();
+    this.#documents = new RunDocuments({
+      stateDir: config.state.dir,
+      store: this.#attribution.store,
+      node: nodeFacts(bootId),
+      version: VERSION,
+      overheadCpuSeconds: () => {
+        const ns = this.#attribution.checkpoint.lastSnapshot?.self.cpuNs;
+        return ns === undefined ? undefined : Number(ns) / 1e9;
+      },
+    });
+    this.#ipc = this.#makeIpc(config, bootId);
+    this.#metrics = new Metrics({
+      config: deps.config,
+      store: this.#attribution.store,
+      state: () => this.#state(),
+      nodeFigures: () => this.#sampler.nodeFigures(),
+      now: deps.now,
+    });
+  }
+
+  /** Where the socket is and, once it listens, HTTP. */
+  get addresses(): { socket: string; http: string | null } {
+    return { socket: this.#deps.config().socket.path, http: this.#http?.address ?? null };
+  }
+
+  /** Itself, once it runs; what was started is stopped again where something cannot be. */
+  async #started(): Promise<Agent> {
+    try {
+      await this.#start();
+      return this;
+    } catch (error) {
+      await this.stop().catch((fault) =>
+        this.#deps.log.debug({ reason: messageOf(fault) }, 'stopping failed too'),
+      );
+      throw error;
+    }
+  }
+
+  async #start(): Promise<void> {
+    this.#attribution.start();
+    await this.#ipc.listen();
+    const { http } = this.#deps.config();
+    if (http.enabled) this.#http = await this.#startHttp(http.listen);
+    this.#ready = true;
+    await this.#tellAddresses();
+    this.#deps.log.info({ ...this.addresses, version: VERSION, state_dir: this.#stateDir }, 'ready');
+  }
+
+  /**
+   * Stops: no new clients, a last sample, everything on the disk. Runs that live go on with the next start. The first
+   * fault is thrown at the end; nothing is left open.
+   */
+  async stop(): Promise<void> {
+    this.#ready = false;
+    this.#ipc.stopAccepting();
+    const steps: (() => Promise<void> | void)[] = [
+      () => this.#http?.close(),
+      () => this.#attribution.stop(),
+      () => this.#ipc.close(),
+      () => rm(this.#agentFile(), { force: true }),
+      () => this.#persistence.close(),
+      () => this.#lock.release(),
+    ];
+    let fault: unknown;
+    for (const step of steps) {
+      try {
+        await step();
+      } catch (error) {
+        this.#deps.log.error({ reason: messageOf(error) }, 'a part of the agent did not stop well');
+        fault ??= error;
+      }
+    }
+    if (fault) throw new LezeaError('stop', messageOf(fault), { cause: fault });
+  }
+
+  #makeSampler(config: Config): Sampler {
+    const { sampling, socket, agent } = config;
+    const sources = Object.entries(sampling.sources);
+    return new this.#deps.addon.Sampler({
+      procRoot: this.#procRoot(),
+      sysRoot: this.#deps.roots?.sys ?? '/sys',
+      intervalMs: sampling.interval_ms,
+      nodeIntervalMs: sampling.node_interval_ms,
+      ringSocket: ringPath(socket.path),
+      ringSocketMode: socketMode(agent.mode),
+      restartWaitMs: RESTART_WAIT_MS,
+      disabledSources: sources.filter(([, source]) => !source.enabled).map(([name]) => name),
+    });
+  }
+
+  #makeAttribution(): Attribution {
+    const { addon, config, log, now } = this.#deps;
+    return new Attribution({
+      sampler: this.#sampler,
+      persistence: this.#persistence,
+      log,
+      bootId: addon.bootId(),
+      nowMs: now,
+      monotonicNs: () => addon.monotonicNs(),
+      isAlive: ({ pid, startTicks }) => addon.processIdentity(pid)?.process.startTicks === startTicks,
+      checkpointIntervalMs: config().checkpoint.interval_ms,
+      keepEndedMs: () => config().metrics.linger_seconds * 1000,
+      unboundTimeoutMs: () => config().runs.unbound_timeout_seconds * 1000,
+      writeFiles: (run) => this.#documents.write(run),
+    });
+  }
+
+  #makeIpc(config: Config, bootId: string): IpcServer {
+    const { addon, log } = this.#deps;
+    const { store, commands, limiter, ledger } = this.#attribution;
+    const { mode } = config.agent;
+    const handlers = createHandlers({
+      commands,
+      store,
+      limiter,
+      identities: new Identities(addon, this.#procRoot()),
+      reader: addon,
+      documents: this.#documents,
+      version: VERSION,
+      bootId,
+      mode,
+      node: () => this.#node(),
+      health: () => this.#health(),
+    });
+    const pidNamespace = addon.processIdentity(process.pid)?.pidNamespace ?? 0n;
+    return new IpcServer({
+      path: config.socket.path,
+      mode,
+      handlers,
+      store,
+      commands,
+      limiter,
+      log,
+      peerCredentials: (fd) => addon.peerCredentials(fd),
+      rules: () => ({ pidNamespace, operators: this.#deps.config().operators }),
+      committedMonoNs: () => ledger.committedMonoNs,
+    });
+  }
+
+  #startHttp(listen: string): Promise<HttpHandle> {
+    const { config, log } = this.#deps;
+    const { agent, http } = config();
+    return startHttp({
+      listen,
+      allowedHosts: () => config().http.allowed_hosts,
+      registry: this.#metrics.registry,
+      log,
+      // A retry that succeeded later: the first try is written down by #start.
+      listening: () => {
+        if (this.#ready) void this.#tellAddresses();
+      },
+      store: this.#attribution.store,
+      showRuns: agent.mode === 'user' || http.expose_run_names,
+      render: (format) => this.#metrics.render(format),
+      node: () => this.#node(),
+      health: () => this.#health(),
+      notReady: () => (this.#ready ? undefined : 'the agent is starting or stopping'),
+      summary: (run) => this.#documents.summary(run),
+    });
+  }
+
+  #node() {
+    return nodeStatus({
+      mode: this.#deps.config().agent.mode,
+      uptimeSeconds: (this.#deps.now() - this.#startedAtMs) / 1000,
+      runsLive: this.#runsLive(),
+      figures: this.#sampler.nodeFigures(),
+      sources: this.#sampler.sources(),
+    });
+  }
+
+  #health() {
+    const { checkpoint, violations } = this.#attribution;
+    const sampledAt = checkpoint.lastSnapshot?.tWallMs;
+    const { enabled, listen } = this.#deps.config().http;
+    return healthOf({
+      checkpointError: checkpoint.error?.message,
+      sampleAgeMs: sampledAt === undefined ? undefined : this.#deps.now() - sampledAt,
+      violations,
+      http: enabled ? { listen, address: this.#http?.address ?? null } : undefined,
+    });
+  }
+
+  /** What the agent says of itself on /metrics. */
+  #state() {
+    const { checkpoint, ledger, limiter, sessions, violations } = this.#attribution;
+    return {
+      version: VERSION,
+      mode: this.#deps.config().agent.mode,
+      startedAtMs: this.#startedAtMs,
+      snapshot: checkpoint.lastSnapshot,
+      tickBucketsNs: this.#deps.addon.tickBucketsNs(),
+      sources: this.#sampler.sources(),
+      runsLive: this.#runsLive(),
+      sessions: sessions.count,
+      connections: this.#ipc.connections,
+      refusals: limiter.refusals,
+      conservationViolations: violations,
+      decreasedTotals: ledger.decreases,
+      checkpoints: {
+        commits: checkpoint.commits,
+        failures: checkpoint.failures,
+        totalMs: checkpoint.commitMs,
+      },
+      droppedExits: ledger.droppedExits,
+      droppedNotifications: this.#ipc.lostNotifications,
+    };
+  }
+
+  #runsLive(): number {
+    return [...this.#attribution.store.live()].length;
+  }
+
+  #procRoot(): string {
+    return this.#deps.roots?.proc ?? '/proc';
+  }
+
+  #agentFile(): string {
+    return join(this.#stateDir, 'agent.json');
+  }
+
+  /** Writes where the agent is to be found, for whoever started it. */
+  async #tellAddresses(): Promise<void> {
+    const text = `${JSON.stringify({ pid: process.pid, ...this.addresses })}\n`;
+    try {
+      await writeAtomically(this.#agentFile(), [text]);
+    } catch (error) {
+      this.#deps.log.warn({ reason: messageOf(error) }, 'agent.json could not be written');
+    }
+  }
+}
+
+/** The ring socket lies beside the agent's, under a fixed name. */
+function ringPath(socketPath: string): string {
+  return join(dirname(socketPath), 'ring.sock');
+}

@@ -1,0 +1,68 @@
+// The agent as a process: configuration, log, signals, exit status. SIGTERM and SIGINT stop it, a second one at once;
+// SIGHUP reads the configuration again and keeps the old one if the new one is invalid.
+
+import type { LoadInput } from '../config/load.js';
+import { ConfigStore } from '../config/store.js';
+import { LezeaError, messageOf } from '../errors.js';
+import { createLogger, type Logger } from '../log.js';
+import { type Addon, loadAddon } from '../native/addon.js';
+import { Agent } from './agent.js';
+
+/** Longest time that stopping may take; what is not flushed by then is taken up from the last checkpoint. */
+const STOP_BUDGET_MS = 10_000;
+
+/** Runs until it is told to stop; resolves to the exit status. Throws LezeaError where it cannot start. */
+export async function runAgent(input: LoadInput): Promise<number> {
+  const store = new ConfigStore(input);
+  const log = createLogger({ level: store.current.log.level });
+  // Before the start: whoever reads "ready" may signal at once.
+  process.on('SIGHUP', () => reload(store, log));
+  const stopped = new Promise<NodeJS.Signals>((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve(signal));
+  });
+  const agent = await Agent.start({
+    addon: addonOrReason(),
+    config: () => store.current,
+    log,
+    now: () => Date.now(),
+  });
+  log.info({ signal: await stopped }, 'stopping');
+  await stopInTime(agent, log);
+  return 0;
+}
+
+async function stopInTime(agent: Agent, log: Logger): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(() => {
+      log.warn(
+        { budget_ms: STOP_BUDGET_MS },
+        'stopping took too long; the next start goes on from the last checkpoint',
+      );
+      resolve();
+    }, STOP_BUDGET_MS);
+  });
+  // A fault was logged where it happened; the state is that of the last checkpoint, which is what it is for.
+  await Promise.race([agent.stop().catch(() => undefined), late]);
+  clearTimeout(timer);
+}
+
+function reload(store: ConfigStore, log: Logger): void {
+  const { error, applied, waiting } = store.reload();
+  if (error) {
+    log.error({ problems: error.problems }, 'the new configuration is invalid; the old one stays in force');
+    return;
+  }
+  log.level = store.current.log.level;
+  log.info({ applied, waiting_for_restart: waiting }, 'the configuration was read again');
+}
+
+function addonOrReason(): Addon {
+  try {
+    return loadAddon();
+  } catch (error) {
+    throw new LezeaError('addon', `native addon: ${messageOf(error)}; expected one built by npm ci`, {
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,139 @@
+// Attribution put together: ledger, registry, lifecycle, sessions, commands and the checkpoint that drives them. Owns
+// their wiring and order; whoever composes the agent gives it the sampler, the database and the writer of documents.
+
+import type { Logger } from 'pino';
+import { LezeaError } from '../errors.js';
+import type { ProcessId, Sampler } from '../native/addon.js';
+import { Checkpoint } from './checkpoint.js';
+import { Commands } from './commands.js';
+import { Ledger } from './ledger.js';
+import { Lifecycle } from './lifecycle.js';
+import { Limiter, type Limits } from './limits.js';
+import type { Run, RunCommands, RunStore } from './model.js';
+import type { Persistence } from './records.js';
+import { Registry } from './registry.js';
+import { restoreRuns } from './restore.js';
+import { Sessions } from './sessions.js';
+import { Starter } from './starting.js';
+
+export interface AttributionOptions {
+  sampler: Sampler;
+  persistence: Persistence;
+  log: Logger;
+  bootId: string;
+  /** Wall clock, milliseconds since 1970, and CLOCK_MONOTONIC, ns. */
+  nowMs(): number;
+  monotonicNs(): bigint;
+  isAlive(process: ProcessId): boolean;
+  checkpointIntervalMs: number;
+  keepEndedMs(): number;
+  unboundTimeoutMs(): number;
+  /** Writes the documents of a run that is over: figures, outcome and end time are final. */
+  writeFiles(run: Run): Promise<void>;
+  limits?: Limits;
+}
+
+export class Attribution {
+  readonly limiter: Limiter;
+  readonly ledger = new Ledger();
+  readonly checkpoint: Checkpoint;
+  readonly store: RunStore;
+  readonly commands: RunCommands;
+  readonly sessions: Sessions;
+
+  /** Checkpoints at which a run's columns did not add up, counted once a run; 0 unless something broke. */
+  violations = 0;
+
+  readonly #o: AttributionOptions;
+  readonly #unbalanced = new Set<number>();
+  readonly #registry: Registry;
+  readonly #lifecycle: Lifecycle;
+  readonly #stopping = new AbortController();
+
+  constructor(options: AttributionOptions) {
+    this.#o = options;
+    const { sampler, persistence, log } = options;
+    const { ledger } = this;
+    this.limiter = new Limiter(options.limits);
+    this.#registry = new Registry({ persistence, ledger, log, keepEndedMs: options.keepEndedMs });
+    this.store = this.#registry;
+    const registry = this.#registry;
+    const checkpoint = (how: { fresh: boolean; durable?: boolean }) => this.checkpoint.request(how);
+    const common = { ...options, ledger, registry, limiter: this.limiter, checkpoint };
+    this.#lifecycle = new Lifecycle({ ...common, retryDelay: () => this.#retryDelay() });
+    this.sessions = new Sessions(common);
+    this.#lifecycle.partEnded = (part) => this.sessions.closeOf(part);
+    this.checkpoint = new Checkpoint(
+      { sampler, ledger, persistence, hooks: this.#hooks() },
+      options.checkpointIntervalMs,
+    );
+    const living = { ...common, lifecycle: this.#lifecycle };
+    const starter = new Starter({ ...living, wake: () => this.checkpoint.wake() });
+    this.commands = new Commands({ ...living, starter, sessions: this.sessions });
+  }
+
+  #hooks() {
+    const lifecycle = this.#lifecycle;
+    const registry = this.#registry;
+    return {
+      sampled: lifecycle.observe.bind(lifecycle),
+      committed: (runs: Run[]) => {
+        this.#audit(runs);
+        registry.emit('committed', runs);
+        lifecycle.settle();
+      },
+      busy: () => registry.liveCount > 0,
+      failing: (error: LezeaError | undefined) => {
+        if (error)
+          this.#o.log.error({ reason: error.message }, 'figures cannot be stored; nothing new is published');
+        else this.#o.log.info('figures are stored again');
+      },
+    };
+  }
+
+  /** Takes up what was left open, starts the sampler and the checkpoints. */
+  start(): void {
+    const { sampler, persistence, log, bootId } = this.#o;
+    const parts = { sampler, persistence, log, bootId, ledger: this.ledger };
+    const over = restoreRuns({ ...parts, registry: this.#registry, lifecycle: this.#lifecycle });
+    sampler.start();
+    this.checkpoint.start();
+    for (const run of over) this.#lifecycle.finish(run);
+  }
+
+  /** Takes a last sample, stores it and stops. Live runs stay live: the next start goes on with them. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.checkpoint.stop();
+    await this.checkpoint.request({ fresh: true, durable: true });
+    await this.#o.sampler.stop();
+  }
+
+  /** Books that do not balance are counted at every checkpoint and logged once a run. */
+  #audit(runs: readonly Run[]): void {
+    for (const run of runs) {
+      if (run.residualColumns.length === 0) continue;
+      this.violations += 1;
+      if (this.#unbalanced.has(run.handle)) continue;
+      this.#unbalanced.add(run.handle);
+      const columns = run.residualColumns;
+      this.#o.log.error({ run: run.key, columns }, 'scopes and unattributed do not add up to the run');
+    }
+  }
+
+  #retryDelay(): Promise<void> {
+    const { signal } = this.#stopping;
+    return new Promise((resolve, reject) => {
+      const stopped = () => {
+        clearTimeout(timer);
+        reject(new LezeaError('stopping', 'the agent is stopping'));
+      };
+      const timer = setTimeout(() => {
+        signal.removeEventListener('abort', stopped);
+        resolve();
+      }, this.#o.checkpointIntervalMs);
+      signal.addEventListener('abort', stopped, { once: true });
+      if (signal.aborted) stopped();
+    });
+  }
+}

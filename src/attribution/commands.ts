@@ -1,0 +1,298 @@
+// What callers may do to runs: the commands behind the socket's methods. Owns no state of its own; it checks whose
+// the run is and what the limits say, then drives the lifecycle, the sessions and the sampler.
+
+import type { Logger } from 'pino';
+import { LezeaError, messageOf } from '../errors.js';
+import type { ProcessId, Sampler } from '../native/addon.js';
+import { emptyRow } from '../native/frame.js';
+import type { Ledger } from './ledger.js';
+import type { Lifecycle } from './lifecycle.js';
+import type { Limiter } from './limits.js';
+import type {
+  Caller,
+  Dropped,
+  EndRequest,
+  EnterRequest,
+  OpenRequest,
+  Owner,
+  Progress,
+  RunCommands,
+  ScopeDefinition,
+  Session,
+  StartRequest,
+  Usage,
+  UsageRequest,
+} from './model.js';
+import { nameFault } from './names.js';
+import { sameOwner } from './owners.js';
+import { type PartRecord, processKey } from './records.js';
+import type { Registry } from './registry.js';
+import type { OpenSession, Sessions } from './sessions.js';
+import type { Starter } from './starting.js';
+import type { TrackedRun } from './tracked-run.js';
+
+/** Beginnings of the names of the agent's own audit entries. */
+const OWN_EVENTS = /^(run|process|agent|phase)\./;
+
+export interface CommandsOptions {
+  sampler: Sampler;
+  ledger: Ledger;
+  registry: Registry;
+  lifecycle: Lifecycle;
+  starter: Starter;
+  sessions: Sessions;
+  limiter: Limiter;
+  log: Logger;
+  nowMs(): number;
+  checkpoint(how: { fresh: boolean; durable?: boolean }): Promise<void>;
+}
+
+export class Commands implements RunCommands {
+  readonly #o: CommandsOptions;
+
+  constructor(options: CommandsOptions) {
+    this.#o = options;
+  }
+
+  start(caller: Caller, request: StartRequest): { run: TrackedRun; created: boolean } {
+    return this.#o.starter.start(caller, request);
+  }
+
+  async openSession(caller: Caller, request: OpenRequest): Promise<Session> {
+    const run = this.#liveRun(caller, request.runId);
+    const { sessions, limiter, sampler, registry } = this.#o;
+    const outside = processKey(caller.process) !== processKey(request.process);
+    const earlier = this.#earlierPart(run, request, outside);
+    limiter.admit('sessions', sessions.countOf(caller.owner));
+    const birth = request.birthScope === undefined ? 0 : sessions.scopeAt(run, request.birthScope).slot;
+    const handle = registry.take('session');
+    const part = earlier ?? this.#newPart(run, caller, request, handle);
+    sessions.closeOf(part);
+    part.session = handle;
+    part.outside = outside;
+    if (request.primaryTid !== undefined) part.primaryTid = request.primaryTid;
+    this.#o.ledger.partChanged(part);
+    const session = sessions.open(run, part, { owner: caller.owner, clockOffsetNs: request.clockOffsetNs });
+    sampler.bind({
+      session: outside ? 0 : handle,
+      token: outside ? '' : session.token,
+      process: part.process,
+      run: run.handle,
+      birthSlot: birth,
+      primaryTid: part.primaryTid,
+      clockOffsetNs: request.clockOffsetNs,
+    });
+    await this.#o.checkpoint({ fresh: true }).catch((error) => {
+      // Bound it is; that it is not stored yet must not keep the program from its work.
+      this.#o.log.warn(
+        { run: run.key, reason: messageOf(error) },
+        'a session was opened and is not stored yet',
+      );
+    });
+    return session;
+  }
+
+  /** The part the process already has in this run; one in another run is given up or stands in the way. */
+  #earlierPart(run: TrackedRun, request: OpenRequest, outside: boolean): PartRecord | undefined {
+    const part = this.#o.lifecycle.livePart(request.process);
+    if (!part) return undefined;
+    const own = !part.outside;
+    if (own && (outside || part.run !== run.handle)) {
+      const holder = this.#o.registry.byHandle(part.run);
+      throw new LezeaError(
+        'already_bound',
+        `the process has a session of its own in run ${holder?.runId ?? '?'}`,
+      );
+    }
+    if (part.run === run.handle) return part;
+    this.#o.lifecycle.endPart(part, { status: 'MOVED', reason: `moved to run ${run.runId}` });
+    return undefined;
+  }
+
+  #newPart(run: TrackedRun, caller: Caller, request: OpenRequest, handle: number): PartRecord {
+    this.#o.limiter.admit('partsPerRun', run.parts.length);
+    const ancestors = new Set(request.ancestors.map(processKey));
+    const part: PartRecord = {
+      id: handle,
+      session: handle,
+      run: run.handle,
+      process: request.process,
+      opener: caller.process,
+      outside: processKey(caller.process) !== processKey(request.process),
+      worker: run.parts.some((other) => ancestors.has(processKey(other.process))),
+      primaryTid: request.primaryTid ?? request.process.pid,
+      openedAtMs: this.#o.nowMs(),
+    };
+    this.#o.lifecycle.addPart(run, part);
+    return part;
+  }
+
+  disconnectSession(session: Session): void {
+    this.#o.sessions.close(session as OpenSession);
+  }
+
+  session(caller: Caller, token: string): OpenSession {
+    const session = this.#o.sessions.get(token);
+    if (!session || !sameOwner(session.owner, caller.owner)) {
+      throw new LezeaError('invalid_params', 'no such session: open one again');
+    }
+    return session;
+  }
+
+  isBoundUnder(caller: Caller, process: ProcessId): boolean {
+    const run = this.#o.lifecycle.boundTo(process);
+    if (!run || !sameOwner(run.owner, caller.owner)) return false;
+    const key = processKey(caller.process);
+    return processKey(run.record.creator) === key || run.parts.some((p) => isBy(p, key));
+  }
+
+  defineScopes(session: Session, scopes: ScopeDefinition[]): Dropped[] {
+    return this.#o.sessions.define(session as OpenSession, scopes);
+  }
+
+  enterScope(session: Session, request: EnterRequest): void {
+    this.#o.sessions.enter(session as OpenSession, request);
+  }
+
+  exitScope(session: Session, request: EnterRequest): void {
+    this.#o.sessions.exit(session as OpenSession, request);
+  }
+
+  progress(caller: Caller, request: { runId: string; scope?: string } & Partial<Progress>): void {
+    const run = this.#liveRun(caller, request.runId);
+    const scope = request.scope === undefined ? undefined : this.#scopeOf(run, request.scope);
+    const progress = scope ? scope.record.progress : run.record.progress;
+    progress.steps += request.steps ?? 0;
+    progress.episodes += request.episodes ?? 0;
+    if (scope) this.#o.ledger.scopeChanged(scope);
+    else this.#o.ledger.runChanged(run);
+  }
+
+  update(caller: Caller, runId: string, changes: Pick<StartRequest, 'tags' | 'tracker'>): void {
+    this.#o.starter.merge(this.#liveRun(caller, runId), changes);
+  }
+
+  event(caller: Caller, runId: string, event: string, data: Record<string, unknown>): void {
+    const run = this.#liveRun(caller, runId);
+    const fault = OWN_EVENTS.test(event) ? "the name is one of the agent's own" : nameFault(event);
+    if (fault) throw new LezeaError('invalid_params', fault);
+    this.#o.limiter.admit('eventsPerRun', run.clientEvents);
+    run.clientEvents += 1;
+    this.#o.lifecycle.audit(run, event, data);
+  }
+
+  async phase(caller: Caller, runId: string, name: string): Promise<void> {
+    const run = this.#liveRun(caller, runId);
+    const fault = nameFault(name);
+    if (fault) throw new LezeaError('invalid_params', fault);
+    this.#o.limiter.admit('phasesPerRun', run.phaseRecords.length);
+    await this.#o.checkpoint({ fresh: true });
+    if (!run.isLive || run.status === 'FINISHING') throw runEnded(run);
+    this.#turnPhase(run, name);
+  }
+
+  /** Closes the phase that was and begins the next, at the totals of the sample just taken. */
+  #turnPhase(run: TrackedRun, name: string): void {
+    const now = this.#o.nowMs();
+    const row = run.totals.toRow();
+    if (run.phaseRecords.length === 0) {
+      const startRow = emptyRow(run.handle);
+      run.phaseRecords.push({ run: run.handle, seq: 0, name: null, startedAtMs: run.startedAtMs, startRow });
+    }
+    const last = run.phaseRecords.at(-1);
+    if (last) {
+      last.endedAtMs = now;
+      last.endRow = row;
+      this.#o.ledger.phaseChanged(last);
+    }
+    const next = { run: run.handle, seq: run.phaseRecords.length, name, startedAtMs: now, startRow: row };
+    run.phaseRecords.push(next);
+    this.#o.ledger.phaseChanged(next);
+    this.#o.lifecycle.audit(run, 'phase.began', { name });
+  }
+
+  async usage(caller: Caller, request: UsageRequest): Promise<Usage> {
+    const run = this.visible(caller, request.runId);
+    if (request.fresh && run.isLive) await this.#o.checkpoint({ fresh: true });
+    const tMonoNs = this.#o.ledger.committedMonoNs;
+    if (request.scope === undefined) {
+      return { run, self: run.unattributed.toColumns(), inclusive: run.totals.toColumns(), tMonoNs };
+    }
+    const scope = this.#scopeOf(run, request.scope);
+    return { run, scope, self: scope.self.toColumns(), inclusive: scope.inclusive().toColumns(), tMonoNs };
+  }
+
+  async end(caller: Caller, request: EndRequest): Promise<{ final: boolean; run: TrackedRun }> {
+    const run = this.visible(caller, request.runId);
+    if (!run.isLive) return { final: true, run };
+    const finishing = this.#o.lifecycle.finishingOf(run) ?? this.#endParts(caller, run, request);
+    if (finishing) {
+      await finishing;
+      return { final: true, run };
+    }
+    await this.#o.checkpoint({ fresh: true });
+    await this.#o.lifecycle.finishingOf(run);
+    return { final: !run.isLive, run };
+  }
+
+  /** Ends what of the run is the caller's; the promise of the run's end if that is all of it. */
+  #endParts(caller: Caller, run: TrackedRun, request: EndRequest): Promise<void> | undefined {
+    const { lifecycle, sampler } = this.#o;
+    const key = processKey(caller.process);
+    const creator = processKey(run.record.creator) === key || caller.privileged;
+    const outcome = {
+      status: request.status,
+      ...(request.reason === undefined ? {} : { reason: request.reason }),
+    };
+    if (request.all && !creator)
+      throw new LezeaError('not_authorized', 'only the process that began the run ends all');
+    if (creator && (request.all || run.parts.length === 0)) {
+      for (const part of run.liveParts()) lifecycle.endPart(part, outcome);
+      return lifecycle.finish(run, run.parts.length === 0 ? outcome : undefined);
+    }
+    const mine = run.parts.filter((part) => isBy(part, key));
+    if (mine.length === 0 && !creator)
+      throw new LezeaError('not_authorized', 'the caller has no part of this run');
+    for (const part of mine) {
+      if (part.end) continue;
+      sampler.endPart(part.process);
+      lifecycle.endPart(part, outcome);
+    }
+    return undefined;
+  }
+
+  visible(caller: Caller, runId: string): TrackedRun {
+    const own = this.#o.registry.get(caller.owner, runId);
+    if (own) return own;
+    const others = caller.privileged ? this.#o.registry.find(runId) : [];
+    const run = others.find((other) => other.isLive) ?? others[0];
+    if (!run) throw new LezeaError('unknown_run', `no run ${JSON.stringify(runId)}`);
+    return run;
+  }
+
+  mayWatch(caller: Caller, run: { owner: Owner }): boolean {
+    return caller.privileged || sameOwner(caller.owner, run.owner);
+  }
+
+  /** A run that still takes commands. Only its owner's processes may be part of it or add to it. */
+  #liveRun(caller: Caller, runId: string): TrackedRun {
+    const run = this.#o.registry.get(caller.owner, runId);
+    if (!run) throw new LezeaError('unknown_run', `no run ${JSON.stringify(runId)}`);
+    if (!run.isLive || run.status === 'FINISHING') throw runEnded(run);
+    return run;
+  }
+
+  #scopeOf(run: TrackedRun, path: string) {
+    const scope = run.tree.get(path);
+    if (!scope) throw new LezeaError('invalid_params', `the run has no scope ${JSON.stringify(path)}`);
+    return scope;
+  }
+}
+
+function isBy(part: PartRecord, caller: string): boolean {
+  return processKey(part.process) === caller || processKey(part.opener) === caller;
+}
+
+function runEnded(run: TrackedRun): LezeaError {
+  return new LezeaError('run_ended', `run ${run.runId} has ended (${run.status})`);
+}

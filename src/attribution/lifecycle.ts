@@ -1,0 +1,206 @@
+// The life of runs: REGISTERED, RUNNING with its first part, FINISHING when no part and no process is left, then the
+// final status. Owns the knowledge of which living process is bound where and which runs are being finished; every
+// change of status happens here. A run's figures are final, and on the disk, before its status is.
+
+import type { Logger } from 'pino';
+import { messageOf } from '../errors.js';
+import type { ExitedProcess, ProcessId, Sampler, Snapshot } from '../native/addon.js';
+import type { Ledger } from './ledger.js';
+import type { FinalStatus, Outcome, Run } from './model.js';
+import { outcomeOfExit, worstOutcome } from './parts.js';
+import { type PartRecord, processKey } from './records.js';
+import type { Registry } from './registry.js';
+import type { TrackedRun } from './tracked-run.js';
+
+/** Checkpoints after which a part whose process the sampler does not know is looked for. */
+const GHOST_ROUNDS = 3;
+
+export interface LifecycleOptions {
+  sampler: Sampler;
+  ledger: Ledger;
+  registry: Registry;
+  log: Logger;
+  nowMs(): number;
+  monotonicNs(): bigint;
+  isAlive(process: ProcessId): boolean;
+  checkpoint(how: { fresh: boolean; durable?: boolean }): Promise<void>;
+  /** Resolves at the next time a failed commit is worth another try; rejects when the agent stops. */
+  retryDelay(): Promise<void>;
+  /** Writes the documents of a run whose figures and status are final. */
+  writeFiles(run: Run): Promise<void>;
+  /** How long a run may have no process at all, milliseconds; read anew at each use. */
+  unboundTimeoutMs(): number;
+}
+
+export class Lifecycle {
+  readonly #o: LifecycleOptions;
+  /** Living processes by the run they are bound to, as the sampler said. */
+  readonly #bound = new Map<string, number>();
+  readonly #liveParts = new Map<string, PartRecord>();
+  readonly #ghostRounds = new Map<PartRecord, number>();
+  readonly #finishing = new Map<TrackedRun, Promise<void>>();
+  /** Called when a part ends, so that its session goes too. */
+  partEnded: (part: PartRecord) => void = () => undefined;
+
+  constructor(options: LifecycleOptions) {
+    this.#o = options;
+  }
+
+  livePart(process: ProcessId): PartRecord | undefined {
+    return this.#liveParts.get(processKey(process));
+  }
+
+  boundTo(process: ProcessId): TrackedRun | undefined {
+    const handle = this.#bound.get(processKey(process));
+    return handle === undefined ? undefined : this.#o.registry.byHandle(handle);
+  }
+
+  addPart(run: TrackedRun, part: PartRecord): void {
+    run.parts.push(part);
+    this.#liveParts.set(processKey(part.process), part);
+    this.#o.ledger.partChanged(part);
+    const { pid } = part.process;
+    this.audit(run, 'process.bound', { pid, outside: part.outside, worker: part.worker });
+    if (run.status !== 'REGISTERED') return;
+    run.record.status = 'RUNNING';
+    this.#o.ledger.runChanged(run);
+    this.#o.registry.emit('status', run);
+  }
+
+  /** Takes up the parts of a run that was restored. */
+  adopt(run: TrackedRun): void {
+    for (const part of run.liveParts()) this.#liveParts.set(processKey(part.process), part);
+  }
+
+  endPart(part: PartRecord, how: { status: FinalStatus | 'MOVED'; reason?: string }): void {
+    if (part.end) return;
+    part.end = { ...how, atMs: this.#o.nowMs() };
+    const key = processKey(part.process);
+    if (this.#liveParts.get(key) === part) this.#liveParts.delete(key);
+    this.#ghostRounds.delete(part);
+    this.#o.ledger.partChanged(part);
+    const run = this.#o.registry.byHandle(part.run);
+    if (run) this.audit(run, 'process.ended', { pid: part.process.pid, ...how });
+    this.partEnded(part);
+  }
+
+  /** One line for the run's audit trail. */
+  audit(run: TrackedRun, event: string, data: Record<string, unknown>): void {
+    run.eventSeq += 1;
+    const times = { wallMs: this.#o.nowMs(), monoNs: this.#o.monotonicNs() };
+    this.#o.ledger.eventAdded({ run: run.handle, seq: run.eventSeq, ...times, event, data });
+  }
+
+  /** What a sample says of processes; before its commit, so that both are stored together. */
+  observe(snapshot: Snapshot): void {
+    for (const exited of snapshot.exited) {
+      const key = processKey(exited.process);
+      if (this.#bound.get(key) === exited.run) this.#bound.delete(key);
+      this.#endOf(exited);
+    }
+    const gone = new Set(snapshot.exited.map((e) => `${e.run}/${processKey(e.process)}`));
+    for (const living of snapshot.processes) {
+      const key = processKey(living.process);
+      if (!gone.has(`${living.run}/${key}`)) this.#bound.set(key, living.run);
+    }
+  }
+
+  #endOf(exited: ExitedProcess): void {
+    const part = this.livePart(exited.process);
+    if (!part || part.run !== exited.run) return;
+    if (exited.released) this.endPart(part, { status: 'MOVED', reason: 'left the run alive' });
+    else this.endPart(part, outcomeOfExit(exited, part));
+  }
+
+  /** After a commit: finds the runs that are over. */
+  settle(): void {
+    for (const run of [...this.#o.registry.live()]) {
+      if (this.#finishing.has(run)) continue;
+      this.#findGhosts(run);
+      if (run.parts.length === 0) this.#expire(run);
+      else if (run.processes === 0 && run.liveParts().length === 0) this.finish(run);
+    }
+    this.#o.registry.sweep(this.#o.nowMs());
+  }
+
+  #expire(run: TrackedRun): void {
+    const ageMs = Number(this.#o.monotonicNs() - run.record.startedMonoNs) / 1e6;
+    if (ageMs <= this.#o.unboundTimeoutMs()) return;
+    this.finish(run, { status: 'LOST', reason: 'no process was ever bound to it' });
+  }
+
+  /** A part whose process ended before the sampler could take it up, or while no agent was there. */
+  #findGhosts(run: TrackedRun): void {
+    for (const part of run.liveParts()) {
+      if (this.#bound.get(processKey(part.process)) === run.handle) continue;
+      const rounds = (this.#ghostRounds.get(part) ?? 0) + 1;
+      this.#ghostRounds.set(part, rounds);
+      if (rounds < GHOST_ROUNDS || this.#o.isAlive(part.process)) continue;
+      this.endPart(part, { status: 'LOST', reason: 'ended, and how is not known' });
+    }
+  }
+
+  /** Ends a run; the outcome is its parts' worst unless one is given. Resolves when its status is final. */
+  finish(run: TrackedRun, outcome?: Outcome): Promise<void> {
+    const known = this.#finishing.get(run);
+    if (known) return known;
+    const work = this.#finish(run, outcome).finally(() => this.#finishing.delete(run));
+    this.#finishing.set(run, work);
+    // Whoever asked for the end hears of a failure; for the others it is in the log, and a restart finishes the run.
+    work.catch((error) =>
+      this.#o.log.warn({ run: run.key, reason: messageOf(error) }, 'a run is left unfinished'),
+    );
+    return work;
+  }
+
+  finishingOf(run: TrackedRun): Promise<void> | undefined {
+    return this.#finishing.get(run);
+  }
+
+  async #finish(run: TrackedRun, given?: Outcome): Promise<void> {
+    const { record } = run;
+    const outcome = record.outcome ?? given ?? worstOutcome(run.parts) ?? { status: 'FINISHED' };
+    for (const part of run.liveParts()) this.endPart(part, outcome);
+    if (record.status !== 'FINISHING') {
+      record.status = 'FINISHING';
+      record.outcome = outcome;
+      record.endedAtMs = this.#o.nowMs();
+      this.audit(run, 'run.ended', { ...outcome });
+    }
+    this.#o.ledger.runChanged(run);
+    this.#o.registry.emit('status', run);
+    this.#o.sampler.closeRun(run.handle);
+    await this.#committed({ fresh: true, durable: true });
+    this.#closePhase(run);
+    // The documents say what the run will be once they are there.
+    const ended: Run = Object.create(run, { status: { value: outcome.status, enumerable: true } });
+    await this.#o.writeFiles(ended).catch((error) => {
+      this.#o.log.error({ run: run.key, reason: messageOf(error) }, "a run's documents could not be written");
+    });
+    record.status = outcome.status;
+    this.#o.ledger.runChanged(run);
+    await this.#committed({ fresh: true });
+    this.#o.registry.retire(run);
+  }
+
+  #closePhase(run: TrackedRun): void {
+    const last = run.phaseRecords.at(-1);
+    if (!last || last.endedAtMs !== undefined) return;
+    last.endedAtMs = run.endedAtMs ?? this.#o.nowMs();
+    last.endRow = run.totals.toRow();
+    this.#o.ledger.phaseChanged(last);
+  }
+
+  /** Tries until it is committed or the agent stops: an ended run's totals are never given up. */
+  async #committed(how: { fresh: boolean; durable?: boolean }): Promise<void> {
+    for (;;) {
+      try {
+        await this.#o.checkpoint(how);
+        return;
+      } catch (error) {
+        this.#o.log.debug({ reason: messageOf(error) }, 'the end of a run waits for the database');
+        await this.#o.retryDelay();
+      }
+    }
+  }
+}

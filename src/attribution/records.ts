@@ -1,0 +1,175 @@
+// What attribution asks to be stored and gets back after a restart: plain records and the Persistence interface that
+// src/state implements. Everything of one checkpoint travels in one Batch and is committed in one transaction, so that
+// totals, the kernel counters they correspond to and the tree they hang on can never disagree.
+
+import type { ExitedProcess, ProcessId, RunHandle, SessionHandle, Slot } from '../native/addon.js';
+import type { FinalStatus, Outcome, Owner, ProcessTotals, Progress, RunEvent, RunStatus } from './model.js';
+import type { Page } from './rows.js';
+
+/** A run as stored, without its figures. */
+export interface RunRecord {
+  handle: RunHandle;
+  key: string;
+  runId: string;
+  owner: Owner;
+  attempt: number;
+  experiment?: string;
+  name?: string;
+  tags: Record<string, string>;
+  tracker: Record<string, string>;
+  rank?: number;
+  worldSize?: number;
+  status: RunStatus;
+  /** Known from FINISHING on, before the status is final. */
+  outcome?: Outcome;
+  creator: ProcessId;
+  startedAtMs: number;
+  startedMonoNs: bigint;
+  endedAtMs?: number;
+  unattributedSlot: Slot;
+  progress: Progress;
+}
+
+/** A run's figures: what the sampler said of it last. */
+export interface RunFigures {
+  row: BigUint64Array;
+  /** Opaque; given back to the sampler after a restart. */
+  state: Buffer;
+  liveProcesses: number;
+  observedNs: bigint;
+  elapsedNs: bigint;
+  lostEvents: bigint;
+  residualColumns: number;
+  estimatedColumns: number;
+  apportionedColumns: number;
+  cgroup: string | null;
+}
+
+export interface ScopeRecord {
+  slot: Slot;
+  run: RunHandle;
+  parent: Slot | 0;
+  level: string;
+  name: string;
+  label?: string;
+  progress: Progress;
+}
+
+/** One process's part of a run: it began with a session (its own, or from outside) and ends with the process. */
+export interface PartRecord {
+  id: number;
+  /** The newest session of it; from the same numbers as `id`. */
+  session: SessionHandle;
+  run: RunHandle;
+  process: ProcessId;
+  /** Who opened it: the process itself, or the ancestor that bound it. */
+  opener: ProcessId;
+  outside: boolean;
+  /** It descends from a process that had a part of the run before. */
+  worker: boolean;
+  primaryTid: number;
+  openedAtMs: number;
+  /** Absent while it lasts. A moved part came to nothing and counts for nothing. */
+  end?: { status: FinalStatus | 'MOVED'; reason?: string; atMs: number };
+}
+
+export interface PhaseRecord {
+  run: RunHandle;
+  seq: number;
+  name: string | null;
+  startedAtMs: number;
+  endedAtMs?: number;
+  /** The run's totals at its beginning and, once it is over, at its end. */
+  startRow: BigUint64Array;
+  endRow?: BigUint64Array;
+}
+
+export interface EventRecord extends RunEvent {
+  run: RunHandle;
+}
+
+export interface ProcessStateRecord {
+  run: RunHandle;
+  process: ProcessId;
+  state: Buffer;
+}
+
+/** Rows of a run that are stored together; each says its slot itself. */
+export interface PageRecord extends Page {
+  run: RunHandle;
+}
+
+/** What one transaction writes. Later entries of a map replace earlier ones, so a failed batch can be added to. */
+export interface Batch {
+  runs: Map<RunHandle, RunRecord>;
+  figures: Map<RunHandle, RunFigures>;
+  scopes: Map<Slot, ScopeRecord>;
+  pages: PageRecord[];
+  parts: Map<number, PartRecord>;
+  phases: Map<string, PhaseRecord>;
+  /** By processKey; null: no longer living, drop it. */
+  processes: Map<string, ProcessStateRecord | null>;
+  exited: ExitedProcess[];
+  events: EventRecord[];
+}
+
+/** One stored run with everything that belongs to it. */
+export interface SavedRun {
+  record: RunRecord;
+  figures?: RunFigures;
+  /** Parents before children. */
+  scopes: ScopeRecord[];
+  rows: Map<Slot, BigUint64Array>;
+  parts: PartRecord[];
+  phases: PhaseRecord[];
+  processes: ProcessStateRecord[];
+  lastEventSeq: number;
+}
+
+export interface Persistence {
+  /** The boot in which the stored kernel counters were read. */
+  readonly bootId: string;
+  /** Highest numbers in use, so that none is given twice; `session` counts parts too. */
+  highestIds(): { run: RunHandle; slot: Slot; session: SessionHandle };
+  /** Writes all of it or nothing; `durable`: on the disk, not only in its cache, when this returns. */
+  commit(batch: Batch, durable: boolean): void;
+  /** From now on stored counters belong to this boot; those of another have been dealt with. */
+  adoptBoot(bootId: string): void;
+  openRuns(): SavedRun[];
+  load(handle: RunHandle): SavedRun | undefined;
+  /** The newest attempt, or that one. */
+  find(owner: Owner, runId: string, attempt?: number): RunRecord | undefined;
+  findByKey(key: string, attempt?: number): RunRecord | undefined;
+  /** The newest attempt of every owner's run of that id. */
+  findById(runId: string): RunRecord[];
+  /** Newest attempts, of all or of one owner, newest first. */
+  list(limit: number, owner?: Owner): { record: RunRecord; figures?: RunFigures }[];
+  endedProcesses(run: RunHandle): ProcessTotals[];
+  events(run: RunHandle): Iterable<RunEvent>;
+  close(): void;
+}
+
+/** A process as a map key: pid and start, never a bare pid. */
+export function processKey(process: ProcessId): string {
+  return `${process.pid}:${process.startTicks}`;
+}
+
+export function emptyBatch(): Batch {
+  return {
+    runs: new Map(),
+    figures: new Map(),
+    scopes: new Map(),
+    pages: [],
+    parts: new Map(),
+    phases: new Map(),
+    processes: new Map(),
+    exited: [],
+    events: [],
+  };
+}
+
+export function isEmpty(batch: Batch): boolean {
+  return Object.values(batch).every((part: Map<unknown, unknown> | unknown[]) =>
+    Array.isArray(part) ? part.length === 0 : part.size === 0,
+  );
+}

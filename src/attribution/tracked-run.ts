@@ -1,0 +1,168 @@
+// One run as the agent holds it: the record that is stored, the tree, its parts and the figures last committed. Owns
+// nothing outside itself; the lifecycle changes the record, the ledger publishes figures.
+
+import type { Slot } from '../native/addon.js';
+import { type ColumnName, columnOf, columnsInMask } from '../native/frame.js';
+import type { Coverage, Owner, Phase, Progress, Run, RunStatus } from './model.js';
+import type { PartRecord, PhaseRecord, RunFigures, RunRecord } from './records.js';
+import { RowTable } from './rows.js';
+import { type Scope, ScopeTree } from './scopes.js';
+import { Totals } from './totals.js';
+
+const FINAL = new Set<RunStatus>(['FINISHED', 'FAILED', 'INTERRUPTED', 'KILLED', 'LOST']);
+
+export function isFinal(status: RunStatus): boolean {
+  return FINAL.has(status);
+}
+
+/** Place of the unattributed remainder among a run's rows; scopes follow in the order of their definition. */
+export const UNATTRIBUTED_ROW = 0;
+
+export class TrackedRun implements Run {
+  /** The rows of the scopes; the first is the unattributed remainder. */
+  readonly rows = new RowTable();
+  readonly tree: ScopeTree;
+  /** Every part the run ever had, oldest first. */
+  readonly parts: PartRecord[] = [];
+  readonly phaseRecords: PhaseRecord[] = [];
+  /** Sequence number of the newest audit entry, and how many of them clients added since the agent started. */
+  eventSeq = 0;
+  clientEvents = 0;
+  version = 0;
+  /** As committed; another object whenever it changed. */
+  unattributed: Totals;
+  totals = Totals.none;
+  figures: RunFigures | undefined;
+  /** As committed; `record.progress` runs ahead of it. */
+  progress: Readonly<Progress>;
+
+  constructor(readonly record: RunRecord) {
+    this.unattributed = new Totals(this.rows.committed, this.rows.add());
+    this.tree = new ScopeTree(record.handle, this.rows);
+    this.progress = { ...record.progress };
+  }
+
+  get handle(): number {
+    return this.record.handle;
+  }
+  get key(): string {
+    return this.record.key;
+  }
+  get runId(): string {
+    return this.record.runId;
+  }
+  get owner(): Owner {
+    return this.record.owner;
+  }
+  get attempt(): number {
+    return this.record.attempt;
+  }
+  get experiment(): string | undefined {
+    return this.record.experiment;
+  }
+  get name(): string | undefined {
+    return this.record.name;
+  }
+  get tags(): Readonly<Record<string, string>> {
+    return this.record.tags;
+  }
+  get rank(): number | undefined {
+    return this.record.rank;
+  }
+  get worldSize(): number | undefined {
+    return this.record.worldSize;
+  }
+  get status(): RunStatus {
+    return this.record.status;
+  }
+  get reason(): string | undefined {
+    return this.record.outcome?.reason;
+  }
+  get startedAtMs(): number {
+    return this.record.startedAtMs;
+  }
+  get endedAtMs(): number | undefined {
+    return this.record.endedAtMs;
+  }
+  get roots(): readonly Scope[] {
+    return this.tree.roots;
+  }
+  get scopeCount(): number {
+    return this.tree.size;
+  }
+  get unattributedSlot(): Slot {
+    return this.record.unattributedSlot;
+  }
+
+  scopes(): Iterable<Scope> {
+    return this.tree.all();
+  }
+
+  scope(path: string): Scope | undefined {
+    return this.tree.get(path);
+  }
+
+  get coverage(): Coverage {
+    const observedNs = this.figures?.observedNs ?? 0n;
+    const elapsedNs = this.figures?.elapsedNs ?? 0n;
+    if (elapsedNs === 0n) return { observedNs, elapsedNs };
+    return { observedNs, elapsedNs, ratio: Number(observedNs) / Number(elapsedNs) };
+  }
+
+  get lostEvents(): bigint {
+    return this.figures?.lostEvents ?? 0n;
+  }
+  get residualColumns(): readonly ColumnName[] {
+    return columnsInMask(this.figures?.residualColumns ?? 0);
+  }
+  get estimatedMask(): number {
+    return this.figures?.estimatedColumns ?? 0;
+  }
+  get apportionedMask(): number {
+    return this.figures?.apportionedColumns ?? 0;
+  }
+  get cgroup(): string | undefined {
+    return this.figures?.cgroup ?? undefined;
+  }
+  get processes(): number {
+    return this.isLive ? (this.figures?.liveProcesses ?? 0) : 0;
+  }
+
+  method(column: ColumnName): 'measured' | 'apportioned' | 'estimated' {
+    const bit = 1 << columnOf(column).index;
+    if ((this.estimatedMask & bit) !== 0) return 'estimated';
+    return (this.apportionedMask & bit) !== 0 ? 'apportioned' : 'measured';
+  }
+
+  get phases(): readonly Phase[] {
+    return this.phaseRecords.map((record) => {
+      const end = record.endRow ? Totals.fromRow(record.endRow) : this.totals;
+      const phase = {
+        name: record.name,
+        startedAtMs: record.startedAtMs,
+        totals: end.minus(Totals.fromRow(record.startRow)),
+      };
+      return record.endedAtMs === undefined ? phase : { ...phase, endedAtMs: record.endedAtMs };
+    });
+  }
+
+  get isLive(): boolean {
+    return !isFinal(this.record.status);
+  }
+
+  /** Shows the rows that were just committed; returns how many of them would have gone down. */
+  publishRows(): number {
+    let decreases = 0;
+    this.rows.publish((index, decreased) => {
+      if (decreased) decreases += 1;
+      if (index === UNATTRIBUTED_ROW) this.unattributed = new Totals(this.rows.committed, index);
+      else this.tree.show(index);
+    });
+    this.tree.version += 1;
+    return decreases;
+  }
+
+  liveParts(): PartRecord[] {
+    return this.parts.filter((part) => part.end === undefined);
+  }
+}

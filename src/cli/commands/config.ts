@@ -1,0 +1,36 @@
+// `config check` and `config print`: what is wrong with a configuration, and which value comes from where. Reads the same
+// file, environment and defaults as the agent; starts nothing.
+
+import { ConfigError, type LoadedConfig, loadConfig } from '../../config/load.js';
+import { formatTable } from '../format.js';
+import { EXIT, type Io } from '../io.js';
+
+function load(config: string | undefined): LoadedConfig {
+  const flags = config === undefined ? {} : { config };
+  return loadConfig({ flags, env: process.env, uid: process.getuid?.() ?? -1 });
+}
+
+export function configCheckCommand(file: string | undefined, options: { json?: boolean }, io: Io): number {
+  try {
+    const loaded = load(file);
+    if (options.json) io.out(`${JSON.stringify({ ok: true, file: loaded.file, problems: [] }, null, 2)}\n`);
+    else io.out(`${loaded.file ?? 'no configuration file: defaults'}: fine\n`);
+    return EXIT.ok;
+  } catch (error) {
+    if (!(error instanceof ConfigError) || !options.json) throw error;
+    const { problems } = error;
+    io.out(`${JSON.stringify({ ok: false, file: file ?? null, problems }, null, 2)}\n`);
+    return EXIT.usage;
+  }
+}
+
+export function configPrintCommand(options: { config?: string; json?: boolean }, io: Io): number {
+  const { file, values } = load(options.config);
+  if (options.json) {
+    io.out(`${JSON.stringify({ file, values }, null, 2)}\n`);
+    return EXIT.ok;
+  }
+  const rows = values.map(({ key, value, source }) => [key, JSON.stringify(value), source]);
+  io.out(`${formatTable([{ title: 'KEY' }, { title: 'VALUE' }, { title: 'FROM' }], rows)}`);
+  return EXIT.ok;
+}

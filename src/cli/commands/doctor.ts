@@ -1,0 +1,70 @@
+// `doctor`: probes every data source live and says what is missing, why, and how to get it. Asks the agent, whose rights
+// decide; without one it probes here, with the rights of whoever asks.
+
+import { type AgentConnection, connectToAgent } from '../../client/connection.js';
+import { LezeaError, messageOf } from '../../errors.js';
+import type { SourceStatus } from '../../native/addon.js';
+import { formatTable, printable } from '../format.js';
+import { EXIT, type Io } from '../io.js';
+import type { ReadOptions } from '../program.js';
+import type { NodeStatus } from './status.js';
+
+/** What `doctor --json` prints. */
+interface Diagnosis {
+  /** No source is unavailable: each works, has a fallback, or was switched off. */
+  ok: boolean;
+  agent: { running: boolean; version?: string; mode?: string; socket?: string; detail?: string };
+  probed_by: 'agent' | 'doctor';
+  sources: SourceStatus[];
+}
+
+export async function doctorCommand(options: ReadOptions, io: Io): Promise<number> {
+  const diagnosis = await diagnose(options);
+  io.out(options.json ? `${JSON.stringify(diagnosis, null, 2)}\n` : formatDiagnosis(diagnosis));
+  return diagnosis.ok ? EXIT.ok : EXIT.notFine;
+}
+
+async function diagnose(options: ReadOptions): Promise<Diagnosis> {
+  let connection: AgentConnection;
+  try {
+    connection = await connectToAgent(options);
+  } catch (error) {
+    // A socket that was asked for by name must answer; else there is simply no agent.
+    if (!(error instanceof LezeaError) || options.socket !== undefined) throw error;
+    return probeHere(messageOf(error));
+  }
+  try {
+    const { sources, version, mode } = await connection.request<NodeStatus>('node.status');
+    const agent = { running: true, version, mode, socket: connection.path };
+    return { ok: isFine(sources), agent, probed_by: 'agent', sources };
+  } finally {
+    connection.close();
+  }
+}
+
+async function probeHere(detail: string): Promise<Diagnosis> {
+  const { loadAddon } = await import('../../native/addon.js');
+  const sources = loadAddon().probeSources([]);
+  return { ok: isFine(sources), agent: { running: false, detail }, probed_by: 'doctor', sources };
+}
+
+function isFine(sources: readonly SourceStatus[]): boolean {
+  return sources.every((source) => source.state !== 'unavailable');
+}
+
+function formatDiagnosis({ ok, agent, sources }: Diagnosis): string {
+  const head = agent.running
+    ? `agent ${agent.version} (${agent.mode} mode) at ${agent.socket}`
+    : `${agent.detail}; probed with your own rights`;
+  const table = formatTable(
+    [{ title: 'SOURCE' }, { title: 'STATE' }, { title: 'WHY' }],
+    sources.map((source) => [source.name, source.state, source.reason]),
+  );
+  const missing = sources.filter(
+    (source) => source.how !== '' && (source.state === 'fallback' || source.state === 'unavailable'),
+  );
+  const hows = missing.map((source) => `${source.name}: ${source.how}`).map(printable);
+  const advice =
+    hows.length === 0 ? '' : `\nHow to get what is missing:\n${hows.map((how) => `  ${how}\n`).join('')}`;
+  return `${printable(head)}\n\n${table}${advice}\n${ok ? 'fine' : 'not fine'}\n`;
+}

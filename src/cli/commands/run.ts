@@ -1,0 +1,159 @@
+// `run CMD…`: any command as a run. Its standard input, output, terminal and exit status are untouched, whatever the agent
+// does; what this program itself says goes to standard error, before the command begins and after it has ended.
+
+import { isRunId, levelFault, nameFault, parsePath } from '../../attribution/names.js';
+import type { Columns } from '../../attribution/totals.js';
+import { LezeaError, messageOf } from '../../errors.js';
+import type { SummaryDocument } from '../../files/summary-document.js';
+import { commandFault, type Ending, type HeldChild, spawnHeld } from '../held-child.js';
+import { type Io, usageError } from '../io.js';
+import { MeasuredRun, type RunEnd } from '../measured-run.js';
+import { type Forwarding, forwardSignals } from '../signals.js';
+import { formatTotals } from '../tree.js';
+
+export interface RunOptions {
+  runId?: string;
+  experiment?: string;
+  name?: string;
+  scope?: string;
+  tag?: string[];
+  summary?: string;
+  format: 'json' | 'yaml';
+  quiet?: boolean;
+  socket?: string;
+}
+
+export async function runCommand(command: readonly string[], options: RunOptions, io: Io): Promise<number> {
+  const tags = checkOptions(options);
+  const [file = ''] = command;
+  const fault = commandFault(file, process.env);
+  if (fault) {
+    io.err(`lezea-monitor: ${file}: ${fault.why}: expected a command\n`);
+    return fault.status;
+  }
+  const run = await startRun(options, tags, io);
+  const startedAt = process.hrtime.bigint();
+  const env = run
+    ? { ...process.env, LEZEA_RUN_ID: run.runId, LEZEA_MONITOR_SOCKET: run.socket }
+    : process.env;
+  const child = await spawnHeld(command, env);
+  const signals = forwardSignals(child.kill);
+  await bind(run, child, options, io);
+  child.release();
+  const ending = await child.ended;
+  const seconds = Number(process.hrtime.bigint() - startedAt) / 1e9;
+  signals.stop();
+  if (run) await finish(run, { end: outcomeOf(ending, signals), seconds }, options, io);
+  return ending.status;
+}
+
+/** The tags; throws on what no agent would take. */
+function checkOptions(options: RunOptions): Record<string, string> {
+  const { runId, name, scope } = options;
+  if (runId !== undefined && !isRunId(runId)) {
+    throw usageError(`--run-id ${runId}: expected [A-Za-z0-9][A-Za-z0-9._-]{0,63}`);
+  }
+  const badName = name === undefined ? undefined : nameFault(name);
+  if (badName) throw usageError(`--name ${name}: ${badName}: expected a printable name of at most 128 bytes`);
+  const steps = scope === undefined ? [] : parsePath(scope);
+  if (!steps) throw usageError(`--scope ${scope}: expected LEVEL:NAME, or several joined with /`);
+  for (const step of steps) {
+    const bad = levelFault(step.level) ?? nameFault(step.name);
+    if (bad) throw usageError(`--scope ${scope}: ${bad}: expected LEVEL:NAME, or several joined with /`);
+  }
+  return Object.fromEntries((options.tag ?? []).map(splitTag));
+}
+
+function splitTag(text: string): [string, string] {
+  const at = text.indexOf('=');
+  if (at < 1) throw usageError(`--tag ${text}: expected KEY=VALUE`);
+  return [text.slice(0, at), text.slice(at + 1)];
+}
+
+/** The run, or undefined with one warning: the command runs anyway. */
+async function startRun(
+  options: RunOptions,
+  tags: Record<string, string>,
+  io: Io,
+): Promise<MeasuredRun | undefined> {
+  const { runId = process.env.LEZEA_RUN_ID || undefined, experiment, name } = options;
+  try {
+    return await MeasuredRun.start(
+      {
+        ...(runId === undefined ? {} : { runId }),
+        ...(experiment === undefined ? {} : { experiment }),
+        ...(name === undefined ? {} : { name }),
+        tags,
+      },
+      options.socket,
+    );
+  } catch (error) {
+    if (!(error instanceof LezeaError)) throw error;
+    io.err(`lezea-monitor: the command runs unmeasured: ${messageOf(error)}\n`);
+    return undefined;
+  }
+}
+
+async function bind(
+  run: MeasuredRun | undefined,
+  child: HeldChild,
+  options: RunOptions,
+  io: Io,
+): Promise<void> {
+  try {
+    await run?.bind(child.pid, options.scope);
+  } catch (error) {
+    io.err(`lezea-monitor: the command runs unmeasured: ${messageOf(error)}\n`);
+  }
+}
+
+function outcomeOf(ending: Ending, signals: Forwarding): RunEnd {
+  const { status, signal } = ending;
+  if (signal !== undefined) {
+    const asked = signal === 'SIGINT' || signal === 'SIGTERM';
+    return {
+      status: asked ? 'INTERRUPTED' : 'KILLED',
+      reason: `ended by signal ${status - 128} (${signal})`,
+    };
+  }
+  if (status === 0) return { status: 'FINISHED' };
+  return { status: signals.interrupted ? 'INTERRUPTED' : 'FAILED', reason: `exit code ${status}` };
+}
+
+async function finish(
+  run: MeasuredRun,
+  how: { end: RunEnd; seconds: number },
+  options: RunOptions,
+  io: Io,
+): Promise<void> {
+  try {
+    const result = await run.end(how.end);
+    if (!options.quiet) {
+      const soFar = result.final ? '' : '; the run goes on';
+      io.err(`\nlezea-monitor: run ${run.runId}: ${how.end.status}${soFar}\n`);
+      io.err(formatTotals({ totals: asTotals(result.totals) }, how.seconds));
+    }
+    if (options.summary !== undefined) await writeSummary(run, options.summary, options.format);
+  } catch (error) {
+    // The command's own status is what counts; measuring it is not worth changing that.
+    io.err(`lezea-monitor: after the command: ${messageOf(error)}\n`);
+  } finally {
+    run.close();
+  }
+}
+
+function asTotals(columns: Columns): SummaryDocument['totals'] {
+  const entries = Object.entries(columns).map(([name, value]) => [name, { value }]);
+  return Object.fromEntries(entries) as SummaryDocument['totals'];
+}
+
+async function writeSummary(run: MeasuredRun, path: string, format: 'json' | 'yaml'): Promise<void> {
+  const { writeAtomically } = await import('../../files/atomic.js');
+  const json = (await run.summary()).toString();
+  if (format === 'json') {
+    await writeAtomically(path, [json]);
+    return;
+  }
+  const { stringify } = await import('yaml');
+  await writeAtomically(path, [stringify(JSON.parse(json))]);
+}

@@ -1,0 +1,86 @@
+// Starts a command that does nothing until it is told to: a shell waits on an extra descriptor and then becomes the command
+// (exec), so that every instruction of the command runs after its process was bound. Owns the child process and that
+// descriptor. Standard input, output, error and the terminal are the caller's own, in the caller's process group.
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { accessSync, constants, statSync } from 'node:fs';
+import { constants as osConstants } from 'node:os';
+import { delimiter, join } from 'node:path';
+import type { Writable } from 'node:stream';
+
+/** Without a line on descriptor 3 (whoever was to give it has died) the command still runs. */
+const HOLD = 'read -r _ <&3; exec 3<&-; exec "$@"';
+
+export interface Ending {
+  /** Exit status as a shell gives it: 128 + signal for one that was killed. */
+  status: number;
+  signal?: NodeJS.Signals;
+}
+
+export interface HeldChild {
+  readonly pid: number;
+  /** Lets the command begin. */
+  release(): void;
+  kill(signal: NodeJS.Signals): void;
+  readonly ended: Promise<Ending>;
+}
+
+/** What is wrong with a command, with the status a shell would give; undefined when it can be started. */
+export function commandFault(
+  command: string,
+  env: NodeJS.ProcessEnv,
+): { status: number; why: string } | undefined {
+  const paths = command.includes('/')
+    ? [command]
+    : (env.PATH ?? '/usr/bin:/bin').split(delimiter).map((folder) => join(folder || '.', command));
+  const found = paths.filter(isFile);
+  if (found.length === 0) return { status: 127, why: 'not found' };
+  return found.some(isExecutable) ? undefined : { status: 126, why: 'not executable' };
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EACCES') return false;
+    throw error;
+  }
+}
+
+/** Starts the shell that will become the command. Throws when no process can be made. */
+export async function spawnHeld(command: readonly string[], env: NodeJS.ProcessEnv): Promise<HeldChild> {
+  const child = spawn('/bin/sh', ['-c', HOLD, 'lezea-monitor', ...command], {
+    stdio: ['inherit', 'inherit', 'inherit', 'pipe'],
+    env,
+  });
+  const ended = new Promise<Ending>((resolve) => {
+    child.once('exit', (code, signal) => resolve(endingOf(code, signal)));
+  });
+  await new Promise<void>((resolve, reject) => {
+    child.once('spawn', resolve);
+    child.once('error', reject);
+  });
+  const hold = child.stdio[3] as Writable;
+  // The shell may be killed while it waits.
+  hold.on('error', () => hold.destroy());
+  return {
+    pid: pidOf(child),
+    release: () => hold.end('go\n'),
+    kill: (signal) => void child.kill(signal),
+    ended,
+  };
+}
+
+function pidOf(child: ChildProcess): number {
+  if (child.pid === undefined) throw new Error('a process that was started has no pid');
+  return child.pid;
+}
+
+function endingOf(code: number | null, signal: NodeJS.Signals | null): Ending {
+  return signal === null ? { status: code ?? 1 } : { status: 128 + osConstants.signals[signal], signal };
+}

@@ -1,0 +1,148 @@
+// The table of commands and their options. Nothing here does anything: an action loads its command's module and runs it.
+
+import { Command, InvalidArgumentError } from 'commander';
+import { VERSION } from '../version.js';
+import type { AgentOptions } from './commands/agent.js';
+import type { RunOptions } from './commands/run.js';
+import type { Io } from './io.js';
+
+/** Options of every command that reads. */
+export interface ReadOptions {
+  json?: boolean;
+  socket?: string;
+}
+
+type Done = (status: number) => void;
+
+export function buildProgram(io: Io, done: Done): Command {
+  const program = new Command('lezea-monitor')
+    .description('What every builder, tasker, network and layer of a training run really cost.')
+    .version(VERSION)
+    .enablePositionalOptions()
+    .helpCommand(false)
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => io.out(text),
+      writeErr: (text) => io.err(text),
+      outputError: (text, write) => write(oneLine(text)),
+    });
+  addAgent(program, done);
+  addRun(program, io, done);
+  addReaders(program, io, done);
+  addConfig(program, io, done);
+  return program;
+}
+
+/** Commander's message without its prefix; a suggestion comes on the same line. */
+function oneLine(text: string): string {
+  return `lezea-monitor: ${text
+    .replace(/^error: /, '')
+    .trim()
+    .replaceAll('\n', ' ')}\n`;
+}
+
+function collect(value: string, before: string[] = []): string[] {
+  return [...before, value];
+}
+
+function addAgent(program: Command, done: Done): void {
+  program
+    .command('agent')
+    .description('the daemon: samples, attributes, answers')
+    .option('--config <file>', 'configuration file (YAML)')
+    .option('--listen <host:port>', 'address of the HTTP server; port 0 takes a free one')
+    .option('--socket <path>', 'path of the agent socket')
+    .option('--state-dir <dir>', 'folder of the database and the documents')
+    .option('--log-level <level>', 'trace, debug, info, warn, error, fatal or silent')
+    .option('--set <key=value>', 'any configuration key; may be repeated', collect)
+    .action(async (options: AgentOptions) => {
+      const { agentCommand } = await import('./commands/agent.js');
+      done(await agentCommand(options));
+    });
+}
+
+function addRun(program: Command, io: Io, done: Done): void {
+  program
+    .command('run')
+    .description('runs any command as a run, without a change to its code')
+    .argument('<command...>', 'the command and its arguments; `--` before it if they look like options')
+    .option('--run-id <id>', 'id of the run; an id that is running is attached to')
+    .option('--experiment <name>', 'what the run belongs to')
+    .option('--name <name>', 'name of the run for people')
+    .option('--scope <path>', 'scope that the command counts in, e.g. builder:b0/tasker:t1')
+    .option('--tag <key=value>', 'a tag; may be repeated', collect)
+    .option('--summary <file>', 'writes the summary document to this file')
+    .option('--format <format>', 'of the summary file: json or yaml', oneOf('json', 'yaml'), 'json')
+    .option('--quiet', 'no table of totals at the end')
+    .option('--socket <path>', 'socket of the agent')
+    .passThroughOptions()
+    .action(async (command: string[], options: RunOptions) => {
+      const { runCommand } = await import('./commands/run.js');
+      done(await runCommand(command, options, io));
+    });
+}
+
+function oneOf(...choices: string[]): (value: string) => string {
+  return (value) => {
+    if (choices.includes(value)) return value;
+    throw new InvalidArgumentError(`expected ${choices.join(' or ')}`);
+  };
+}
+
+function reader(program: Command, name: string, description: string): Command {
+  return program
+    .command(name)
+    .description(description)
+    .option('--json', 'the documented JSON shape instead of a table')
+    .option('--socket <path>', 'socket of the agent');
+}
+
+function addReaders(program: Command, io: Io, done: Done): void {
+  reader(program, 'status', 'what is running now, on which node, and how the agent is').action(
+    async (options: ReadOptions) => {
+      const { statusCommand } = await import('./commands/status.js');
+      done(await statusCommand(options, io));
+    },
+  );
+  reader(program, 'runs', 'the known runs, newest first').action(async (options: ReadOptions) => {
+    const { runsCommand } = await import('./commands/runs.js');
+    done(await runsCommand(options, io));
+  });
+  reader(program, 'show', "one run's tree of totals")
+    .argument('<run>', 'id of the run')
+    .action(async (run: string, options: ReadOptions) => {
+      const { showCommand } = await import('./commands/show.js');
+      done(await showCommand(run, options, io));
+    });
+  reader(program, 'doctor', 'probes every data source: what is missing, why, how to get it').action(
+    async (options: ReadOptions) => {
+      const { doctorCommand } = await import('./commands/doctor.js');
+      done(await doctorCommand(options, io));
+    },
+  );
+}
+
+function addConfig(program: Command, io: Io, done: Done): void {
+  const config = program
+    .command('config')
+    .helpCommand(false)
+    .description('checks or prints the configuration');
+  config
+    .command('check')
+    .description('says what is wrong with a configuration')
+    .argument('[file]', 'default: the file that the agent would read')
+    .option('--json', 'the documented JSON shape')
+    .action(async (file: string | undefined, options: { json?: boolean }) => {
+      const { configCheckCommand } = await import('./commands/config.js');
+      done(configCheckCommand(file, options, io));
+    });
+  config
+    .command('print')
+    .description('shows every value in force and where it comes from')
+    .option('--config <file>', 'configuration file (YAML)')
+    .option('--json', 'the documented JSON shape')
+    .action(async (options: { config?: string; json?: boolean }) => {
+      const { configPrintCommand } = await import('./commands/config.js');
+      done(configPrintCommand(options, io));
+    });
+}

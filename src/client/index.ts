@@ -1,0 +1,75 @@
+// The TypeScript client, `lezea-monitor/client`: says which scope a program works for and asks what it cost. Owns the one
+// run that a process can be in.
+
+import { isMainThread } from 'node:worker_threads';
+import { LezeaError, messageOf } from '../errors.js';
+import { Link, type StartParams } from './link.js';
+import { Run } from './run.js';
+
+export type { Columns } from '../attribution/totals.js';
+export type { EndStatus, EnteredScope, Progress, Usage } from './run.js';
+export { Run } from './run.js';
+
+export interface StartOptions {
+  /** Default: LEZEA_RUN_ID, so that children attach to their parent's run; else the agent makes one. */
+  runId?: string;
+  experiment?: string;
+  name?: string;
+  tags?: Record<string, string>;
+  /** Position among the run's processes, where there are several. */
+  rank?: number;
+  worldSize?: number;
+  /** Path of the agent's socket. Default: LEZEA_MONITOR_SOCKET, the system's agent, the user's own. */
+  socket?: string;
+  /** Longest wait for the agent, milliseconds. @default 2000 */
+  timeoutMs?: number;
+}
+
+let active: Run | undefined;
+/** The start that is under way: they go one after the other, so that the second finds the first's run. */
+let starting: Promise<unknown> = Promise.resolve();
+let warned = false;
+
+/**
+ * Starts a run, or attaches to the one of that id, and binds this process to it. Always resolves: without an agent, or
+ * when it refuses, to a run that records nothing, with one warning. A process is in one run at a time: a second call
+ * joins it.
+ */
+export function startRun(options: StartOptions = {}): Promise<Run> {
+  const run = starting.then(() => begin(options));
+  starting = run;
+  return run;
+}
+
+async function begin(options: StartOptions): Promise<Run> {
+  if (active?.active) {
+    if (options.runId === undefined || options.runId === active.id) return active;
+    return inert(`this process is in run ${active.id} already, not in ${options.runId}`);
+  }
+  // A worker thread has no thread id in JavaScript; what it does counts where the main thread is.
+  if (!isMainThread) return inert('worker threads announce no scopes of their own');
+  const runId = options.runId ?? (process.env.LEZEA_RUN_ID || undefined);
+  const params: StartParams = {
+    ...(runId === undefined ? {} : { run_id: runId }),
+    ...(options.experiment === undefined ? {} : { experiment: options.experiment }),
+    ...(options.name === undefined ? {} : { name: options.name }),
+    ...(options.tags === undefined ? {} : { tags: options.tags }),
+    ...(options.rank === undefined ? {} : { rank: options.rank }),
+    ...(options.worldSize === undefined ? {} : { world_size: options.worldSize }),
+  };
+  const link = new Link(params, options.socket);
+  try {
+    await link.open(options.timeoutMs ?? 2000);
+  } catch (error) {
+    const known = error instanceof LezeaError && error.code === 'no_agent';
+    return inert(known ? messageOf(error) : `the agent refused: ${messageOf(error)}`);
+  }
+  active = new Run(link);
+  return active;
+}
+
+function inert(why: string): Run {
+  if (!warned) process.emitWarning(`nothing is recorded: ${why}`, { type: 'LezeaMonitorWarning' });
+  warned = true;
+  return new Run(null);
+}

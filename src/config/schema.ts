@@ -1,0 +1,239 @@
+// The configuration: every key with its type, default, unit and meaning. docs/configuration.md, the environment
+// names, `--set` and the error messages are all derived from this one schema. Reads nothing, owns nothing.
+
+import { z } from 'zod';
+import { COLUMN_LIST } from '../native/frame.js';
+
+/** What a key says about itself, beside its zod type. */
+export interface KeyMeta {
+  /** One or two sentences for the reference. */
+  description: string;
+  /** Completes "expected …" in an error. */
+  expects: string;
+  /** Unit of a number; absent where there is none. */
+  unit?: string;
+  /** How the default is chosen, where it is not one constant. */
+  defaultNote?: string;
+  /** Whether SIGHUP applies a new value; otherwise it waits for a restart. */
+  live: boolean;
+}
+
+/** What can be a family: every column, and the memory of now, which is none. */
+const METRIC_NAMES = [...COLUMN_LIST.map((column) => column.name), 'memory_bytes'] as const;
+const DEFAULT_METRICS = [
+  ...COLUMN_LIST.filter((column) => column.defaultMetric).map((column) => column.name),
+  'memory_peak_bytes' as const,
+  'memory_bytes' as const,
+];
+
+function key<T extends z.ZodType>(type: T, fallback: z.output<T>, meta: KeyMeta) {
+  return type.default(fallback as never).meta({ ...meta });
+}
+
+function wholeNumber(range: { min: number; max: number; fallback: number }, meta: Omit<KeyMeta, 'expects'>) {
+  const expects = `a whole number from ${range.min} to ${range.max}`;
+  return key(z.int().min(range.min).max(range.max), range.fallback, { ...meta, expects });
+}
+
+function flag(fallback: boolean, meta: Omit<KeyMeta, 'expects'>) {
+  return key(z.boolean(), fallback, { ...meta, expects: 'true or false' });
+}
+
+function section<T extends z.ZodRawShape>(description: string, shape: T) {
+  return z
+    .strictObject(shape)
+    .prefault({} as never)
+    .meta({ description });
+}
+
+function source(description: string) {
+  return section(description, {
+    enabled: flag(true, { description: 'Whether this source is tried at all.', live: false }),
+  });
+}
+
+/** `HOST:PORT`, with an IPv6 host in brackets. */
+export const LISTEN_PATTERN = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):(\d{1,5})$/;
+
+const absolutePath = z
+  .string()
+  .regex(/^\/[^\0]*$/)
+  .nullable();
+const hostName = z
+  .string()
+  .regex(/^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/)
+  .transform((name) => name.toLowerCase());
+const listenAddress = z
+  .string()
+  .regex(LISTEN_PATTERN)
+  .refine((text) => Number(LISTEN_PATTERN.exec(text)?.[2]) <= 65535);
+
+const agent = section('The agent itself.', {
+  mode: key(z.enum(['auto', 'user', 'system']), 'auto', {
+    description:
+      'Whose agent this is. `user`: one account, no privileges. `system`: the whole machine, names of other users ' +
+      'protected. `auto`: `system` for root and for the systemd unit (RUNTIME_DIRECTORY is /run/lezea-monitor), else `user`.',
+    expects: 'auto, user or system',
+    live: false,
+  }),
+});
+
+const socket = section('The Unix socket that clients speak to; the ring socket lies beside it.', {
+  path: key(absolutePath, null, {
+    description: 'Path of the agent socket.',
+    expects: 'an absolute path',
+    defaultNote:
+      'system mode: `/run/lezea-monitor/agent.sock`; user mode: `$XDG_RUNTIME_DIR/lezea-monitor/agent.sock`, ' +
+      'else `lezea-monitor-UID/agent.sock` in the folder for temporary files',
+    live: false,
+  }),
+});
+
+const http = section('The HTTP server: /metrics, health and the read-only JSON API.', {
+  enabled: flag(true, { description: 'Whether the agent listens for HTTP at all.', live: false }),
+  listen: key(listenAddress, '127.0.0.1:10470', {
+    description: 'Address to listen on; port 0 takes a free one. IPv6 hosts go in brackets.',
+    expects: 'HOST:PORT with a port from 0 to 65535',
+    live: false,
+  }),
+  allowed_hosts: key(z.array(hostName).max(64), [], {
+    description:
+      'Host names, beside `localhost` and IP addresses, under which the server may be asked for; ' +
+      'anything else in a Host or Origin header is refused (DNS rebinding).',
+    expects: 'a list of host names without port',
+    live: true,
+  }),
+  expose_run_names: flag(false, {
+    description:
+      'In system mode, show the names of runs, scopes and experiments over TCP; otherwise they become a keyed hash ' +
+      'and /api/v1/runs answers 403. User mode always shows them.',
+    live: false,
+  }),
+});
+
+const state = section('What survives a restart.', {
+  dir: key(absolutePath, null, {
+    description: 'Folder of the database and of the documents of runs.',
+    expects: 'an absolute path',
+    defaultNote:
+      'system mode: `/var/lib/lezea-monitor`; user mode: `$XDG_STATE_HOME/lezea-monitor`, else `~/.local/state/lezea-monitor`',
+    live: false,
+  }),
+});
+
+const sampling = section('How often and from where the kernel is read.', {
+  interval_ms: wholeNumber(
+    { min: 10, max: 60_000, fallback: 100 },
+    {
+      description: 'Period of the process tier: every process of a run is read once.',
+      unit: 'milliseconds',
+      live: false,
+    },
+  ),
+  node_interval_ms: wholeNumber(
+    { min: 100, max: 600_000, fallback: 1000 },
+    { description: 'Period of the node figures (`lezea_node_*`).', unit: 'milliseconds', live: false },
+  ),
+  sources: section(
+    'Data sources. Each is probed at start; one that is missing is replaced by its fallback.',
+    {
+      taskstats: source(
+        'taskstats: exit records and exact figures of short-lived processes (CAP_NET_ADMIN).',
+      ),
+      cn_proc: source(
+        'Process connector: fork, exec and exit events; without it the process table is scanned.',
+      ),
+      cgroup: source('cgroup v2 files of a cgroup that holds a run alone.'),
+      smaps: source('smaps_rollup: proportional memory; without it resident memory is counted.'),
+      pidfd_info: source('pidfd information: how a process ended.'),
+    },
+  ),
+});
+
+const checkpoint = section('Saving of the totals.', {
+  interval_ms: wholeNumber(
+    { min: 100, max: 60_000, fallback: 1000 },
+    {
+      description:
+        'How often the totals and the kernel counters they correspond to are stored, in one transaction.',
+      unit: 'milliseconds',
+      live: false,
+    },
+  ),
+});
+
+const metrics = section('What /metrics shows of runs and scopes.', {
+  columns: key(z.array(z.enum(METRIC_NAMES)).max(64), DEFAULT_METRICS, {
+    description: 'Columns that become `lezea_scope_*` and `lezea_run_*` families.',
+    expects: `a list of: ${METRIC_NAMES.join(', ')}`,
+    live: false,
+  }),
+  inclusive: flag(false, {
+    description: 'Add `lezea_scope_inclusive_*`: each scope with everything below it.',
+    live: false,
+  }),
+  created: flag(false, {
+    description: 'Add `_created` series (OpenMetrics only); doubles the number of counter series.',
+    live: false,
+  }),
+  linger_seconds: wholeNumber(
+    { min: 0, max: 86_400, fallback: 300 },
+    { description: 'How long the series of an ended run stay.', unit: 'seconds', live: true },
+  ),
+  max_series: wholeNumber(
+    { min: 100, max: 1_000_000, fallback: 10_000 },
+    {
+      description:
+        'Most series of runs and scopes. What is admitted stays until its run goes; further scopes are summed into ' +
+        '`scope="(other)"`, further runs into `run="(other)"`.',
+      unit: 'series',
+      live: false,
+    },
+  ),
+});
+
+const runs = section('The life of runs.', {
+  unbound_timeout_seconds: wholeNumber(
+    { min: 1, max: 86_400, fallback: 300 },
+    {
+      description: 'How long a run may exist without any process before it is ended as LOST.',
+      unit: 'seconds',
+      live: true,
+    },
+  ),
+});
+
+const log = section('The log: one JSON object a line, on standard error.', {
+  level: key(z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']), 'info', {
+    description: 'Lowest level that is written.',
+    expects: 'trace, debug, info, warn, error, fatal or silent',
+    live: true,
+  }),
+});
+
+export const configSchema = z.strictObject({
+  agent,
+  socket,
+  http,
+  state,
+  sampling,
+  checkpoint,
+  metrics,
+  runs,
+  operators: key(z.array(z.int().min(0).max(4_294_967_294)).max(64), [], {
+    description: "User ids that, like root, may see and end every owner's runs.",
+    expects: 'a list of numeric user ids',
+    live: true,
+  }),
+  log,
+});
+
+/** The schema's own output: paths may still be null and the mode `auto`. */
+export type RawConfig = z.output<typeof configSchema>;
+
+/** The configuration in force: the mode is decided and every path is known. */
+export type Config = Omit<RawConfig, 'agent' | 'socket' | 'state'> & {
+  agent: Omit<RawConfig['agent'], 'mode'> & { mode: 'user' | 'system' };
+  socket: Omit<RawConfig['socket'], 'path'> & { path: string };
+  state: Omit<RawConfig['state'], 'dir'> & { dir: string };
+};

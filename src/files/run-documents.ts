@@ -1,0 +1,93 @@
+// A run's documents as the agent serves them: the files of one that has ended, the summary of a running one as it is now.
+// Writes the files at the end of a run. Owns the text of live summaries that are being read piece by piece, for seconds.
+
+import type { Run, RunStore } from '../attribution/model.js';
+import { userName } from './facts.js';
+import { type FilePiece, listRunFiles, readRunFile, SUMMARY_FILE, writeRunFiles } from './run-files.js';
+import { buildSummary, type SummaryContext, type SummaryDocument } from './summary.js';
+import type { SummaryNode } from './summary-document.js';
+
+/** Who begins to read a live summary within this time of another reader gets the same text, milliseconds. */
+const SHARE_MS = 500;
+/** How long the text is kept after it was last asked for, milliseconds. */
+const KEEP_MS = 2000;
+
+export interface RunDocumentsOptions {
+  stateDir: string;
+  store: Pick<RunStore, 'endedProcesses' | 'events'>;
+  node: SummaryNode;
+  version: string;
+  /** CPU the agent has used, seconds; undefined where it is not known. */
+  overheadCpuSeconds(): number | undefined;
+}
+
+interface Snapshot {
+  text: Buffer;
+  madeAt: number;
+  forget: NodeJS.Timeout;
+}
+
+export class RunDocuments {
+  readonly #o: RunDocumentsOptions;
+  readonly #snapshots = new Map<string, Snapshot>();
+
+  constructor(options: RunDocumentsOptions) {
+    this.#o = options;
+  }
+
+  /** Writes the files of a run whose figures and outcome are final. */
+  async write(run: Run): Promise<void> {
+    const { store, stateDir } = this.#o;
+    const processes = store.endedProcesses(run);
+    await writeRunFiles(stateDir, { run, processes, events: store.events(run), context: this.#context(run) });
+  }
+
+  /** The summary as it is now. */
+  summary(run: Run): SummaryDocument {
+    return buildSummary(run, this.#o.store.endedProcesses(run), this.#context(run));
+  }
+
+  async list(run: Run): Promise<string[]> {
+    return isLive(run) ? [SUMMARY_FILE] : listRunFiles(this.#o.stateDir, run);
+  }
+
+  async read(run: Run, piece: { file: string; offset: number; limit: number }): Promise<FilePiece> {
+    if (!isLive(run) || piece.file !== SUMMARY_FILE) return readRunFile(this.#o.stateDir, run, piece);
+    const { text } = this.#snapshot(run, piece.offset);
+    const data = text.subarray(piece.offset, piece.offset + piece.limit);
+    return { size: text.length, data, eof: piece.offset + data.length >= text.length };
+  }
+
+  /** The text that all pieces of one reading come from. */
+  #snapshot(run: Run, offset: number): Snapshot {
+    const known = this.#snapshots.get(run.key);
+    const fits = known && (offset > 0 || Date.now() - known.madeAt < SHARE_MS);
+    const snapshot = fits ? known : this.#newSnapshot(run, known);
+    snapshot.forget.refresh();
+    return snapshot;
+  }
+
+  #newSnapshot(run: Run, old: Snapshot | undefined): Snapshot {
+    clearTimeout(old?.forget);
+    const forget = setTimeout(() => this.#snapshots.delete(run.key), KEEP_MS);
+    forget.unref();
+    const text = Buffer.from(`${JSON.stringify(this.summary(run))}\n`);
+    const snapshot = { text, madeAt: Date.now(), forget };
+    this.#snapshots.set(run.key, snapshot);
+    return snapshot;
+  }
+
+  #context(run: Run): SummaryContext {
+    const overhead = this.#o.overheadCpuSeconds();
+    const { version, node } = this.#o;
+    return {
+      node,
+      agent: overhead === undefined ? { version } : { version, overhead_cpu_seconds: overhead },
+      user: userName(run.owner.uid),
+    };
+  }
+}
+
+function isLive({ status }: Run): boolean {
+  return status === 'REGISTERED' || status === 'RUNNING' || status === 'FINISHING';
+}

@@ -1,0 +1,111 @@
+// The files of an ended run under the state folder: runs/KEY/ATTEMPT/resources/summary.json and events.jsonl. Writes them
+// atomically, one run at a time; owns nothing else there. The key and the attempt are the agent's own, never a client's words.
+
+import { mkdir, open, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { ProcessTotals, Run, RunEvent } from '../attribution/model.js';
+import { LezeaError } from '../errors.js';
+import { syncFolder, writeAtomically } from './atomic.js';
+import type { SummaryContext } from './summary.js';
+import { summaryText } from './summary-text.js';
+
+export const EVENTS_SCHEMA = 'lezea.events/v1';
+
+/** Paths inside a run's folder, as clients name them in `run.get`. */
+export const SUMMARY_FILE = 'resources/summary.json';
+export const EVENTS_FILE = 'events.jsonl';
+const FILES = [SUMMARY_FILE, EVENTS_FILE] as const;
+
+export interface RunFilesInput {
+  /** Ended. */
+  run: Run;
+  processes: readonly ProcessTotals[];
+  events: Iterable<RunEvent>;
+  context: SummaryContext;
+}
+
+/** The folder of one attempt of a run. */
+export function runFolder(stateDir: string, run: Pick<Run, 'key' | 'attempt'>): string {
+  return join(stateDir, 'runs', run.key, String(run.attempt));
+}
+
+/** Writes both files; the summary last, so that where it is, everything is. Resolves to their paths. */
+export async function writeRunFiles(stateDir: string, input: RunFilesInput): Promise<string[]> {
+  const folder = runFolder(stateDir, input.run);
+  await mkdir(join(folder, 'resources'), { recursive: true, mode: 0o750 });
+  const events = join(folder, EVENTS_FILE);
+  const summary = join(folder, SUMMARY_FILE);
+  await writeAtomically(events, eventLines(input.run, input.events));
+  await writeAtomically(summary, summaryText(input.run, input.processes, input.context));
+  // The folders themselves are new: their names must be on the disk too.
+  for (let path = folder; path.length >= stateDir.length; path = dirname(path)) await syncFolder(path);
+  return [summary, events];
+}
+
+/** The audit trail, one JSON object a line: `ts` is wall time, `mono` CLOCK_MONOTONIC in ns. */
+export function* eventLines(run: Run, events: Iterable<RunEvent>): Generator<string> {
+  for (const event of events) {
+    const line = {
+      schema: EVENTS_SCHEMA,
+      seq: event.seq,
+      ts: new Date(event.wallMs).toISOString(),
+      mono: Number(event.monoNs),
+      run_id: run.runId,
+      attempt: run.attempt,
+      event: event.event,
+      data: event.data,
+    };
+    yield `${JSON.stringify(line)}\n`;
+  }
+}
+
+/** Names of the files of a run that are written, as `run.get` lists them. */
+export async function listRunFiles(stateDir: string, run: Pick<Run, 'key' | 'attempt'>): Promise<string[]> {
+  const found: string[] = [];
+  for (const name of FILES) {
+    const size = await fileSize(join(runFolder(stateDir, run), name));
+    if (size !== undefined) found.push(name);
+  }
+  return found;
+}
+
+async function fileSize(path: string): Promise<number | undefined> {
+  try {
+    return (await stat(path)).size;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+export interface FilePiece {
+  /** Of the whole file, bytes. */
+  size: number;
+  data: Buffer;
+  eof: boolean;
+}
+
+/** A piece of one of a run's files, at most `limit` bytes. Throws `invalid_params` for a name that is none of them. */
+export async function readRunFile(
+  stateDir: string,
+  run: Pick<Run, 'key' | 'attempt'>,
+  piece: { file: string; offset: number; limit: number },
+): Promise<FilePiece> {
+  const name = FILES.find((known) => known === piece.file);
+  if (!name)
+    throw new LezeaError('invalid_params', `file ${piece.file}: expected one of ${FILES.join(', ')}`);
+  const path = join(runFolder(stateDir, run), name);
+  const size = await fileSize(path);
+  if (size === undefined) {
+    throw new LezeaError('invalid_params', `file ${name}: not written yet: expected an ended run`);
+  }
+  const file = await open(path, 'r');
+  try {
+    const buffer = Buffer.alloc(Math.max(0, Math.min(piece.limit, size - piece.offset)));
+    const { bytesRead } = await file.read(buffer, 0, buffer.length, piece.offset);
+    const end = piece.offset + bytesRead;
+    return { size, data: buffer.subarray(0, bytesRead), eof: end >= size };
+  } finally {
+    await file.close();
+  }
+}

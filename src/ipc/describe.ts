@@ -1,0 +1,113 @@
+// docs/protocol.md, made from the schemas of protocol.ts so that it can never say something else. Pure.
+
+import { z } from 'zod';
+import { LIMIT_TABLE } from '../attribution/limits.js';
+import { ERROR_WORDS } from './errors.js';
+import { MAX_LINE_BYTES } from './framing.js';
+import { NOTIFICATIONS } from './notifications.js';
+import { METHODS, type Method, PROTOCOL_VERSION } from './protocol.js';
+
+interface Schema {
+  type?: string;
+  description?: string;
+  properties?: Record<string, Schema>;
+  required?: string[];
+  items?: Schema;
+  additionalProperties?: Schema | boolean;
+  anyOf?: Schema[];
+  enum?: unknown[];
+  const?: unknown;
+  default?: unknown;
+}
+
+/** The whole document, Markdown. */
+export function describeProtocol(): string {
+  const methods = Object.entries(METHODS).map(([name, method]) => describeMethod(name, method));
+  const notifications = Object.entries(NOTIFICATIONS).map(([name, { summary, params }]) =>
+    [`### \`${name}\``, summary, table(jsonSchema(params))].join('\n\n'),
+  );
+  return `${[INTRODUCTION, '## Methods', ...methods, '## Notifications', ...notifications, limits(), errors()].join('\n\n')}\n`;
+}
+
+const INTRODUCTION = `# Socket protocol
+
+Generated from \`src/ipc/protocol.ts\` by \`npm run docs\`; do not edit.
+
+A Unix stream socket; a line of JSON per message, JSON-RPC 2.0, version ${PROTOCOL_VERSION}. A request is at most
+${MAX_LINE_BYTES} bytes long. A request without \`id\` is a notification: it is carried out and not answered. Unknown fields
+are ignored, unknown methods refused. The agent learns who a client is from the kernel; a run belongs to the user and
+the PID namespace of the process that began it, and to others it does not exist.
+
+Times: \`t_ns\`, \`t_mono_ns\` are CLOCK_MONOTONIC in nanoseconds; others are ISO 8601 in UTC. Columns are numbers in base
+units (seconds, bytes, byte-seconds, counts); a column that is not known has no key.`;
+
+function describeMethod(name: string, method: Method): string {
+  const parts = [`### \`${name}\``, method.summary, '**Parameters**', table(jsonSchema(method.params))];
+  const result = jsonSchema(method.result);
+  for (const variant of result.anyOf ?? [result]) parts.push('**Result**', table(variant));
+  if (method.refuses.length > 0) {
+    parts.push(
+      `**Refuses with** ${['invalid_params', ...method.refuses].map((word) => `\`${word}\``).join(', ')}.`,
+    );
+  }
+  return parts.join('\n\n');
+}
+
+function jsonSchema(schema: z.ZodType): Schema {
+  return z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Schema;
+}
+
+function table(schema: Schema): string {
+  const rows = Object.entries(schema.properties ?? {}).map(([name, field]) => {
+    const required = schema.required?.includes(name) && field.default === undefined ? 'yes' : '';
+    return `| \`${name}\` | ${typeOf(field)} | ${required} | ${meaning(field)} |`;
+  });
+  if (rows.length === 0) return 'None.';
+  return ['| field | type | always | meaning |', '|---|---|---|---|', ...rows].join('\n');
+}
+
+function meaning(field: Schema): string {
+  const said = field.description ?? '';
+  const fallback = field.default === undefined ? '' : `Default \`${JSON.stringify(field.default)}\`.`;
+  return [said, fallback]
+    .filter((part) => part !== '')
+    .join(' ')
+    .replaceAll('|', '\\|');
+}
+
+function typeOf(field: Schema): string {
+  if (field.anyOf) return field.anyOf.map(typeOf).join(' or ');
+  if (field.const !== undefined) return `\`${JSON.stringify(field.const)}\``;
+  if (field.enum) return field.enum.map((value) => `\`${value}\``).join(', ');
+  if (field.type === 'array') return `list of ${field.items ? typeOf(field.items) : 'anything'}`;
+  if (field.type === 'object' && field.properties) {
+    const fields = Object.entries(field.properties).map(([name, inner]) => `\`${name}\`: ${typeOf(inner)}`);
+    return `{ ${fields.join('; ')} }`;
+  }
+  if (field.type === 'object' && typeof field.additionalProperties === 'object') {
+    return `object of ${typeOf(field.additionalProperties)}`;
+  }
+  return field.type ?? 'anything';
+}
+
+function limits(): string {
+  const rows = Object.entries(LIMIT_TABLE).map(
+    ([name, { value, counts }]) => `| \`${name}\` | ${value} | ${counts} |`,
+  );
+  return `## Limits
+
+Past one of these the answer is \`too_many\`; it names the limit.
+
+${['| limit | most | counts |', '|---|---|---|', ...rows].join('\n')}`;
+}
+
+function errors(): string {
+  const rows = Object.entries(ERROR_WORDS).map(([word, meaningOf]) => `| \`${word}\` | ${meaningOf} |`);
+  return `## Errors
+
+An error has a JSON-RPC \`code\`, a \`message\` of one line, and in \`data.code\` one of these stable words (or \`internal\`,
+a fault of the agent that its log explains). Codes: -32700 not JSON, -32600 not a request, -32601 unknown method, -32602
+\`invalid_params\`, -32603 \`internal\`, -32000 every other refusal.
+
+${['| word | meaning |', '|---|---|', ...rows].join('\n')}`;
+}

@@ -1,0 +1,141 @@
+// From a line to a handler and back: JSON, JSON-RPC envelope, parameters by their schema, answer or error. Owns no state;
+// nothing a client sends may throw past here.
+
+import type { Logger } from 'pino';
+import { z } from 'zod';
+import { LezeaError, messageOf } from '../errors.js';
+import type { Connection } from './connection.js';
+import { INTERNAL_ERROR, RPC, type RpcError, rpcErrorOf } from './errors.js';
+import { type Line, MAX_LINE_BYTES } from './framing.js';
+import { METHODS, type MethodName, type Params, type Result } from './protocol.js';
+
+export type Handlers = {
+  [M in MethodName]: (connection: Connection, params: Params<M>) => Result<M> | Promise<Result<M>>;
+};
+
+const envelope = z.object({
+  jsonrpc: z.literal('2.0'),
+  id: z.union([z.string().max(128), z.number()]).optional(),
+  method: z.string().max(128),
+  params: z.record(z.string(), z.unknown()).default({}),
+});
+
+type Id = string | number | undefined;
+
+interface Call {
+  id: Id;
+  method: MethodName;
+  params: Record<string, unknown>;
+}
+
+export class Dispatcher {
+  readonly #handlers: Handlers;
+  readonly #log: Logger;
+  /** Requests and notifications handled, and those answered with an error (or that would have been). */
+  requests = 0;
+  errors = 0;
+
+  constructor(handlers: Handlers, log: Logger) {
+    this.#handlers = handlers;
+    this.#log = log;
+  }
+
+  handle(connection: Connection, line: Line): void {
+    this.requests += 1;
+    const call = this.#parse(connection, line);
+    if (call) this.#call(connection, call);
+  }
+
+  /** The call that a line is; undefined for none, which has been answered. */
+  #parse(connection: Connection, line: Line): Call | undefined {
+    if (line === undefined) {
+      const message = `the request is longer than ${MAX_LINE_BYTES} bytes`;
+      this.#fail(connection, null, { code: RPC.invalidRequest, message, data: { code: 'too_large' } });
+      return undefined;
+    }
+    const parsed = parseJson(line);
+    if (!parsed) {
+      this.#fail(connection, null, { code: RPC.parse, message: 'not a line of JSON' });
+      return undefined;
+    }
+    const request = envelope.safeParse(parsed.value);
+    if (!request.success) {
+      const message = `not a JSON-RPC 2.0 request: ${describe(request.error)}`;
+      this.#fail(connection, idOf(parsed.value), { code: RPC.invalidRequest, message });
+      return undefined;
+    }
+    const { id, method, params } = request.data;
+    if (!Object.hasOwn(METHODS, method)) {
+      const message = `no method ${JSON.stringify(method)}`;
+      this.#fail(connection, id, { code: RPC.unknownMethod, message, data: { code: 'unsupported' } });
+      return undefined;
+    }
+    return { id, method: method as MethodName, params };
+  }
+
+  #call(connection: Connection, call: Call): void {
+    try {
+      const result = this.#invoke(connection, call.method, call.params);
+      if (result instanceof Promise) {
+        const answered = result.then(
+          (value) => this.#answer(connection, call.id, value),
+          (error) => this.#caught(connection, call, error),
+        );
+        void connection.during(answered);
+      } else {
+        this.#answer(connection, call.id, result);
+      }
+    } catch (error) {
+      this.#caught(connection, call, error);
+    }
+  }
+
+  #invoke<M extends MethodName>(connection: Connection, method: M, given: unknown) {
+    const params = METHODS[method].params.safeParse(given);
+    if (!params.success) throw new LezeaError('invalid_params', describe(params.error));
+    const handler = this.#handlers[method] as (
+      connection: Connection,
+      params: unknown,
+    ) => Result<M> | Promise<Result<M>>;
+    return handler(connection, params.data);
+  }
+
+  #caught(connection: Connection, call: Call, error: unknown): void {
+    const told = rpcErrorOf(error);
+    if (!told)
+      this.#log.error({ method: call.method, reason: messageOf(error), err: error }, 'a request failed');
+    this.#fail(connection, call.id, told ?? INTERNAL_ERROR);
+  }
+
+  #answer(connection: Connection, id: Id, result: unknown): void {
+    if (id !== undefined) connection.send({ jsonrpc: '2.0', id, result });
+  }
+
+  /** `null`: it is not known whether an answer is awaited, so one is given; undefined: a notification. */
+  #fail(connection: Connection, id: Id | null, error: RpcError): void {
+    this.errors += 1;
+    if (id !== undefined) connection.send({ jsonrpc: '2.0', id, error });
+  }
+}
+
+function parseJson(line: string): { value: unknown } | undefined {
+  try {
+    return { value: JSON.parse(line) };
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+function idOf(value: unknown): string | number | null {
+  const id = typeof value === 'object' && value !== null ? (value as { id?: unknown }).id : undefined;
+  return typeof id === 'string' || typeof id === 'number' ? id : null;
+}
+
+/** The first thing wrong, in one line. */
+function describe(error: z.ZodError): string {
+  const issue = error.issues[0];
+  if (!issue) return 'invalid';
+  const path = issue.path.join('.');
+  return path ? `${path}: ${issue.message}` : issue.message;
+}

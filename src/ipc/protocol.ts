@@ -1,0 +1,319 @@
+// The socket's methods: one zod schema for the parameters and one for the result of each (DESIGN §5). Owns the shapes on
+// the wire; docs/protocol.md is generated from here. Unknown fields are ignored, unknown methods refused.
+
+import { z } from 'zod';
+import {
+  answer,
+  attempt,
+  chunk,
+  columns,
+  counts,
+  endStatus,
+  facts,
+  offset,
+  runId,
+  runState,
+  scopePath,
+  text,
+  tNs,
+  token,
+} from './shapes.js';
+
+export const PROTOCOL_VERSION = 1;
+
+export interface Method {
+  summary: string;
+  /** What it may refuse with, beside `invalid_params`. */
+  refuses: readonly string[];
+  params: z.ZodObject;
+  result: z.ZodType;
+}
+
+function method<P extends z.ZodObject, R extends z.ZodType>(definition: {
+  summary: string;
+  refuses?: readonly string[];
+  params: P;
+  result: R;
+}) {
+  return { refuses: [], ...definition };
+}
+
+const settings = (what: string) => z.record(text(250), text(5000)).describe(what);
+const reserved = (what: string) =>
+  z.unknown().optional().describe(`${what} Answers \`unsupported\` in this version.`);
+
+/** Every method of version 1, in the order of the documentation. */
+export const METHODS = {
+  hello: method({
+    summary: 'Says who is there and agrees on the version. Not needed before other methods.',
+    refuses: ['unsupported'],
+    params: z.object({
+      client: text(128).optional().describe('Name of the client.'),
+      version: text(64).optional().describe('Version of the client.'),
+      protocols: z.array(z.int()).max(64).default([PROTOCOL_VERSION]).describe('Versions the client speaks.'),
+    }),
+    result: z.object({
+      server: z.literal('lezea-monitor'),
+      version: z.string(),
+      protocol: z.literal(PROTOCOL_VERSION),
+      node: z.string().describe('Host name.'),
+      boot_id: z.string().describe('Of the running kernel; with pid and start time it identifies a process.'),
+      mode: z.enum(['user', 'system']),
+      features: z.array(z.string()).describe('What this agent offers beyond version 1.'),
+    }),
+  }),
+  'run.start': method({
+    summary:
+      'Begins a run, or attaches to the live run of that id. An id whose run has ended begins its next attempt. ' +
+      'The run belongs to the caller’s user in the caller’s PID namespace.',
+    refuses: ['run_ended', 'too_many', 'unsupported'],
+    params: z.object({
+      run_id: runId.optional().describe('Default: one of the agent’s making.'),
+      experiment: text(1024).optional(),
+      name: text(512).optional().describe('Printable, at most 128 bytes, without `/`.'),
+      tags: settings('Free text by key.').optional(),
+      tracker: settings('Where totals go; user and password in an address are cut off.').optional(),
+      limits: reserved('Limits of the run.'),
+      rank: z.int().min(0).max(10_000_000).optional(),
+      world_size: z.int().min(1).max(10_000_000).optional(),
+      attempt: attempt.optional().describe('Number of this attempt; one that has ended answers `run_ended`.'),
+    }),
+    result: z.object({ run_id: z.string(), created: z.boolean().describe('False: attached.') }),
+  }),
+  'session.open': method({
+    summary:
+      'Binds the calling process, or a living descendant of it, to a run; answers when it is bound. Opening again ' +
+      'gives a new token for the same part of the run and voids the old one.',
+    refuses: [
+      'unknown_run',
+      'run_ended',
+      'already_bound',
+      'clock_mismatch',
+      'not_authorized',
+      'too_many',
+      'unsupported',
+    ],
+    params: z.object({
+      run_id: runId,
+      pid: z
+        .int()
+        .min(1)
+        .optional()
+        .describe(
+          'Default: the caller. A descendant is bound from outside: it announces nothing until it opens a session itself.',
+        ),
+      tid: z
+        .int()
+        .min(1)
+        .optional()
+        .describe('The primary thread; default the group leader, unchanged on reopening.'),
+      birth_scope: scopePath.optional().describe('Where the process counts while it announces nothing.'),
+      devices: z
+        .array(text(128))
+        .max(64)
+        .default([])
+        .describe('GPU UUIDs, by the index that ring records use.'),
+      t_ns: tNs.describe(
+        'CLOCK_MONOTONIC of the client, ns; off by more than 1 s beyond its time namespace: `clock_mismatch`.',
+      ),
+    }),
+    result: z.object({ session: token }),
+  }),
+  'scope.define': method({
+    summary:
+      'Gives ids of scopes their meaning, parents first; sent as a notification. Refused ids count on their nearest ' +
+      'defined ancestor and come back in a `dropped` notification.',
+    params: z.object({
+      session: token,
+      scopes: z
+        .array(z.unknown())
+        .max(4096)
+        .describe(
+          '`{id, parent, level, name, label?}`; `id` u32 > 0 of the client’s choice, `parent` an id defined before, or 0 for the root.',
+        ),
+    }),
+    result: z.object({}),
+  }),
+  'scope.enter': method({
+    summary: 'The thread is inside this scope from now on; for clients without a ring.',
+    refuses: ['too_many', 'not_authorized'],
+    params: announcement(),
+    result: z.object({}),
+  }),
+  'scope.exit': method({
+    summary: 'The thread has left this scope, and is in the one it entered before, if any.',
+    refuses: ['not_authorized'],
+    params: announcement(),
+    result: z.object({}),
+  }),
+  'run.progress': method({
+    summary: 'Adds to what the program says it got done.',
+    refuses: ['unknown_run', 'run_ended'],
+    params: z.object({
+      run_id: runId,
+      scope: scopePath.optional().describe('Default: the run as a whole.'),
+      steps: counts.optional().describe('Increment.'),
+      episodes: counts.optional().describe('Increment.'),
+    }),
+    result: z.object({}),
+  }),
+  'run.usage': method({
+    summary:
+      'What a scope, or the run, has used so far: as committed at most a second ago, or after a sample taken now.',
+    refuses: ['unknown_run'],
+    params: z.object({
+      run_id: runId,
+      scope: scopePath.optional().describe('Default: the run as a whole.'),
+      fresh: z.boolean().default(false).describe('Take a sample first.'),
+    }),
+    result: z.object({
+      run_id: z.string(),
+      scope: z.string().nullable(),
+      status: runState,
+      t_mono_ns: z.number().describe('CLOCK_MONOTONIC of the sample, ns.'),
+      self: columns.describe('Without its children; of the whole run: what no scope used.'),
+      inclusive: columns.describe('With its children; of the whole run: its totals.'),
+      unattributed: columns.optional().describe('Of the whole run only.'),
+    }),
+  }),
+  'run.update': method({
+    summary:
+      'Adds tags and tracker settings, any time before the end; a later value replaces an earlier one.',
+    refuses: ['unknown_run', 'run_ended', 'too_many', 'unsupported'],
+    params: z.object({
+      run_id: runId,
+      tags: settings('Free text by key.').optional(),
+      tracker: settings('Where totals go.').optional(),
+      facts: reserved('Facts about the run.'),
+      limits: reserved('Limits of the run.'),
+    }),
+    result: z.object({}),
+  }),
+  'run.event': method({
+    summary: 'Adds an entry to the run’s audit trail.',
+    refuses: ['unknown_run', 'run_ended', 'too_many', 'too_large'],
+    params: z.object({
+      run_id: runId,
+      event: text(512).describe(
+        'Name of the entry; not beginning with `run.`, `process.`, `agent.` or `phase.`.',
+      ),
+      data: facts.default({}).describe('At most 16 KiB as JSON.'),
+    }),
+    result: z.object({}),
+  }),
+  'run.phase': method({
+    summary: 'The phase the whole run is in from now on. Phases partition the run’s totals by time.',
+    refuses: ['unknown_run', 'run_ended', 'too_many'],
+    params: z.object({ run_id: runId, name: text(512) }),
+    result: z.object({}),
+  }),
+  'run.end': method({
+    summary:
+      'Ends the caller’s part (its process and what it bound), after a last sample. The run ends with its last part ' +
+      'and process, or at `all` from the process that began it; its status is its parts’ worst. Asking again is fine.',
+    refuses: ['unknown_run', 'not_authorized'],
+    params: z.object({
+      run_id: runId,
+      status: endStatus,
+      reason: text(4096).optional().describe('For example class and message of the exception.'),
+      all: z.boolean().default(false),
+    }),
+    result: z.object({
+      final: z.boolean().describe('True: the run has ended and its documents are written.'),
+      status: runState,
+      totals: columns,
+    }),
+  }),
+  'run.get': method({
+    summary: 'The state of a run; with `file`, a piece of one of its documents, at most 48 KiB.',
+    refuses: ['unknown_run'],
+    params: z.object({
+      run_id: runId,
+      file: text(256).optional().describe('A name from `files`.'),
+      offset: offset.default(0).describe('Bytes.'),
+    }),
+    result: z.union([answer, chunk]),
+  }),
+  'run.list': method({
+    summary: 'Runs that the caller may see, newest first, ended ones included.',
+    params: z.object({ limit: z.int().min(1).max(1000).default(100) }),
+    result: z.object({
+      runs: z.array(
+        z.object({
+          run_id: z.string(),
+          attempt: z.int(),
+          experiment: z.string().optional(),
+          name: z.string().optional(),
+          status: runState,
+          started_at: z.string(),
+          ended_at: z.string().optional(),
+          owner_uid: z.int(),
+          processes: z.int().describe('Living ones.'),
+          cpu_seconds: z.number().optional(),
+        }),
+      ),
+    }),
+  }),
+  'node.status': method({
+    summary: 'The node as a whole, without names of runs.',
+    params: z.object({}),
+    result: z.object({
+      node: z.string(),
+      mode: z.enum(['user', 'system']),
+      version: z.string(),
+      uptime_seconds: z.number().describe('Of the agent.'),
+      runs_live: z.int(),
+      figures: z
+        .record(z.string(), z.number())
+        .describe('Newest node figures: `name` or `name{label="value"}`.'),
+      sources: z.array(
+        z.object({ name: z.string(), state: z.string(), reason: z.string(), how: z.string() }),
+      ),
+    }),
+  }),
+  'node.inventory': method({
+    summary: 'The environment document. Answers `unsupported` in this version.',
+    refuses: ['unsupported'],
+    params: z.object({}),
+    result: z.object({}),
+  }),
+  'agent.health': method({
+    summary: 'How the agent does.',
+    params: z.object({}),
+    result: z.object({
+      status: z.enum(['ok', 'degraded']),
+      checks: z.array(z.object({ name: z.string(), ok: z.boolean(), detail: z.string() })),
+    }),
+  }),
+  'outbox.list': method({
+    summary: 'Undelivered totals. Answers `unsupported` in this version.',
+    refuses: ['unsupported'],
+    params: z.object({}),
+    result: z.object({}),
+  }),
+  subscribe: method({
+    summary:
+      'From now on, notifications of these topics about runs that the caller may see; replaces earlier topics.',
+    params: z.object({ topics: z.array(z.enum(['tick', 'run'])).max(8) }),
+    result: z.object({}),
+  }),
+} as const satisfies Record<string, Method>;
+
+function announcement() {
+  return z
+    .object({
+      session: token,
+      scope: z.int().min(1).max(0xffff_ffff).optional().describe('A defined id; or else `path`.'),
+      path: scopePath.optional().describe('Defined on the way if need be.'),
+      tid: z.int().min(1).optional().describe('Default: the primary thread.'),
+      t_ns: tNs
+        .optional()
+        .describe('CLOCK_MONOTONIC of the client, ns; default: when the agent reads the message.'),
+      activation: z.boolean().default(true).describe('False: the thread comes back; no activation begins.'),
+    })
+    .refine((params) => (params.scope === undefined) !== (params.path === undefined), 'either scope or path');
+}
+
+export type MethodName = keyof typeof METHODS;
+export type Params<M extends MethodName> = z.output<(typeof METHODS)[M]['params']>;
+export type Result<M extends MethodName> = z.input<(typeof METHODS)[M]['result']>;

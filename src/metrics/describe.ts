@@ -1,0 +1,66 @@
+// docs/metrics.md, made from the families so that it can never say something else. Pure.
+
+import { COLUMN_LIST } from '../native/frame.js';
+import type { FamilyHeader } from './encoder.js';
+import { shownColumns } from './figures.js';
+import { SCRAPE_SECONDS } from './metrics.js';
+import { NODE_GROUPS, NODE_PREFIX } from './node.js';
+import { runFamilies } from './runs.js';
+import { scopeFamilies } from './scopes.js';
+import { selfFamilies } from './self.js';
+
+/** The whole document, Markdown. `counted`: families that other parts count, such as the HTTP server. */
+export function describeMetrics(counted: readonly FamilyHeader[]): string {
+  const shown = shownColumns([...COLUMN_LIST.map((column) => column.name), 'memory_bytes']);
+  const scopes = scopeFamilies(shown, true);
+  const node = NODE_GROUPS.map(({ shownAs, ...group }) => ({ ...group, name: NODE_PREFIX + shownAs }));
+  const scrape: FamilyHeader = { ...SCRAPE_SECONDS, type: 'histogram' };
+  const agent = [...selfFamilies(neverAsked), scrape, ...counted];
+  return `${[
+    INTRODUCTION,
+    '## Scopes',
+    SCOPES,
+    table(scopes),
+    '## Runs',
+    RUNS,
+    table(runFamilies(shown)),
+    '## Node',
+    NODE,
+    table(node),
+    '## Agent',
+    table(agent),
+  ].join('\n\n')}\n`;
+}
+
+function neverAsked(): never {
+  throw new Error('the reference has no figures');
+}
+
+const INTRODUCTION = `# Metrics
+
+Generated from \`src/metrics\` by \`npm run docs\`; do not edit.
+
+\`GET /metrics\` answers in the Prometheus text format 0.0.4, or in OpenMetrics 1.0 where \`Accept\` asks for it, compressed
+where \`Accept-Encoding\` takes gzip. Names are those of the text format. Counters never go back while the run's series
+last, also over a restart of the agent. What is not known has no series; nothing is ever NaN.`;
+
+const SCOPES = `Labels: \`run\`, \`level\` and \`scope\` (the path). \`scope="unattributed"\` is what the run spent while no scope was
+active; the sum of a self family over all scopes of a run is the run's total, exactly. Inclusive families
+(\`metrics.inclusive\`) must not be summed. \`metrics.columns\` chooses the columns; the default is CPU, storage bytes and
+memory. With \`metrics.created\`, counters of runs and scopes have \`_created\` series in OpenMetrics.
+
+Series are capped (\`metrics.max_series\`). Past the cap further scopes are summed into \`scope="(other)"\` and further runs
+into \`run="(other)"\`; what was shown stays, what was summed does not come out again. Of two owners' runs of one id the
+later one's label ends in \`~\` and its user id. In system mode names are keyed hashes unless \`http.expose_run_names\`.`;
+
+const RUNS = `Label: \`run\`. An ended run stays for \`metrics.linger_seconds\`. Counters are over all attempts of a run.`;
+
+const NODE = `What the machine does as a whole, named as Prometheus's node_exporter names it after the prefix.`;
+
+function table(families: readonly FamilyHeader[]): string {
+  const rows = families.map(({ name, type, labels, help }) => {
+    const names = (labels ?? []).map((label) => `\`${label}\``).join(', ');
+    return `| \`${name}\` | ${type} | ${names} | ${help.replaceAll('|', '\\|')} |`;
+  });
+  return ['| family | type | labels | meaning |', '|---|---|---|---|', ...rows].join('\n');
+}

@@ -1,0 +1,251 @@
+// The agent's own families, lezea_agent_*: what it costs, what it lost, what it refused, how its sources do.
+// Reads an AgentState at each scrape; emits const families.
+
+import type { Snapshot, SourceStatus } from '../native/addon.js';
+import type { FamilyHeader } from './encoder.js';
+import type { ConstFamily, Figure } from './registry.js';
+
+/** What the agent knows about itself. A figure that is not known is undefined and has no series. */
+export interface AgentState {
+  version: string;
+  mode: 'user' | 'system';
+  /** Wall clock, milliseconds since 1970. */
+  startedAtMs: number;
+  /** The newest sample; absent before the first. */
+  snapshot: Omit<Snapshot, 'slots' | 'runs' | 'processes' | 'exited'> | undefined;
+  /** Upper bounds of the tick histogram, ns, without the infinite one. */
+  tickBucketsNs: readonly bigint[];
+  sources: readonly SourceStatus[];
+  runsLive: number;
+  sessions: number;
+  connections: number;
+  /** Refusals by the name of the limit. */
+  refusals: ReadonlyMap<string, number>;
+  /** Checkpoints at which a run's columns did not add up, and totals that a sample would have made smaller. */
+  conservationViolations: number;
+  decreasedTotals: number;
+  checkpoints: { commits: number; failures: number; totalMs: number };
+  /** Ended processes whose own line was lost because the database could not be written. */
+  droppedExits: number;
+  /** Notifications that slow subscribers lost. */
+  droppedNotifications: number;
+  /** Series of runs and scopes in use, and those folded into `(other)`. */
+  series: { used: number; dropped: number };
+}
+
+interface SelfFamily extends FamilyHeader {
+  figures(state: AgentState): Figure[] | number | bigint | undefined;
+}
+
+const SOURCE_STATES = ['ok', 'fallback', 'unavailable', 'disabled'] as const;
+
+const FAMILIES: readonly SelfFamily[] = [
+  {
+    name: 'lezea_agent_build_info',
+    type: 'info',
+    labels: ['version', 'mode', 'node_version', 'arch'],
+    help: 'Which program this is; the value is 1.',
+    figures: ({ version, mode }) => [
+      { labels: { version, mode, node_version: process.version, arch: process.arch }, value: 1 },
+    ],
+  },
+  {
+    name: 'lezea_agent_start_time_seconds',
+    type: 'gauge',
+    help: 'Start of the agent, seconds since 1970.',
+    figures: (state) => state.startedAtMs / 1000,
+  },
+  {
+    name: 'lezea_agent_cpu_seconds_total',
+    type: 'counter',
+    help: 'CPU time of the agent itself, all threads.',
+    figures: ({ snapshot }) => (snapshot === undefined ? undefined : Number(snapshot.self.cpuNs) / 1e9),
+  },
+  {
+    name: 'lezea_agent_resident_memory_bytes',
+    type: 'gauge',
+    help: 'Resident memory of the agent.',
+    figures: ({ snapshot }) => snapshot?.self.rssBytes,
+  },
+  {
+    name: 'lezea_agent_ticks_total',
+    type: 'counter',
+    help: 'Samples of the process tier taken.',
+    figures: ({ snapshot }) => snapshot?.self.ticks,
+  },
+  {
+    name: 'lezea_agent_tick_overruns_total',
+    type: 'counter',
+    help: 'Ticks that were missed because the one before took too long.',
+    figures: ({ snapshot }) => snapshot?.self.overruns,
+  },
+  {
+    name: 'lezea_agent_tick_duration_seconds',
+    type: 'histogram',
+    labels: ['le'],
+    help: 'Time one sample of the process tier took.',
+    figures: tickHistogram,
+  },
+  {
+    name: 'lezea_agent_lost_records_total',
+    type: 'counter',
+    help: 'Scope announcements that were overwritten in their ring before they were read.',
+    figures: ({ snapshot }) => snapshot?.lostRecords,
+  },
+  {
+    name: 'lezea_agent_lost_exit_events_total',
+    type: 'counter',
+    help: 'Exit and fork events that the kernel dropped for want of room.',
+    figures: ({ snapshot }) => snapshot?.lostExitEvents,
+  },
+  {
+    name: 'lezea_agent_forged_records_total',
+    type: 'counter',
+    help: 'Ring records that were dropped because they could not be true.',
+    figures: ({ snapshot }) => snapshot?.forgedRecords,
+  },
+  {
+    name: 'lezea_agent_cut_stamps_total',
+    type: 'counter',
+    help: 'CPU stamps that said more than the kernel allows and were cut.',
+    figures: ({ snapshot }) => snapshot?.cutStamps,
+  },
+  {
+    name: 'lezea_agent_rings_accepted_total',
+    type: 'counter',
+    help: 'Scope rings accepted.',
+    figures: ({ snapshot }) => snapshot?.acceptedRings,
+  },
+  {
+    name: 'lezea_agent_rings_refused_total',
+    type: 'counter',
+    help: 'Scope rings refused.',
+    figures: ({ snapshot }) => snapshot?.refusedRings,
+  },
+  {
+    name: 'lezea_agent_runs_live',
+    type: 'gauge',
+    help: 'Runs that have not ended.',
+    figures: (state) => state.runsLive,
+  },
+  {
+    name: 'lezea_agent_sessions',
+    type: 'gauge',
+    help: 'Open sessions.',
+    figures: (state) => state.sessions,
+  },
+  {
+    name: 'lezea_agent_connections',
+    type: 'gauge',
+    help: 'Open connections to the agent socket.',
+    figures: (state) => state.connections,
+  },
+  {
+    name: 'lezea_agent_refusals_total',
+    type: 'counter',
+    labels: ['limit'],
+    help: 'Requests refused because a limit was reached, by limit.',
+    figures: (state) => [...state.refusals].map(([limit, value]) => ({ labels: { limit }, value })),
+  },
+  {
+    name: 'lezea_agent_dropped_notifications_total',
+    type: 'counter',
+    help: 'Notifications that slow subscribers lost.',
+    figures: (state) => state.droppedNotifications,
+  },
+  {
+    name: 'lezea_agent_source_success',
+    type: 'gauge',
+    labels: ['source'],
+    help: 'Whether a data source works; 0 also where a fallback stands in. Disabled ones are left out.',
+    figures: (state) =>
+      state.sources
+        .filter((source) => source.state !== 'disabled')
+        .map(({ name, state: now }) => ({ labels: { source: name }, value: now === 'ok' ? 1 : 0 })),
+  },
+  {
+    name: 'lezea_agent_source_state',
+    type: 'gauge',
+    labels: ['source', 'state'],
+    help: 'State of a data source: 1 for the one it is in.',
+    figures: (state) =>
+      state.sources.flatMap(({ name, state: now }) =>
+        SOURCE_STATES.map((each) => ({ labels: { source: name, state: each }, value: each === now ? 1 : 0 })),
+      ),
+  },
+  {
+    name: 'lezea_agent_conservation_violations_total',
+    type: 'counter',
+    help: 'Times the scopes of a run did not add up to its total at a checkpoint; anything but 0 is a defect.',
+    figures: (state) => state.conservationViolations,
+  },
+  {
+    name: 'lezea_agent_decreased_totals_total',
+    type: 'counter',
+    help: 'Times a sample said less than was already published, which was kept; anything but 0 is a defect.',
+    figures: (state) => state.decreasedTotals,
+  },
+  {
+    name: 'lezea_agent_checkpoints_total',
+    type: 'counter',
+    help: 'Checkpoints committed.',
+    figures: (state) => state.checkpoints.commits,
+  },
+  {
+    name: 'lezea_agent_checkpoint_failures_total',
+    type: 'counter',
+    help: 'Checkpoints that could not be committed; what they held goes with the next.',
+    figures: (state) => state.checkpoints.failures,
+  },
+  {
+    name: 'lezea_agent_checkpoint_seconds_total',
+    type: 'counter',
+    help: 'Time spent committing checkpoints.',
+    figures: (state) => state.checkpoints.totalMs / 1000,
+  },
+  {
+    name: 'lezea_agent_dropped_exits_total',
+    type: 'counter',
+    help: 'Ended processes whose own line was lost while the database could not be written; totals are not affected.',
+    figures: (state) => state.droppedExits,
+  },
+  {
+    name: 'lezea_agent_series',
+    type: 'gauge',
+    help: 'Series of runs and scopes in use, of metrics.max_series.',
+    figures: (state) => state.series.used,
+  },
+  {
+    name: 'lezea_agent_series_dropped_total',
+    type: 'counter',
+    help: 'Series of runs and scopes that were folded into (other) for want of room.',
+    figures: (state) => state.series.dropped,
+  },
+];
+
+/** The families, each asking for the state when it is collected. */
+export function selfFamilies(state: () => AgentState): ConstFamily[] {
+  return FAMILIES.map(({ figures, ...header }) => ({
+    ...header,
+    collect: () => {
+      const now = figures(state());
+      if (now === undefined) return [];
+      return Array.isArray(now) ? now : [{ value: Number(now) }];
+    },
+  }));
+}
+
+function tickHistogram({ snapshot, tickBucketsNs }: AgentState): Figure[] | undefined {
+  if (snapshot === undefined) return undefined;
+  const { tickDurationNs: counts, tickDurationSumNs } = snapshot.self;
+  const figures: Figure[] = tickBucketsNs.map((bound, i) => ({
+    suffix: '_bucket',
+    labels: { le: String(Number(bound) / 1e9) },
+    value: Number(counts[i] ?? 0n),
+  }));
+  const all = Number(counts[tickBucketsNs.length] ?? 0n);
+  figures.push({ suffix: '_bucket', labels: { le: '+Inf' }, value: all });
+  figures.push({ suffix: '_sum', value: Number(tickDurationSumNs) / 1e9 });
+  figures.push({ suffix: '_count', value: all });
+  return figures;
+}

@@ -1,0 +1,136 @@
+// Which series of runs and scopes exist. Admission is sticky: what was admitted stays until its run goes; what came
+// when the cap was reached is summed into `(other)` and never comes out again, so that sums stay right and no counter
+// goes back. Reads the RunStore; owns the runs' labels and the budget.
+
+import type { Run, RunStore } from '../attribution/model.js';
+import { addCells, type Cells, Figures } from './figures.js';
+import { Budget, earlierAttempts, RunSeries, runCost, type SeriesOptions } from './run-series.js';
+
+/** A run that came past the cap: only its totals, inside run="(other)". */
+interface FoldedRun {
+  totals: Figures;
+  run: Run;
+  attemptsDone: number;
+}
+
+export class SeriesTable {
+  readonly options: SeriesOptions;
+  readonly #store: RunStore;
+  readonly #now: () => number;
+  readonly #budget: Budget;
+  readonly #admitted = new Map<string, RunSeries>();
+  readonly #folded = new Map<string, FoldedRun>();
+  readonly #labels = new Set<string>();
+  /** What folded runs that are gone have left in run="(other)". */
+  #departed: Cells | null = null;
+
+  /** `now`: wall clock, milliseconds since 1970. */
+  constructor(store: RunStore, options: SeriesOptions, now: () => number) {
+    this.#store = store;
+    this.options = options;
+    this.#now = now;
+    this.#budget = new Budget(options.maxSeries);
+  }
+
+  get admitted(): Iterable<RunSeries> {
+    return this.#admitted.values();
+  }
+
+  /** Series in use, and series that were folded for want of room since the agent started. */
+  get counts(): { used: number; dropped: number } {
+    return { used: this.#budget.used, dropped: this.#budget.dropped };
+  }
+
+  /** The cells of run="(other)", or null while no run was folded. */
+  otherRuns(): Cells | null {
+    if (this.#folded.size === 0) return this.#departed;
+    const sum = this.options.shown.map((_, i) => this.#departed?.[i]);
+    for (const { totals } of this.#folded.values()) this.#addInto(sum, totals.cells);
+    return sum;
+  }
+
+  /** Brings every series up to the store's figures of now. */
+  sync(): void {
+    const newest = this.#newestAttempts();
+    for (const key of this.#admitted.keys()) if (!newest.has(key)) this.#release(key);
+    for (const key of this.#folded.keys()) if (!newest.has(key)) this.#depart(key);
+    // In order of start, so that a restarted agent admits the same ones.
+    const ordered = [...newest.values()].sort((a, b) => a.startedAtMs - b.startedAtMs || a.handle - b.handle);
+    for (const run of ordered) this.#syncRun(run);
+  }
+
+  #newestAttempts(): Map<string, Run> {
+    const oldest = this.#now() - this.options.lingerMs();
+    const newest = new Map<string, Run>();
+    for (const run of this.#store.recent()) {
+      if (run.endedAtMs !== undefined && run.endedAtMs < oldest) continue;
+      if (run.attempt > (newest.get(run.key)?.attempt ?? -1)) newest.set(run.key, run);
+    }
+    return newest;
+  }
+
+  #syncRun(run: Run): void {
+    const folded = this.#folded.get(run.key);
+    if (folded !== undefined) {
+      this.#syncFolded(folded, run);
+      return;
+    }
+    let series = this.#admitted.get(run.key);
+    if (series === undefined) {
+      if (!this.#budget.take(runCost(this.options))) {
+        const fresh = { totals: new Figures(this.options.shown), run, attemptsDone: 0 };
+        this.#folded.set(run.key, fresh);
+        this.#syncFolded(fresh, run);
+        return;
+      }
+      series = new RunSeries(run, this.#label(run), this.options, this.#budget);
+      this.#admitted.set(run.key, series);
+    }
+    series.sync(run, this.#store);
+  }
+
+  #syncFolded(folded: FoldedRun, run: Run): void {
+    for (const earlier of earlierAttempts(run, folded.attemptsDone, this.#store, folded.run)) {
+      folded.totals.update(earlier.totals, earlier.totals.knownMask);
+      folded.totals.endAttempt();
+    }
+    folded.attemptsDone = run.attempt - 1;
+    folded.run = run;
+    folded.totals.update(run.totals, run.totals.knownMask);
+  }
+
+  /** The run's label, kept for its life; of two owners' runs of one id the later one's is marked. */
+  #label(run: Run): string {
+    const plain = this.options.names.word(run.owner, run.runId);
+    let label = plain;
+    for (let n = 1; this.#labels.has(label); n++) {
+      label = n === 1 ? `${plain}~${run.owner.uid}` : `${plain}~${run.owner.uid}~${n}`;
+    }
+    this.#labels.add(label);
+    return label;
+  }
+
+  #release(key: string): void {
+    const series = this.#admitted.get(key);
+    if (series === undefined) return;
+    this.#budget.used -= series.cost;
+    this.#labels.delete(series.label);
+    this.#admitted.delete(key);
+  }
+
+  #depart(key: string): void {
+    const folded = this.#folded.get(key);
+    if (folded === undefined) return;
+    folded.totals.endAttempt();
+    this.#departed ??= this.options.shown.map(() => undefined);
+    this.#addInto(this.#departed, folded.totals.cells);
+    this.#folded.delete(key);
+  }
+
+  /** Only what adds up goes in: a peak of several runs is none. */
+  #addInto(sum: Cells, cells: Cells): void {
+    this.options.shown.forEach((shown, i) => {
+      if (shown.sums) sum[i] = addCells(sum[i], cells[i]);
+    });
+  }
+}

@@ -1,0 +1,202 @@
+// The one declared boundary to the C++ addon: types of everything it exports, and its loading.
+// Owns no state. Units are the native ones (integers in ns, bytes, counts); see frame.ts for the columns.
+
+import { createRequire } from 'node:module';
+
+/** One scope of one run, or a run's `unattributed` remainder; u32 > 0, chosen here, never reused while the agent lives. */
+export type Slot = number;
+/** One live run inside the sampler; u32 > 0, chosen here. */
+export type RunHandle = number;
+/** One session (one process's connection); u32 > 0, chosen here. */
+export type SessionHandle = number;
+
+/** Which process, beyond pid reuse: the pid and field 22 of /proc/PID/stat (clock ticks since boot). */
+export interface ProcessId {
+  pid: number;
+  startTicks: bigint;
+}
+
+export interface SamplerOptions {
+  /** Root of procfs, normally `/proc`. */
+  procRoot: string;
+  /** Root of sysfs, normally `/sys`. */
+  sysRoot: string;
+  /** Tick period of the process tier, milliseconds. */
+  intervalMs: number;
+  /** Period of the node figures, milliseconds. */
+  nodeIntervalMs: number;
+  /** Path of the ring socket, or null for none. */
+  ringSocket: string | null;
+  /** File mode of the ring socket. */
+  ringSocketMode: number;
+  /** How long a restored process may wait for its ring before it is sampled without, milliseconds. */
+  restartWaitMs: number;
+  /** Sources not to use: `taskstats`, `cn_proc`, `cgroup`, `smaps`, `pidfd_info`. */
+  disabledSources: string[];
+}
+
+export interface Bind {
+  /** 0: bound from outside, without announcements. */
+  session: SessionHandle | 0;
+  /** The token that rings are offered with; empty for session 0. */
+  token: string;
+  process: ProcessId;
+  run: RunHandle;
+  /** Where the process counts while it announces nothing; 0: where its fork happened, else unattributed. */
+  birthSlot: Slot | 0;
+  /** The thread that opened the session, in the agent's PID namespace. */
+  primaryTid: number;
+  /** Client's CLOCK_MONOTONIC minus the agent's (its time namespace), ns. */
+  clockOffsetNs: bigint;
+}
+
+export interface Sampler {
+  start(): void;
+  stop(): Promise<void>;
+  openRun(run: RunHandle, unattributed: Slot): void;
+  defineSlot(slot: Slot, run: RunHandle, parent: Slot | 0): void;
+  mapScope(session: SessionHandle, clientScopeId: number, slot: Slot): void;
+  bind(bind: Bind): void;
+  enter(session: SessionHandle, tid: number, slot: Slot | 0, tNs: bigint, activation: boolean): void;
+  closeSession(session: SessionHandle): void;
+  endPart(process: ProcessId): void;
+  closeRun(run: RunHandle): void;
+  restoreSlot(row: BigUint64Array): void;
+  restoreRun(row: BigUint64Array, state: Buffer): void;
+  restoreProcess(run: RunHandle, state: Buffer): void;
+  pull(fresh: boolean): Promise<Snapshot>;
+  sources(): SourceStatus[];
+  nodeFigures(): NodeFigure[];
+}
+
+export interface Snapshot {
+  /** CLOCK_MONOTONIC of the tick, ns. */
+  tMonoNs: bigint;
+  /** Wall clock of the tick, milliseconds since 1970. */
+  tWallMs: number;
+  /** Frame rows of the slots that changed since the previous pull; cumulative self totals. */
+  slots: BigUint64Array;
+  /** The runs that changed. */
+  runs: RunSnapshot[];
+  /** Living processes with changed state, to be stored in the same transaction as the totals. */
+  processes: { run: RunHandle; process: ProcessId; state: Buffer }[];
+  /** Processes that ended or left since the previous pull; their stored state goes in the same transaction. */
+  exited: ExitedProcess[];
+  acceptedRings: number;
+  refusedRings: number;
+  lostRecords: bigint;
+  lostExitEvents: bigint;
+  forgedRecords: bigint;
+  cutStamps: bigint;
+  self: {
+    cpuNs: bigint;
+    rssBytes: number;
+    ticks: bigint;
+    overruns: bigint;
+    /** Cumulative counts of ticks at most as long as each of TICK_BUCKETS_NS, then of all. */
+    tickDurationNs: BigUint64Array;
+    tickDurationSumNs: bigint;
+  };
+}
+
+export interface RunSnapshot {
+  run: RunHandle;
+  /** Frame row: the run's own totals, the sum over its processes. */
+  row: BigUint64Array;
+  /** Opaque, to be stored and given back to restoreRun. */
+  state: Buffer;
+  /** Bit mask of additive columns whose sum over slots differs from the total; must be 0. */
+  residualColumns: number;
+  liveProcesses: number;
+  observedNs: bigint;
+  elapsedNs: bigint;
+  lostEvents: bigint;
+  /** Bit masks of columns: partly estimated; divided by overlap somewhere. */
+  estimatedColumns: number;
+  apportionedColumns: number;
+  /** Path of the cgroup v2 that holds the run alone, where one does. */
+  cgroup: string | null;
+}
+
+export interface ExitedProcess {
+  run: RunHandle;
+  process: ProcessId;
+  session: SessionHandle | 0;
+  parent: number;
+  exe: string;
+  comm: string;
+  /** Frame row: the process's own totals inside the run. */
+  row: BigUint64Array;
+  exitCode?: number;
+  exitSignal?: number;
+  oomKilled?: boolean;
+  startedMonoNs: bigint;
+  endedMonoNs: bigint;
+  /** It left its run alive (end of its part, or a move). */
+  released: boolean;
+}
+
+export interface SourceStatus {
+  name: string;
+  state: 'ok' | 'fallback' | 'unavailable' | 'disabled';
+  /** What the probe saw. */
+  reason: string;
+  /** How to get it, where it can be got. */
+  how: string;
+}
+
+export interface NodeFigure {
+  /** Without the `lezea_node_` prefix, e.g. `cpu_seconds_total`. */
+  name: string;
+  labels: Record<string, string>;
+  value: number;
+  kind: 'counter' | 'gauge';
+}
+
+export interface PeerCredentials {
+  pid: number;
+  uid: number;
+  gid: number;
+  startTicks: bigint;
+  /** Inode of the peer's PID namespace; 0 when it may not be read. */
+  pidNamespace: bigint;
+}
+
+export interface ProcessIdentity {
+  process: ProcessId;
+  uid: number;
+  ppid: number;
+  pidNamespace: bigint;
+  clockOffsetNs: bigint;
+  cgroup: string;
+  exe: string;
+  comm: string;
+  unit?: string;
+  containerId?: string;
+  slurmJobId?: string;
+}
+
+export interface Addon {
+  Sampler: new (options: SamplerOptions) => Sampler;
+  /** Of a connected Unix socket's descriptor (SO_PEERCRED and its pidfd). Throws when the peer is gone. */
+  peerCredentials(fd: number): PeerCredentials;
+  /** What /proc says of a living process; undefined when it is gone. */
+  processIdentity(pid: number): ProcessIdentity | undefined;
+  /** CLOCK_MONOTONIC, ns. */
+  monotonicNs(): bigint;
+  /** /proc/sys/kernel/random/boot_id. */
+  bootId(): string;
+  /** Column names in frame order; frame.ts refuses a mismatch. */
+  columns(): string[];
+  frameWords(): number;
+  tickBucketsNs(): bigint[];
+  /** Probes every source without a running sampler, for `doctor`. */
+  probeSources(disabled: string[]): SourceStatus[];
+}
+
+const require = createRequire(import.meta.url);
+
+/** Loads the addon built by `npm ci`. Throws the loader's own error when it is missing or does not fit. */
+export function loadAddon(): Addon {
+  return require('../../build/Release/lezea_monitor.node') as Addon;
+}

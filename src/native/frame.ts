@@ -1,0 +1,131 @@
+// The layout of a frame row, the unit in which every figure leaves the sampler, and the table of columns.
+// Reads nothing; owns the column order, which must be the addon's (checkAddonLayout refuses another).
+//
+// Row of FRAME_WORDS u64 words: 0 id (slot or run handle) | 1 known columns, bit i = column i; unknown is absent,
+// never 0 | 2 memory now in bytes, known if bit 63 of word 1 is set | 3..6 columns 0..3 | 7, 8 column 4, low and
+// high | 9..22 columns 5..18 | 23 reserved.
+
+import { LezeaError } from '../errors.js';
+import type { Addon } from './addon.js';
+
+/** Words of one row; 8 bytes each. */
+export const FRAME_WORDS = 24;
+
+/** Native unit of a column. On the wire: ns become seconds, byte·ns become byte-seconds, the rest stays. */
+export type ColumnUnit = 'ns' | 'byte_ns' | 'bytes' | 'count';
+
+interface ColumnSpec {
+  name: string;
+  unit: ColumnUnit;
+  /** First word of its value; byte·ns take two. */
+  word: number;
+  /** Σ self over scopes + unattributed = run total. */
+  additive: boolean;
+  kind: 'counter' | 'gauge';
+  /** Whether /metrics shows it unless configured otherwise. */
+  defaultMetric: boolean;
+}
+
+function column<N extends string>(name: N, unit: ColumnUnit, word: number, options?: Partial<ColumnSpec>) {
+  return { unit, word, additive: true, kind: 'counter' as const, defaultMetric: false, ...options, name };
+}
+
+/** Every column, in frame order; the index is the bit in the mask. Meanings: DESIGN §3. */
+export const COLUMNS = [
+  column('cpu_seconds', 'ns', 3, { defaultMetric: true }),
+  column('cpu_user_seconds', 'ns', 4),
+  column('cpu_system_seconds', 'ns', 5),
+  column('runqueue_wait_seconds', 'ns', 6),
+  column('memory_byte_seconds', 'byte_ns', 7),
+  column('io_read_bytes', 'bytes', 9, { defaultMetric: true }),
+  column('io_write_bytes', 'bytes', 10, { defaultMetric: true }),
+  column('io_cancelled_write_bytes', 'bytes', 11),
+  column('io_logical_read_bytes', 'bytes', 12),
+  column('io_logical_write_bytes', 'bytes', 13),
+  column('io_read_ops', 'count', 14),
+  column('io_write_ops', 'count', 15),
+  column('minor_faults', 'count', 16),
+  column('major_faults', 'count', 17),
+  column('voluntary_switches', 'count', 18),
+  column('involuntary_switches', 'count', 19),
+  column('active_seconds', 'ns', 20),
+  column('activations', 'count', 21),
+  // The greatest sum at one tick over the subtree: a sibling's peak may be at another tick, so nothing sums.
+  column('memory_peak_bytes', 'bytes', 22, { additive: false, kind: 'gauge' }),
+] as const satisfies readonly ColumnSpec[];
+
+export type ColumnName = (typeof COLUMNS)[number]['name'];
+
+/** One column with its place in the frame. */
+export interface Column extends ColumnSpec {
+  name: ColumnName;
+  /** Its bit in the mask of known columns. */
+  index: number;
+}
+
+/** The columns as objects that know their index, in frame order. */
+export const COLUMN_LIST: readonly Column[] = COLUMNS.map((spec, index) => ({ ...spec, index }));
+
+const byName = new Map<string, Column>(COLUMN_LIST.map((entry) => [entry.name, entry]));
+
+/** The column of that name; a name that is none is our own mistake. */
+export function columnOf(name: ColumnName): Column {
+  const found = byName.get(name);
+  if (!found) throw new LezeaError('internal', `no column ${name}`);
+  return found;
+}
+
+export function isColumnName(name: string): name is ColumnName {
+  return byName.has(name);
+}
+
+/** The names whose bit is set in a mask of columns. */
+export function columnsInMask(mask: number): ColumnName[] {
+  return COLUMN_LIST.filter((entry) => (mask & (1 << entry.index)) !== 0).map((entry) => entry.name);
+}
+
+/** Word 0: the slot or the run handle of a row. */
+export function rowId(row: BigUint64Array): number {
+  return Number(row[0]);
+}
+
+/** The rows of a frame as views of it. */
+export function* rowsOf(frame: BigUint64Array): Generator<BigUint64Array> {
+  if (frame.length % FRAME_WORDS !== 0) {
+    throw new LezeaError('internal', `a frame of ${frame.length} words is not a multiple of ${FRAME_WORDS}`);
+  }
+  for (let at = 0; at < frame.length; at += FRAME_WORDS) yield frame.subarray(at, at + FRAME_WORDS);
+}
+
+/** An empty row (nothing known) with this id. */
+export function emptyRow(id: number): BigUint64Array {
+  const row = new BigUint64Array(FRAME_WORDS);
+  row[0] = BigInt(id);
+  return row;
+}
+
+/** Bytes of a row as SQLite stores them (little-endian, as both supported architectures are). */
+export function rowToBlob(row: BigUint64Array): Buffer {
+  return Buffer.from(row.buffer, row.byteOffset, row.byteLength);
+}
+
+/** The row of a stored blob, copied; undefined when it has not the size of a row. */
+export function rowFromBlob(blob: Uint8Array): BigUint64Array | undefined {
+  if (blob.byteLength !== FRAME_WORDS * 8) return undefined;
+  const row = new BigUint64Array(FRAME_WORDS);
+  new Uint8Array(row.buffer).set(blob);
+  return row;
+}
+
+/** Throws when the addon was built with other columns than this file's: every figure would be another one. */
+export function checkAddonLayout(addon: Pick<Addon, 'columns' | 'frameWords'>): void {
+  const theirs = addon.columns().join(' ');
+  const ours = COLUMNS.map((entry) => entry.name).join(' ');
+  if (theirs !== ours || addon.frameWords() !== FRAME_WORDS) {
+    throw new LezeaError(
+      'internal',
+      `the native addon's columns differ from this program's (rebuild it): ` +
+        `${addon.frameWords()} words [${theirs}], expected ${FRAME_WORDS} words [${ours}]`,
+    );
+  }
+}

@@ -1,0 +1,102 @@
+// Opening the state database: found and fine, new, or set aside and begun afresh. Owns the file's name and its
+// settings. The agent always starts: a database that cannot be used is renamed, never deleted, and the log says so.
+
+import { chmodSync, existsSync, renameSync } from 'node:fs';
+import { join } from 'node:path';
+import BetterSqlite3, { type Database } from 'better-sqlite3';
+import type { Logger } from 'pino';
+import { LezeaError, messageOf } from '../errors.js';
+import { createTables, isBlank, schemaFault } from './schema.js';
+
+export const DATABASE_FILE = 'state.db';
+/** SQLite's own companions of a database file. */
+const COMPANIONS = ['', '-wal', '-shm'];
+
+/** Opens STATE_DIR/state.db. The folder exists and is locked by this process. */
+export function openDatabase(stateDir: string, log: Logger, nowMs: number): Database {
+  const path = join(stateDir, DATABASE_FILE);
+  const found = existsSync(path);
+  const opened = found ? openFound(path) : undefined;
+  if (opened && 'db' in opened) return opened.db;
+  if (opened) {
+    const aside = setAside(path, opened.reason, nowMs);
+    log.error(
+      { path, aside, reason: opened.reason, detail: opened.detail },
+      `the state database cannot be used (${opened.reason}: ${opened.detail}); it was set aside as ${aside} and a new one is begun`,
+    );
+  }
+  return openNew(path);
+}
+
+type Opened = { db: Database } | { reason: string; detail: string };
+
+function openFound(path: string): Opened {
+  let db: Database | undefined;
+  try {
+    db = new BetterSqlite3(path);
+    if (isBlank(db)) createTables(db);
+    // The shape first: quick_check of a foreign file says nothing about whose it is.
+    const fault = schemaFault(db) ?? integrityFault(db);
+    if (!fault) {
+      configure(db);
+      return { db };
+    }
+    db.close();
+    return fault;
+  } catch (error) {
+    db?.close();
+    if (isTransient(error)) throw unusable(path, error);
+    return { reason: 'corrupt', detail: messageOf(error) };
+  }
+}
+
+function openNew(path: string): Database {
+  try {
+    const db = new BetterSqlite3(path);
+    chmodSync(path, 0o600);
+    configure(db);
+    createTables(db);
+    return db;
+  } catch (error) {
+    throw unusable(path, error);
+  }
+}
+
+function integrityFault(db: Database): { reason: string; detail: string } | undefined {
+  const verdict = String(db.pragma('quick_check(1)', { simple: true }));
+  return verdict === 'ok' ? undefined : { reason: 'corrupt', detail: verdict };
+}
+
+/** WAL: a checkpoint costs no fsync (NORMAL); what must be on the disk is committed with FULL. */
+function configure(db: Database): void {
+  db.pragma('journal_mode = WAL');
+  db.pragma('synchronous = NORMAL');
+  db.pragma('journal_size_limit = 16777216');
+  db.defaultSafeIntegers(false);
+}
+
+/** Says nothing about the file itself: no space, no permission, held by someone. */
+function isTransient(error: unknown): boolean {
+  const code = (error as { code?: unknown }).code;
+  return typeof code === 'string' && /^SQLITE_(FULL|CANTOPEN|PERM|READONLY|BUSY|LOCKED|NOMEM)/.test(code);
+}
+
+function unusable(path: string, cause: unknown): LezeaError {
+  return new LezeaError(
+    'state',
+    `state database ${path}: ${messageOf(cause)}; expected a folder that can be written`,
+    {
+      cause,
+    },
+  );
+}
+
+function setAside(path: string, reason: string, nowMs: number): string {
+  const stamp = new Date(nowMs).toISOString().replace(/[-:]/g, '').replace(/\..*/, '');
+  let aside = `${path}.${reason}-${stamp}`;
+  for (let n = 2; existsSync(aside); n += 1) aside = `${path}.${reason}-${stamp}-${n}`;
+  for (const companion of COMPANIONS) {
+    if (existsSync(path + companion)) renameSync(path + companion, aside + companion);
+  }
+  return aside;
+}

@@ -1,0 +1,152 @@
+// The tables of the state database. Owns the statements that make them, and the check that a database found on the
+// disk is one of ours: every table and column of this list must be there (later versions may add more).
+
+import type { Database } from 'better-sqlite3';
+
+/** Stored in the file's header, so that another program's database is never taken for ours: "LZMO". */
+export const APPLICATION_ID = 0x4c5a4d4f;
+/** Goes up with every change of the tables. */
+export const SCHEMA_VERSION = 1;
+/** Oldest version of this number whose program can still work with what this one writes. */
+export const OLDEST_READER = 1;
+
+/** Columns by table: name and declaration. Times: `_ms` wall clock since 1970, `_ns` CLOCK_MONOTONIC. Rows: frame rows. */
+const TABLES: Record<string, Record<string, string>> = {
+  meta: { key: 'TEXT PRIMARY KEY', value: 'TEXT NOT NULL' },
+  runs: {
+    handle: 'INTEGER PRIMARY KEY',
+    key: 'TEXT NOT NULL',
+    run_id: 'TEXT NOT NULL',
+    uid: 'INTEGER NOT NULL',
+    pid_namespace: 'INTEGER NOT NULL',
+    attempt: 'INTEGER NOT NULL',
+    status: 'TEXT NOT NULL',
+    started_ms: 'INTEGER NOT NULL',
+    /** The rest of the record, JSON. */
+    record: 'TEXT NOT NULL',
+    totals: 'BLOB',
+    /** The sampler's own, opaque. */
+    state: 'BLOB',
+    /** The other figures of the run, JSON. */
+    figures: 'TEXT',
+  },
+  scopes: {
+    slot: 'INTEGER PRIMARY KEY',
+    run: 'INTEGER NOT NULL',
+    parent: 'INTEGER NOT NULL',
+    level: 'TEXT NOT NULL',
+    name: 'TEXT NOT NULL',
+    label: 'TEXT',
+    steps: 'REAL NOT NULL',
+    episodes: 'REAL NOT NULL',
+  },
+  /** Frame rows of a run's scopes, so many to a page. */
+  totals: { run: 'INTEGER NOT NULL', page: 'INTEGER NOT NULL', rows: 'BLOB NOT NULL' },
+  sessions: {
+    id: 'INTEGER PRIMARY KEY',
+    run: 'INTEGER NOT NULL',
+    session: 'INTEGER NOT NULL',
+    live: 'INTEGER NOT NULL',
+    /** The part as a whole, JSON. Tokens are not stored: clients open their sessions again. */
+    record: 'TEXT NOT NULL',
+  },
+  processes: {
+    pid: 'INTEGER NOT NULL',
+    start_ticks: 'INTEGER NOT NULL',
+    run: 'INTEGER NOT NULL',
+    state: 'BLOB NOT NULL',
+  },
+  exited: {
+    id: 'INTEGER PRIMARY KEY',
+    run: 'INTEGER NOT NULL',
+    cpu_ns: 'INTEGER NOT NULL',
+    count: 'INTEGER NOT NULL',
+    row: 'BLOB NOT NULL',
+    /** Who it was and how it ended, JSON; of the rest line, nothing. */
+    record: 'TEXT NOT NULL',
+  },
+  phases: {
+    run: 'INTEGER NOT NULL',
+    seq: 'INTEGER NOT NULL',
+    name: 'TEXT',
+    started_ms: 'INTEGER NOT NULL',
+    ended_ms: 'INTEGER',
+    start_row: 'BLOB NOT NULL',
+    end_row: 'BLOB',
+  },
+  events: {
+    run: 'INTEGER NOT NULL',
+    seq: 'INTEGER NOT NULL',
+    wall_ms: 'INTEGER NOT NULL',
+    mono_ns: 'INTEGER NOT NULL',
+    event: 'TEXT NOT NULL',
+    data: 'TEXT NOT NULL',
+  },
+};
+
+const INDEXES = [
+  'CREATE UNIQUE INDEX runs_identity ON runs (run_id, uid, pid_namespace, attempt)',
+  'CREATE INDEX runs_key ON runs (key, attempt)',
+  'CREATE INDEX runs_started ON runs (started_ms)',
+  'CREATE INDEX runs_open ON runs (handle) WHERE status IN (' + "'REGISTERED', 'RUNNING', 'FINISHING')",
+  'CREATE INDEX scopes_run ON scopes (run, slot)',
+  'CREATE UNIQUE INDEX totals_identity ON totals (run, page)',
+  'CREATE INDEX sessions_run ON sessions (run)',
+  'CREATE UNIQUE INDEX processes_identity ON processes (pid, start_ticks)',
+  'CREATE INDEX processes_run ON processes (run)',
+  'CREATE INDEX exited_run ON exited (run, cpu_ns)',
+  'CREATE UNIQUE INDEX phases_identity ON phases (run, seq)',
+  'CREATE UNIQUE INDEX events_identity ON events (run, seq)',
+];
+
+/** Makes the tables of a new database. */
+export function createTables(db: Database): void {
+  db.transaction(() => {
+    for (const [table, columns] of Object.entries(TABLES)) {
+      const parts = Object.entries(columns).map(([name, declaration]) => `${name} ${declaration}`);
+      db.exec(`CREATE TABLE ${table} (${parts.join(', ')}) STRICT`);
+    }
+    for (const index of INDEXES) db.exec(index);
+    const put = db.prepare('INSERT INTO meta (key, value) VALUES (?, ?)');
+    put.run('schema_version', String(SCHEMA_VERSION));
+    put.run('oldest_reader', String(OLDEST_READER));
+    db.pragma(`application_id = ${APPLICATION_ID}`);
+  })();
+}
+
+/** Nobody's yet: its maker was stopped before the tables were made. */
+export function isBlank(db: Database): boolean {
+  const objects = db.prepare('SELECT count(*) FROM sqlite_master').pluck().get();
+  return objects === 0 && db.pragma('application_id', { simple: true }) === 0;
+}
+
+/** Why this database is not one that this program can use; undefined when it is. Reads the tables' shape only. */
+export function schemaFault(
+  db: Database,
+): { reason: 'foreign' | 'future' | 'corrupt'; detail: string } | undefined {
+  const application = db.pragma('application_id', { simple: true });
+  if (application !== APPLICATION_ID) {
+    return { reason: 'foreign', detail: `its application id is ${application}, not ${APPLICATION_ID}` };
+  }
+  const reader = metaNumber(db, 'oldest_reader');
+  if (reader !== undefined && reader > SCHEMA_VERSION) {
+    const detail = `it asks for a program of schema ${reader}; this one has ${SCHEMA_VERSION}`;
+    return { reason: 'future', detail };
+  }
+  for (const [table, columns] of Object.entries(TABLES)) {
+    const info = db.pragma(`table_info(${table})`) as { name: string }[];
+    const found = new Set(info.map((column) => column.name));
+    const missing = Object.keys(columns).filter((name) => !found.has(name));
+    if (missing.length > 0) return { reason: 'corrupt', detail: `${table} lacks ${missing.join(', ')}` };
+  }
+  if (reader === undefined) return { reason: 'corrupt', detail: 'it does not say which version it is' };
+  return undefined;
+}
+
+function metaNumber(db: Database, key: string): number | undefined {
+  const present = db.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'meta'").get();
+  if (!present) return undefined;
+  const row = db.prepare('SELECT value FROM meta WHERE key = ?').get(key) as { value: string } | undefined;
+  const value = Number(row?.value);
+  return row && Number.isSafeInteger(value) ? value : undefined;
+}

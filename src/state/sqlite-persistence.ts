@@ -1,0 +1,280 @@
+// Attribution's Persistence on SQLite: one transaction a checkpoint, only what changed. Owns the open database and its
+// prepared statements.
+
+import type { Database, Statement } from 'better-sqlite3';
+import type { Owner, ProcessTotals, RunEvent } from '../attribution/model.js';
+import type {
+  Batch,
+  Persistence,
+  ProcessStateRecord,
+  RunFigures,
+  RunRecord,
+  SavedRun,
+} from '../attribution/records.js';
+import { rowId, rowToBlob } from '../native/frame.js';
+import {
+  figuresOf,
+  figuresToJson,
+  type PhaseRow,
+  pageRows,
+  partRecordOf,
+  phaseRecordOf,
+  type RunRow,
+  runRecordOf,
+  type ScopeRow,
+  scopeRecordOf,
+  toJson,
+} from './codec.js';
+import { ExitedProcesses } from './exited-processes.js';
+
+const NEWEST = 'attempt = (SELECT max(attempt) FROM runs AS other WHERE other.key = runs.key)';
+
+export class SqlitePersistence implements Persistence {
+  readonly #db: Database;
+  readonly #exited: ExitedProcesses;
+  readonly #statements = new Map<string, Statement>();
+  readonly #write: (batch: Batch) => void;
+
+  constructor(db: Database) {
+    this.#db = db;
+    this.#exited = new ExitedProcesses(db);
+    this.#write = db.transaction((batch: Batch) => this.#writeAll(batch));
+  }
+
+  get bootId(): string {
+    const row = this.#sql("SELECT value FROM meta WHERE key = 'boot_id'").get() as
+      | { value: string }
+      | undefined;
+    return row?.value ?? '';
+  }
+
+  adoptBoot(bootId: string): void {
+    this.#sql("INSERT OR REPLACE INTO meta (key, value) VALUES ('boot_id', ?)").run(bootId);
+  }
+
+  highestIds(): { run: number; slot: number; session: number } {
+    const highest = (query: string) => (this.#sql(query).pluck().get() as number | null) ?? 0;
+    const unattributed = highest("SELECT max(json_extract(record, '$.unattributedSlot')) FROM runs");
+    return {
+      run: highest('SELECT max(handle) FROM runs'),
+      slot: Math.max(unattributed, highest('SELECT max(slot) FROM scopes')),
+      session: Math.max(
+        highest('SELECT max(id) FROM sessions'),
+        highest('SELECT max(session) FROM sessions'),
+      ),
+    };
+  }
+
+  commit(batch: Batch, durable: boolean): void {
+    // The setting takes effect between transactions; it is put back whatever happens.
+    if (durable) this.#db.pragma('synchronous = FULL');
+    try {
+      this.#write(batch);
+    } finally {
+      if (durable) this.#db.pragma('synchronous = NORMAL');
+    }
+  }
+
+  #writeAll(batch: Batch): void {
+    for (const record of batch.runs.values()) this.#putRun(record);
+    for (const [handle, figures] of batch.figures) this.#putFigures(handle, figures);
+    this.#putScopes(batch);
+    for (const part of batch.parts.values()) {
+      this.#sql(
+        'INSERT OR REPLACE INTO sessions (id, run, session, live, record) VALUES (?, ?, ?, ?, ?)',
+      ).run(part.id, part.run, part.session, part.end ? 0 : 1, toJson(part));
+    }
+    this.#putPhases(batch);
+    this.#putProcesses(batch);
+    this.#exited.add(batch.exited);
+    const addEvent = this.#sql(
+      'INSERT OR REPLACE INTO events (run, seq, wall_ms, mono_ns, event, data) VALUES (?, ?, ?, ?, ?, ?)',
+    );
+    for (const e of batch.events)
+      addEvent.run(e.run, e.seq, e.wallMs, e.monoNs, e.event, JSON.stringify(e.data));
+  }
+
+  #putRun(record: RunRecord): void {
+    this.#sql(
+      `INSERT INTO runs (handle, key, run_id, uid, pid_namespace, attempt, status, started_ms, record)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (handle) DO UPDATE SET status = excluded.status, record = excluded.record`,
+    ).run(
+      record.handle,
+      record.key,
+      record.runId,
+      record.owner.uid,
+      record.owner.pidNamespace,
+      record.attempt,
+      record.status,
+      Math.round(record.startedAtMs),
+      toJson(record),
+    );
+  }
+
+  #putFigures(handle: number, figures: RunFigures): void {
+    this.#sql('UPDATE runs SET totals = ?, state = ?, figures = ? WHERE handle = ?').run(
+      rowToBlob(figures.row),
+      figures.state,
+      figuresToJson(figures),
+      handle,
+    );
+  }
+
+  #putScopes(batch: Batch): void {
+    const putScope = this.#sql(
+      `INSERT INTO scopes (slot, run, parent, level, name, label, steps, episodes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (slot) DO UPDATE SET steps = excluded.steps, episodes = excluded.episodes`,
+    );
+    for (const s of batch.scopes.values()) {
+      const { steps, episodes } = s.progress;
+      putScope.run(s.slot, s.run, s.parent, s.level, s.name, s.label ?? null, steps, episodes);
+    }
+    const putPage = this.#sql(
+      'INSERT INTO totals (run, page, rows) VALUES (?, ?, ?) ON CONFLICT (run, page) DO UPDATE SET rows = excluded.rows',
+    );
+    for (const { run, page, bytes } of batch.pages) putPage.run(run, page, bytes);
+  }
+
+  #putPhases(batch: Batch): void {
+    const put = this.#sql(
+      `INSERT OR REPLACE INTO phases (run, seq, name, started_ms, ended_ms, start_row, end_row)
+       VALUES (?, ?, ?, ?, ?, ?, ?)`,
+    );
+    for (const p of batch.phases.values()) {
+      const ended = p.endedAtMs === undefined ? null : Math.round(p.endedAtMs);
+      const endRow = p.endRow ? rowToBlob(p.endRow) : null;
+      put.run(p.run, p.seq, p.name, Math.round(p.startedAtMs), ended, rowToBlob(p.startRow), endRow);
+    }
+  }
+
+  #putProcesses(batch: Batch): void {
+    const put = this.#sql(
+      `INSERT INTO processes (pid, start_ticks, run, state) VALUES (?, ?, ?, ?)
+       ON CONFLICT (pid, start_ticks) DO UPDATE SET run = excluded.run, state = excluded.state`,
+    );
+    const drop = this.#sql('DELETE FROM processes WHERE pid = ? AND start_ticks = ?');
+    for (const [key, living] of batch.processes) {
+      if (living) put.run(living.process.pid, living.process.startTicks, living.run, living.state);
+      else drop.run(...key.split(':').map(Number));
+    }
+  }
+
+  openRuns(): SavedRun[] {
+    const rows = this.#sql(
+      "SELECT * FROM runs WHERE status IN ('REGISTERED', 'RUNNING', 'FINISHING') ORDER BY handle",
+    ).all() as RunRow[];
+    return rows.map((row) => this.#saved(row));
+  }
+
+  load(handle: number): SavedRun | undefined {
+    const row = this.#sql('SELECT * FROM runs WHERE handle = ?').get(handle) as RunRow | undefined;
+    return row && this.#saved(row);
+  }
+
+  #saved(row: RunRow): SavedRun {
+    const { handle } = row;
+    const record = runRecordOf(row);
+    const all = <T>(query: string) => this.#sql(query).all(handle) as T[];
+    const pages = all<{ rows: Buffer }>('SELECT rows FROM totals WHERE run = ?');
+    const figures = figuresOf(row);
+    return {
+      record,
+      ...(figures ? { figures } : {}),
+      // A child's slot is always taken after its parent's.
+      scopes: all<ScopeRow>('SELECT * FROM scopes WHERE run = ? ORDER BY slot').map(scopeRecordOf),
+      rows: new Map(pages.flatMap(({ rows }) => pageRows(rows).map((row) => [rowId(row), row] as const))),
+      parts: all<{ record: string }>('SELECT record FROM sessions WHERE run = ? ORDER BY id').map(
+        partRecordOf,
+      ),
+      phases: all<PhaseRow>('SELECT * FROM phases WHERE run = ? ORDER BY seq').map(phaseRecordOf),
+      processes: this.#processes(handle),
+      lastEventSeq:
+        (this.#sql('SELECT max(seq) FROM events WHERE run = ?').pluck().get(handle) as number) ?? 0,
+    };
+  }
+
+  #processes(handle: number): ProcessStateRecord[] {
+    const rows = this.#sql('SELECT pid, start_ticks, state FROM processes WHERE run = ?').all(handle) as {
+      pid: number;
+      start_ticks: number;
+      state: Buffer;
+    }[];
+    return rows.map((row) => ({
+      run: handle,
+      process: { pid: row.pid, startTicks: BigInt(row.start_ticks) },
+      state: row.state,
+    }));
+  }
+
+  find(owner: Owner, runId: string, attempt?: number): RunRecord | undefined {
+    const which = attempt === undefined ? '' : 'AND attempt = ?';
+    const query = `SELECT * FROM runs WHERE run_id = ? AND uid = ? AND pid_namespace = ? ${which} ORDER BY attempt DESC LIMIT 1`;
+    const args = [runId, owner.uid, owner.pidNamespace, ...(attempt === undefined ? [] : [attempt])];
+    return this.#one(query, args);
+  }
+
+  findByKey(key: string, attempt?: number): RunRecord | undefined {
+    const which = attempt === undefined ? '' : 'AND attempt = ?';
+    const query = `SELECT * FROM runs WHERE key = ? ${which} ORDER BY attempt DESC LIMIT 1`;
+    return this.#one(query, [key, ...(attempt === undefined ? [] : [attempt])]);
+  }
+
+  #one(query: string, args: unknown[]): RunRecord | undefined {
+    const row = this.#sql(query).get(...args) as RunRow | undefined;
+    return row && runRecordOf(row);
+  }
+
+  findById(runId: string): RunRecord[] {
+    const rows = this.#sql(`SELECT * FROM runs WHERE run_id = ? AND ${NEWEST}`).all(runId) as RunRow[];
+    return rows.map(runRecordOf);
+  }
+
+  list(limit: number, owner?: Owner): { record: RunRecord; figures?: RunFigures }[] {
+    const whose = owner === undefined ? '' : 'AND uid = ? AND pid_namespace = ?';
+    const query = `SELECT * FROM runs WHERE ${NEWEST} ${whose} ORDER BY started_ms DESC, handle DESC LIMIT ?`;
+    const args = owner === undefined ? [limit] : [owner.uid, owner.pidNamespace, limit];
+    return (this.#sql(query).all(...args) as RunRow[]).map((row) => {
+      const figures = figuresOf(row);
+      return { record: runRecordOf(row), ...(figures ? { figures } : {}) };
+    });
+  }
+
+  endedProcesses(run: number): ProcessTotals[] {
+    return this.#exited.list(run);
+  }
+
+  *events(run: number): Iterable<RunEvent> {
+    // A page at a time: an open cursor would keep the checkpoint from writing.
+    const page = this.#sql('SELECT * FROM events WHERE run = ? AND seq > ? ORDER BY seq LIMIT 500');
+    for (let after = 0; ; ) {
+      const rows = page.all(run, after) as {
+        seq: number;
+        wall_ms: number;
+        mono_ns: number;
+        event: string;
+        data: string;
+      }[];
+      for (const row of rows) {
+        const times = { wallMs: row.wall_ms, monoNs: BigInt(row.mono_ns) };
+        yield { seq: row.seq, ...times, event: row.event, data: JSON.parse(row.data) };
+      }
+      const last = rows.at(-1);
+      if (!last) return;
+      after = last.seq;
+    }
+  }
+
+  close(): void {
+    this.#db.close();
+  }
+
+  #sql(query: string): Statement {
+    let statement = this.#statements.get(query);
+    if (!statement) {
+      statement = this.#db.prepare(query);
+      this.#statements.set(query, statement);
+    }
+    return statement;
+  }
+}

@@ -1,0 +1,1 @@
+"""The cases, grouped by subject; importing a module registers its cases."""

@@ -1,0 +1,46 @@
+"""An agent that is killed in the middle of a run and comes back: nothing lost, nothing doubled."""
+
+import time
+
+from harness.agent import Agent
+from harness.registry import case
+from harness.truth import Truth
+from harness.workload import Workload
+
+RUN_SECONDS, KILL_AFTER, RESTART_AFTER = 10, 2.0, 3.0
+SHARE = 0.01
+
+
+def compare(truth: Truth, agent: Agent, run_id: str, workload: Workload) -> None:
+    said = workload.finish()
+    document = truth.document(run_id, agent)
+    for path, (inner, outer) in said["used"].items():
+        truth.between("%s %s, its clocks" % (run_id, path), inner, outer,
+                      document.scope(path, "cpu_seconds"), "s", share=SHARE)  # fmt: skip
+    # One child counted twice would be 20 ms of it, 0.3 %.
+    truth.ratio("%s, cgroup cpu.stat" % run_id, said["cgroup"], said["agent"], 0.99, 1.002)
+    truth.holds("%s: children came and went" % run_id, said["children"] > 20)
+
+
+@case("restart")
+def restart(truth: Truth) -> None:
+    """SIGKILL 2 s into a run of 10 s, restart 3 s later: every scope within 1 % of its clocks."""
+    agent = truth.own_agent()
+    runs = {}
+    leaf = truth.leaf("alone")
+    runs["alone"] = truth.start("long", truth.run_id("alone"), RUN_SECONDS, leaf=leaf, agent=agent)
+    # With a stranger in its cgroup, the second run cannot be caught up by the cgroup's figure.
+    crowded = truth.leaf("crowded")
+    truth.start("sleeper", leaf=crowded, agent=agent).line()
+    runs["crowded"] = truth.start(
+        "long", truth.run_id("crowded"), RUN_SECONDS, leaf=crowded, agent=agent
+    )
+    for workload in runs.values():
+        workload.line()
+    time.sleep(KILL_AFTER)
+    agent.kill()
+    time.sleep(RESTART_AFTER)
+    agent.start()
+    for name, workload in runs.items():
+        compare(truth, agent, truth.run_id(name), workload)
+    agent.stop()

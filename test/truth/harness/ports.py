@@ -1,0 +1,9 @@
+"""Free TCP ports for programs that cannot choose one themselves."""
+
+import socket
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,28 @@
+"""Enters a new scope and at once calls native code that keeps the interpreter's lock: RUN.
+
+No other thread of the process can tell the agent what the scope is until that call returns.
+"""
+
+import sys
+import time
+
+from common import begin, say
+
+BLOCK_NS = 2_000_000_000
+PROBE = 2_000_000
+
+
+def main():
+    begun = time.thread_time_ns()
+    sum(range(PROBE))
+    count = PROBE * BLOCK_NS // (time.thread_time_ns() - begun)
+    run = begin(sys.argv[1])
+    with run.scope("part", "native"):
+        begun = time.thread_time_ns()
+        sum(range(count))
+        used = time.thread_time_ns() - begun
+    run.end()
+    say(used=used / 1e9)
+
+
+main()

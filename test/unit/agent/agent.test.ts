@@ -1,0 +1,120 @@
+// The whole agent in this process, with the real sampler on the real kernel: this test's own process is the workload.
+
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Agent } from '../../../src/agent/agent.js';
+import { loadConfig } from '../../../src/config/load.js';
+import { loadAddon } from '../../../src/native/addon.js';
+import { silent, temporaryFolder } from '../support/bench.js';
+import { Client } from '../support/ipc-bench.js';
+
+let folder: ReturnType<typeof temporaryFolder>;
+const agents: Agent[] = [];
+const addon = loadAddon();
+
+beforeEach(() => {
+  folder = temporaryFolder();
+});
+
+afterEach(async () => {
+  for (const agent of agents.splice(0)) await agent.stop();
+  folder.remove();
+});
+
+function config(more: Record<string, string> = {}) {
+  const set = Object.entries({ 'agent.mode': 'user', ...more }).map(([key, value]) => `${key}=${value}`);
+  const flags = {
+    listen: '127.0.0.1:0',
+    socket: join(folder.path, 's', 'agent.sock'),
+    stateDir: join(folder.path, 'state'),
+    set,
+  };
+  return loadConfig({ flags, env: { HOME: folder.path }, uid: process.getuid!() }).config;
+}
+
+async function start(more: Record<string, string> = {}): Promise<Agent> {
+  const current = config(more);
+  const agent = await Agent.start({ addon, config: () => current, log: silent, now: Date.now });
+  agents.push(agent);
+  return agent;
+}
+
+async function stop(agent: Agent): Promise<void> {
+  agents.splice(agents.indexOf(agent), 1);
+  await agent.stop();
+}
+
+function burn(ms: number): number {
+  const begun = process.cpuUsage();
+  let used = 0;
+  while (used < ms) {
+    const { user, system } = process.cpuUsage(begun);
+    used = (user + system) / 1000;
+  }
+  return used / 1000;
+}
+
+const clock = () => Number(addon.monotonicNs());
+
+describe('the agent', () => {
+  it('says where it is, and measures a process by its scopes', async () => {
+    const agent = await start();
+    const told = JSON.parse(readFileSync(join(folder.path, 'state', 'agent.json'), 'utf8'));
+    expect(told).toEqual({ pid: process.pid, ...agent.addresses });
+    expect(statSync(told.socket).mode & 0o777).toBe(0o600);
+    const client = await Client.connect(told.socket);
+    await client.result('run.start', { run_id: 'self' });
+    const { session } = await client.result('session.open', { run_id: 'self', t_ns: clock() });
+    await client.result('scope.enter', { session, path: 'builder:b0/tasker:t0', t_ns: clock() });
+    const used = burn(300);
+    await client.result('scope.exit', { session, path: 'builder:b0/tasker:t0', t_ns: clock() });
+    const usage = await client.result('run.usage', { run_id: 'self', fresh: true });
+    expect((usage.inclusive as Record<string, number>).cpu_seconds).toBeGreaterThan(used * 0.95);
+    const scope = await client.result('run.usage', { run_id: 'self', scope: 'builder:b0' });
+    expect((scope.inclusive as Record<string, number>).cpu_seconds).toBeGreaterThan(used * 0.6);
+    const metrics = await (await fetch(`http://${told.http}/metrics`)).text();
+    expect(metrics).toMatch(/lezea_scope_cpu_seconds_total\{.*scope="builder:b0\/tasker:t0"/);
+    const end = await client.result('run.end', { run_id: 'self', status: 'FINISHED' });
+    expect(end).toMatchObject({ final: true, status: 'FINISHED' });
+    const state = await client.result('run.get', { run_id: 'self' });
+    expect(state.files).toContain('resources/summary.json');
+    const document = await client.result('run.get', { run_id: 'self', file: 'resources/summary.json' });
+    const summary = JSON.parse(Buffer.from(document.data as string, 'base64').toString());
+    expect(summary.run.status).toBe('FINISHED');
+    expect(summary.conservation.cpu_seconds.residual).toBe('0');
+    expect(await client.result('agent.health')).toMatchObject({ status: 'ok' });
+    client.close();
+  });
+
+  it('goes on with a live run after a restart', async () => {
+    const first = await start();
+    const before = await Client.connect(first.addresses.socket);
+    await before.result('run.start', { run_id: 'long' });
+    await before.result('session.open', { run_id: 'long', t_ns: clock() });
+    const used = burn(200);
+    before.close();
+    await stop(first);
+    expect(existsSync(join(folder.path, 's', 'agent.sock'))).toBe(false);
+    const missed = burn(200);
+    const second = await start();
+    const after = await Client.connect(second.addresses.socket);
+    const started = await after.result('run.start', { run_id: 'long' });
+    expect(started).toEqual({ run_id: 'long', created: false });
+    await after.result('session.open', { run_id: 'long', t_ns: clock() });
+    const usage = await after.result('run.usage', { run_id: 'long', fresh: true });
+    const cpu = (usage.inclusive as Record<string, number>).cpu_seconds!;
+    expect(cpu).toBeGreaterThan((used + missed) * 0.95);
+    await after.result('run.end', { run_id: 'long', status: 'FINISHED' });
+    after.close();
+  });
+
+  it('refuses a second agent on the same state folder or socket', async () => {
+    await start();
+    await expect(start()).rejects.toMatchObject({ code: 'state' });
+    const other = config();
+    const elsewhere = { ...other, state: { ...other.state, dir: join(folder.path, 'other') } };
+    const second = Agent.start({ addon, config: () => elsewhere, log: silent, now: Date.now });
+    await expect(second).rejects.toThrow(/an agent is listening there/);
+  });
+});

@@ -1,0 +1,24 @@
+// The generated references in docs/ say what the program says now.
+
+import { readFileSync } from 'node:fs';
+import { expect, it } from 'vitest';
+import { describeConfig } from '../../../src/config/describe.js';
+import { httpCounters } from '../../../src/http/counters.js';
+import { describeProtocol } from '../../../src/ipc/describe.js';
+import { describeMetrics } from '../../../src/metrics/describe.js';
+import { AgentRegistry } from '../../../src/metrics/registry.js';
+
+function counted() {
+  const registry = new AgentRegistry();
+  httpCounters(registry);
+  return registry.families();
+}
+
+it.each([
+  ['configuration.md', describeConfig],
+  ['metrics.md', () => describeMetrics(counted())],
+  ['protocol.md', describeProtocol],
+])('docs/%s is fresh (else: npm run docs)', (name, describe) => {
+  const written = readFileSync(new URL(`../../../docs/${name}`, import.meta.url), 'utf8');
+  expect(written).toBe(describe());
+});

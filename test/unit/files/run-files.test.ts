@@ -1,0 +1,116 @@
+// The files of a run on a real disk: whole or not at all, and read back in pieces.
+
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { Run, RunEvent } from '../../../src/attribution/model.js';
+import { writeAtomically } from '../../../src/files/atomic.js';
+import { userName } from '../../../src/files/facts.js';
+import { RunDocuments } from '../../../src/files/run-documents.js';
+import { EVENTS_FILE, readRunFile, runFolder, SUMMARY_FILE } from '../../../src/files/run-files.js';
+import { exampleRun, fakeProcess } from './fake-run.js';
+
+let folder: string;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'lezea-files-'));
+});
+
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const events: RunEvent[] = [
+  { seq: 1, wallMs: 0, monoNs: 10n, event: 'run.started', data: { run_id: 'demo-1' } },
+  { seq: 2, wallMs: 1500, monoNs: 1_500_000_010n, event: 'note', data: { text: 'a\nb' } },
+];
+
+function documents(): RunDocuments {
+  return new RunDocuments({
+    stateDir: folder,
+    store: { endedProcesses: () => [fakeProcess()], events: () => events },
+    node: { name: 'n', boot_id: 'b', architecture: 'x64', kernel: 'k', cpus: 1, memory_bytes: 1 },
+    version: '0.1.0',
+    overheadCpuSeconds: () => undefined,
+  });
+}
+
+test('both files are written, one JSON object a line in the audit trail', async () => {
+  const run = exampleRun();
+  await documents().write(run);
+  const where = runFolder(folder, run);
+  expect(readdirSync(where).sort()).toEqual([EVENTS_FILE, 'resources']);
+  expect(readdirSync(join(where, 'resources'))).toEqual(['summary.json']);
+  const lines = readFileSync(join(where, EVENTS_FILE), 'utf8').trimEnd().split('\n');
+  expect(lines.map((line) => JSON.parse(line))).toEqual([
+    {
+      schema: 'lezea.events/v1',
+      seq: 1,
+      ts: '1970-01-01T00:00:00.000Z',
+      mono: 10,
+      run_id: 'demo-1',
+      attempt: 1,
+      event: 'run.started',
+      data: { run_id: 'demo-1' },
+    },
+    expect.objectContaining({ seq: 2, ts: '1970-01-01T00:00:01.500Z', data: { text: 'a\nb' } }),
+  ]);
+});
+
+test('a file is read in pieces, and only the files of a run can be', async () => {
+  const run = exampleRun();
+  await documents().write(run);
+  const pieces: Buffer[] = [];
+  let offset = 0;
+  for (let eof = false; !eof; ) {
+    const piece = await readRunFile(folder, run, { file: SUMMARY_FILE, offset, limit: 100 });
+    pieces.push(piece.data);
+    offset += piece.data.length;
+    eof = piece.eof;
+  }
+  expect(JSON.parse(Buffer.concat(pieces).toString()).schema).toBe('lezea.resources/v1');
+  const beyond = await readRunFile(folder, run, { file: SUMMARY_FILE, offset: 1e9, limit: 100 });
+  expect(beyond).toMatchObject({ eof: true, data: Buffer.alloc(0) });
+  for (const file of ['../secret', 'resources', '/etc/passwd', 'resources/../events.jsonl']) {
+    await expect(readRunFile(folder, run, { file, offset: 0, limit: 10 })).rejects.toMatchObject({
+      code: 'invalid_params',
+    });
+  }
+});
+
+test('a running run has a summary and no file; its pieces come from one moment', async () => {
+  let reads = 0;
+  const live = { ...exampleRun(), status: 'RUNNING' } as Run;
+  Object.defineProperty(live, 'reason', { get: () => `read ${++reads}` });
+  const served = documents();
+  expect(await served.list(live)).toEqual([SUMMARY_FILE]);
+  const first = await served.read(live, { file: SUMMARY_FILE, offset: 0, limit: 50 });
+  const rest = await served.read(live, { file: SUMMARY_FILE, offset: 50, limit: 1e6 });
+  expect(first.size).toBe(rest.size);
+  expect(JSON.parse(Buffer.concat([first.data, rest.data]).toString()).run.status).toBe('RUNNING');
+  await expect(served.read(live, { file: EVENTS_FILE, offset: 0, limit: 1 })).rejects.toMatchObject({
+    code: 'invalid_params',
+  });
+});
+
+test('a write that fails leaves the old file and no temporary one', async () => {
+  const path = join(folder, 'x.json');
+  writeFileSync(path, 'old');
+  function* breaking(): Generator<string> {
+    yield 'x'.repeat(100_000);
+    throw new Error('broken');
+  }
+  await expect(writeAtomically(path, breaking())).rejects.toThrow('broken');
+  expect(readdirSync(folder)).toEqual(['x.json']);
+  expect(readFileSync(path, 'utf8')).toBe('old');
+  expect(await writeAtomically(path, ['né', 'w'.repeat(70_000), '!'])).toBe(70_004);
+  expect(readFileSync(path, 'utf8')).toBe(`né${'w'.repeat(70_000)}!`);
+  expect(readdirSync(folder)).toEqual(['x.json']);
+});
+
+test('an account is named by /etc/passwd, else by its id', () => {
+  const passwd = join(folder, 'passwd');
+  writeFileSync(passwd, 'root:x:0:0:root:/root:/bin/sh\nbroken\nada:x:1000:1000::/home/ada:/bin/sh\n');
+  expect(userName(1000, passwd)).toBe('ada');
+  expect(userName(1001, passwd)).toBe('1001');
+  expect(userName(7, join(folder, 'missing'))).toBe('7');
+});

@@ -1,0 +1,44 @@
+// What an agent might say of itself, for tests.
+
+import type { AgentState } from '../../../src/metrics/self.js';
+
+export function fakeState(): Omit<AgentState, 'series'> {
+  return {
+    version: '0.1.0',
+    mode: 'user',
+    startedAtMs: 1_700_000_000_000,
+    snapshot: {
+      tMonoNs: 1n,
+      tWallMs: 1,
+      acceptedRings: 2,
+      refusedRings: 1,
+      lostRecords: 4n,
+      lostExitEvents: 0n,
+      forgedRecords: 5n,
+      cutStamps: 6n,
+      self: {
+        cpuNs: 1_500_000_000n,
+        rssBytes: 70_000_000,
+        ticks: 7n,
+        overruns: 1n,
+        tickDurationNs: new BigUint64Array([1n, 6n, 7n]),
+        tickDurationSumNs: 9_000_000n,
+      },
+    },
+    tickBucketsNs: [1_000_000n, 10_000_000n],
+    sources: [
+      { name: 'taskstats', state: 'fallback', reason: 'EPERM', how: 'CAP_NET_ADMIN' },
+      { name: 'smaps', state: 'ok', reason: '', how: '' },
+      { name: 'cgroup', state: 'disabled', reason: '', how: '' },
+    ],
+    runsLive: 1,
+    sessions: 2,
+    connections: 3,
+    refusals: new Map([['sessions', 3]]),
+    conservationViolations: 0,
+    decreasedTotals: 0,
+    checkpoints: { commits: 10, failures: 0, totalMs: 12.5 },
+    droppedExits: 0,
+    droppedNotifications: 0,
+  };
+}

@@ -1,0 +1,173 @@
+// Databases that cannot be used: corrupt, of the future, of another program. The agent gets a new one, the old one stays.
+
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import BetterSqlite3 from 'better-sqlite3';
+import { pino } from 'pino';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { openDatabase } from '../../../src/state/database.js';
+import { lockStateDir } from '../../../src/state/lock.js';
+import { callerOf, openRequest, startBench, temporaryFolder } from '../support/bench.js';
+
+let folder: ReturnType<typeof temporaryFolder>;
+let lines: string[];
+const NOW = Date.UTC(2026, 10, 21, 10, 45, 0);
+
+beforeEach(() => {
+  folder = temporaryFolder();
+  lines = [];
+});
+
+afterEach(() => folder.remove());
+
+function open() {
+  const log = pino({ level: 'info' }, { write: (line: string) => lines.push(line) });
+  const db = openDatabase(folder.path, log, NOW);
+  const tables = db.prepare("SELECT count(*) FROM sqlite_master WHERE type = 'table'").pluck().get();
+  expect(tables).toBeGreaterThan(5);
+  db.close();
+}
+
+const path = () => join(folder.path, 'state.db');
+const asides = () => readdirSync(folder.path).filter((name) => name.startsWith('state.db.'));
+
+/** A good database with a run in it. */
+async function good(): Promise<void> {
+  const bench = startBench(folder.path);
+  bench.attribution.commands.start(callerOf(1), { runId: 'kept' });
+  await bench.attribution.commands.openSession(callerOf(1), openRequest('kept', 1));
+  bench.close();
+}
+
+describe('a database that is fine', () => {
+  it('is opened again without a word', async () => {
+    await good();
+    open();
+    expect(asides()).toEqual([]);
+    expect(lines).toEqual([]);
+  });
+
+  it('is made where its maker was stopped before the tables', () => {
+    writeFileSync(path(), '');
+    open();
+    expect(asides()).toEqual([]);
+  });
+
+  it('is that of a later program that still allows this one', async () => {
+    await good();
+    const db = new BetterSqlite3(path());
+    db.exec(
+      "UPDATE meta SET value = '7' WHERE key = 'schema_version'; ALTER TABLE runs ADD COLUMN later TEXT",
+    );
+    db.close();
+    open();
+    expect(asides()).toEqual([]);
+  });
+});
+
+describe('a database that cannot be used is set aside', () => {
+  const cases: { name: string; reason: string; detail: RegExp; spoil(): void }[] = [
+    {
+      name: 'bytes that are no database',
+      reason: 'corrupt',
+      detail: /not a database/,
+      spoil: () => writeFileSync(path(), Buffer.alloc(8192, 0x5a)),
+    },
+    {
+      name: 'a page overwritten',
+      reason: 'corrupt',
+      detail: /./,
+      spoil: () => {
+        const bytes = readFileSync(path());
+        bytes.fill(0xa5, bytes.length - 8192);
+        writeFileSync(path(), bytes);
+      },
+    },
+    {
+      name: 'cut short',
+      reason: 'corrupt',
+      detail: /./,
+      spoil: () => writeFileSync(path(), readFileSync(path()).subarray(0, 12_000)),
+    },
+    {
+      name: 'of a future program',
+      reason: 'future',
+      detail: /schema 99/,
+      spoil: () => change("UPDATE meta SET value = '99' WHERE key IN ('schema_version', 'oldest_reader')"),
+    },
+    {
+      name: 'of another program',
+      reason: 'foreign',
+      detail: /application id/,
+      spoil: () => change('PRAGMA application_id = 252006674'),
+    },
+    {
+      name: 'without one of our tables',
+      reason: 'corrupt',
+      detail: /phases lacks/,
+      spoil: () => change('DROP TABLE phases'),
+    },
+    {
+      name: 'without one of our columns',
+      reason: 'corrupt',
+      detail: /scopes lacks label/,
+      spoil: () => change('ALTER TABLE scopes DROP COLUMN label'),
+    },
+    {
+      name: 'without a version',
+      reason: 'corrupt',
+      detail: /version/,
+      spoil: () => change('DELETE FROM meta'),
+    },
+  ];
+
+  function change(sql: string): void {
+    const db = new BetterSqlite3(path());
+    db.exec(sql);
+    db.close();
+  }
+
+  for (const { name, reason, detail, spoil } of cases) {
+    it(name, async () => {
+      await good();
+      spoil();
+      const before = readFileSync(path());
+      open();
+      expect(asides()).toContain(`state.db.${reason}-20261121T104500`);
+      expect(readFileSync(join(folder.path, `state.db.${reason}-20261121T104500`)).equals(before)).toBe(true);
+      const line = JSON.parse(lines[0]!);
+      expect(line.msg).toMatch(/set aside/);
+      expect(line.detail).toMatch(detail);
+      // The new one works.
+      const bench = startBench(folder.path);
+      expect(bench.attribution.store.list(10)).toEqual([]);
+      bench.close();
+    });
+  }
+
+  it('twice in one second, without losing the first', () => {
+    for (let i = 0; i < 2; i += 1) {
+      writeFileSync(path(), Buffer.alloc(4096, i + 1));
+      open();
+    }
+    expect(asides().sort()).toEqual([
+      'state.db.corrupt-20261121T104500',
+      'state.db.corrupt-20261121T104500-2',
+    ]);
+  });
+
+  it('but what says nothing about the file is an error', () => {
+    mkdirSync(path());
+    expect(() => open()).toThrow(/state\.db/);
+    expect(asides()).toEqual([]);
+  });
+});
+
+describe('the lock', () => {
+  it('lets one agent in, and the next when it has gone', () => {
+    const first = lockStateDir(folder.path);
+    expect(() => lockStateDir(folder.path)).toThrow(/in use by another agent/);
+    first.release();
+    lockStateDir(folder.path).release();
+  });
+});

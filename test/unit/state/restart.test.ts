@@ -1,0 +1,225 @@
+// Restarts as SIGKILL leaves them: what was committed comes back, what was published is never taken back.
+
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { AttributionOptions } from '../../../src/attribution/attribution.js';
+import { KEPT_PROCESSES } from '../../../src/state/exited-processes.js';
+import {
+  type Bench,
+  callerOf,
+  openRequest,
+  processOf,
+  startBench,
+  temporaryFolder,
+} from '../support/bench.js';
+import type { FakeKernel } from '../support/fake-sampler.js';
+
+let folder: ReturnType<typeof temporaryFolder>;
+let bench: Bench;
+let kernel: FakeKernel;
+let generation: number;
+
+beforeEach(() => {
+  folder = temporaryFolder();
+  kernel = new Map();
+  generation = 0;
+  bench = startBench(join(folder.path), {}, kernel);
+});
+
+afterEach(() => {
+  bench.close();
+  folder.remove();
+});
+
+/** Kills the agent and starts the next one. */
+function restart(more: Partial<AttributionOptions> = {}): void {
+  generation += 1;
+  const into = join(folder.path, `g${generation}`);
+  const from = bench;
+  from.crash(into);
+  bench = startBench(into, more, kernel);
+}
+
+async function running() {
+  const { commands } = bench.attribution;
+  const { run } = commands.start(callerOf(100), {
+    runId: 'r',
+    tags: { startTicks: 'x', lostEvents: 'y' },
+    name: 'n',
+  });
+  const session = await commands.openSession(callerOf(100), openRequest('r', 100));
+  commands.defineScopes(session, [
+    { id: 1, parent: 0, level: 'builder', name: 'b' },
+    { id: 2, parent: 1, level: 'tasker', name: 't', label: 'T!' },
+  ]);
+  bench.sampler.spend(processOf(100), 5n, run.scope('builder:b/tasker:t')!.slot);
+  bench.sampler.spend(processOf(100), 2n);
+  commands.progress(callerOf(100), { runId: 'r', steps: 4 });
+  await commands.phase(callerOf(100), 'r', 'train');
+  await bench.checkpoint();
+  return run;
+}
+
+const current = () => bench.attribution.store.find('r')[0]!;
+
+describe('a restart on the same boot', () => {
+  it('goes on with the tree, the figures, the parts and the numbers', async () => {
+    const before = await running();
+    const slots = [...before.scopes()].map((scope) => scope.slot);
+    restart();
+    const run = current();
+    expect(run).toMatchObject({ status: 'RUNNING', name: 'n', key: before.key, tags: { startTicks: 'x' } });
+    expect([...run.scopes()].map((scope) => scope.slot)).toEqual(slots);
+    expect(run.scope('builder:b/tasker:t')).toMatchObject({ label: 'T!' });
+    expect(run.totals.native('cpu_seconds')).toBe(7n);
+    expect(run.progress).toEqual({ steps: 4, episodes: 0 });
+    expect(run.phases.map((phase) => phase.name)).toEqual([null, 'train']);
+    const { commands } = bench.attribution;
+    const session = await commands.openSession(callerOf(100), openRequest('r', 100));
+    expect(commands.defineScopes(session, [{ id: 9, parent: 0, level: 'builder', name: 'b' }])).toEqual([]);
+    expect(run.scopeCount).toBe(2);
+    commands.defineScopes(session, [{ id: 10, parent: 9, level: 'tasker', name: 'new' }]);
+    expect(run.scope('builder:b/tasker:new')!.slot).toBeGreaterThan(Math.max(...slots, run.unattributedSlot));
+    const { final } = await commands.end(callerOf(100), { runId: 'r', status: 'FINISHED', all: false });
+    expect(final).toBe(true);
+    expect(run.totals.native('cpu_seconds')).toBe(7n);
+  });
+
+  it('catches up with what was used meanwhile, once', async () => {
+    await running();
+    bench.sampler.spend(processOf(100), 100n);
+    kernel.set('100:10000', 7n + 100n + 1000n);
+    restart();
+    await bench.checkpoint();
+    expect(current().totals.native('cpu_seconds')).toBe(1107n);
+    restart();
+    await bench.checkpoint();
+    expect(current().totals.native('cpu_seconds')).toBe(1107n);
+  });
+
+  it('keeps the run going when its opener opens again, and ends it by what becomes of it', async () => {
+    await running();
+    restart();
+    bench.sampler.exit(processOf(100), { exitSignal: 9 });
+    for (let i = 0; i < 3; i += 1) await bench.checkpoint();
+    expect(current()).toMatchObject({ status: 'KILLED' });
+    expect(bench.written).toHaveLength(1);
+  });
+
+  it('finishes a run that was being finished', async () => {
+    await running();
+    let reached: () => void = () => undefined;
+    const writing = new Promise<void>((resolve) => {
+      reached = resolve;
+    });
+    restart({
+      writeFiles: () => {
+        reached();
+        return new Promise(() => undefined);
+      },
+    });
+    void bench.attribution.commands.end(callerOf(100), {
+      runId: 'r',
+      status: 'FAILED',
+      reason: 'why',
+      all: true,
+    });
+    await writing;
+    expect(current().status).toBe('FINISHING');
+    restart();
+    await expect.poll(() => current().status).toBe('FAILED');
+    expect(current()).toMatchObject({ reason: 'why', attempt: 1 });
+    expect(bench.written).toHaveLength(1);
+    expect(current().totals.native('cpu_seconds')).toBe(7n);
+  });
+
+  it('remembers ended runs, and begins the next attempt after them', async () => {
+    const first = await running();
+    await bench.attribution.commands.end(callerOf(100), { runId: 'r', status: 'FINISHED', all: false });
+    restart();
+    expect([...bench.attribution.store.live()]).toEqual([]);
+    expect(current()).toMatchObject({ status: 'FINISHED', key: first.key });
+    expect(bench.attribution.store.byKey(first.key)?.runId).toBe('r');
+    expect(bench.attribution.store.list(5)).toMatchObject([{ runId: 'r', cpuSeconds: 7e-9 }]);
+    const again = bench.attribution.commands.start(callerOf(100), { runId: 'r' });
+    expect(again).toMatchObject({ created: true, run: { attempt: 2, key: first.key } });
+    expect(again.run.handle).toBeGreaterThan(first.handle);
+    await bench.checkpoint();
+    expect(bench.attribution.store.get(first.owner, 'r', 1)?.status).toBe('FINISHED');
+  });
+});
+
+describe('a restart on another boot', () => {
+  it('ends the runs as LOST with their totals as committed', async () => {
+    await running();
+    restart({ bootId: 'boot-2' });
+    await expect.poll(() => current().status).toBe('LOST');
+    expect(current().reason).toMatch(/rebooted/);
+    expect(current().totals.native('cpu_seconds')).toBe(7n);
+    expect(bench.sampler.processes.size).toBe(0);
+    expect(bench.written).toHaveLength(1);
+    restart({ bootId: 'boot-2' });
+    expect(current().status).toBe('LOST');
+  });
+});
+
+describe('what is published', () => {
+  it('is what was committed: a failing database publishes nothing, and nothing is lost', async () => {
+    const run = await running();
+    const commit = bench.persistence.commit.bind(bench.persistence);
+    bench.persistence.commit = () => {
+      throw new Error('disk full');
+    };
+    bench.sampler.spend(processOf(100), 30n);
+    await expect(bench.checkpoint()).rejects.toThrow(/disk full/);
+    bench.sampler.spend(processOf(100), 30n, run.scope('builder:b')!.slot);
+    await expect(bench.checkpoint()).rejects.toThrow(/disk full/);
+    expect(run.totals.native('cpu_seconds')).toBe(7n);
+    expect(bench.attribution.checkpoint.failures).toBe(2);
+    bench.persistence.commit = commit;
+    await bench.checkpoint();
+    expect(run.totals.native('cpu_seconds')).toBe(67n);
+    expect(run.scope('builder:b')!.inclusive().native('cpu_seconds')).toBe(35n);
+    expect(bench.attribution.checkpoint.error).toBeUndefined();
+  });
+
+  it('is rolled back as a whole when a transaction breaks in the middle', async () => {
+    const run = await running();
+    bench.sampler.spend(processOf(100), 30n);
+    const loop: Record<string, unknown> = {};
+    loop.self = loop;
+    bench.attribution.commands.event(callerOf(100), 'r', 'bad', loop);
+    await expect(bench.checkpoint()).rejects.toThrow();
+    expect(run.totals.native('cpu_seconds')).toBe(7n);
+    restart();
+    expect(current().totals.native('cpu_seconds')).toBe(7n);
+    await bench.checkpoint();
+    expect(current().totals.native('cpu_seconds')).toBe(37n);
+  });
+
+  it('shares one sample among all that wait', async () => {
+    await running();
+    const before = bench.sampler.pulls;
+    await Promise.all(Array.from({ length: 50 }, () => bench.checkpoint()));
+    expect(bench.sampler.pulls - before).toBeLessThanOrEqual(2);
+  });
+});
+
+describe('ended processes', () => {
+  it('are kept one by one up to a thousand; the rest is one line, and the sum is the run’s', async () => {
+    const run = await running();
+    for (let i = 1; i <= KEPT_PROCESSES + 50; i += 1) {
+      bench.sampler.fork(processOf(100), processOf(1000 + i));
+      bench.sampler.spend(processOf(1000 + i), BigInt(i));
+      bench.sampler.exit(processOf(1000 + i), { exitCode: 0 });
+      if (i % 400 === 0) await bench.checkpoint();
+    }
+    await bench.attribution.commands.end(callerOf(100), { runId: 'r', status: 'FINISHED', all: false });
+    const lines = bench.attribution.store.endedProcesses(run);
+    expect(lines).toHaveLength(KEPT_PROCESSES + 1);
+    expect(lines[0]?.totals.native('cpu_seconds')).toBe(BigInt(KEPT_PROCESSES + 50));
+    expect(lines.at(-1)).toMatchObject({ pid: 0, count: 51 });
+    const sum = lines.reduce((total, line) => total + line.totals.native('cpu_seconds')!, 0n);
+    expect(sum).toBe(run.totals.native('cpu_seconds'));
+  });
+});
