@@ -215,7 +215,13 @@ void ProcessAccount::claim_tail(int tid, const ThreadReading& now,
   Thread& thread = found->second;
   thread.tail_read = now.cpu_ns.has_value();
   if (now.cpu_ns) {
-    claim_cpu(thread, next_stamp_ns ? std::min(*now.cpu_ns, *next_stamp_ns) : *now.cpu_ns);
+    uint64_t cpu_ns = next_stamp_ns ? std::min(*now.cpu_ns, *next_stamp_ns) : *now.cpu_ns;
+    // Read after the interval's end: what it can have used since its last stamp until then.
+    const uint64_t end_ns = shares_.now_ns();
+    if (thread.stamp && end_ns >= thread.stamp->t_ns) {
+      cpu_ns = std::min(cpu_ns, *thread.stamp->cpu_ns + (end_ns - thread.stamp->t_ns));
+    }
+    claim_cpu(thread, cpu_ns);
   }
   if (now.read_bytes) claim_io(thread, kClaimRead, *now.read_bytes);
   if (now.write_bytes) claim_io(thread, kClaimWrite, *now.write_bytes);

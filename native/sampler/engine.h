@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -107,7 +108,11 @@ class Engine {
   void close_session(uint32_t session);
   void end_part(int pid, uint64_t start_ticks);
   void close_run(uint32_t run);
-  void adopt_ring(uint32_t session, RingFile ring);
+  // False: no such session (yet).
+  bool adopt_ring(uint32_t session, RingFile& ring);
+  // Called in every tick after the processes were read and before the rings are: the place to adopt
+  // rings, so that none is missed by the interval that it belongs to.
+  void before_rings(std::function<void()> call) { before_rings_ = std::move(call); }
 
   void restore_slot(const FrameRow& row);
   void restore_run(const FrameRow& row, std::string_view state);
@@ -212,6 +217,7 @@ class Engine {
 
   Sources sources_;
   uint64_t restart_wait_ns_;
+  std::function<void()> before_rings_;
   RunTable table_;
   std::map<uint64_t, std::unique_ptr<Process>> processes_;
   std::unordered_map<int, uint64_t> by_pid_;

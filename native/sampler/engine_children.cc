@@ -69,16 +69,14 @@ bool Engine::child_just_reaped(const Process& process) {
 // A child that is not counted was reaped: what came with it cannot be told apart. Its parent's figure was
 // read a moment before this look, so the next one is passed over too.
 bool Engine::outside_child_reaped(ChildLedger& ledger) {
-  bool gone = false;
   for (auto child = ledger.outside.begin(); child != ledger.outside.end();) {
     Result<ProcessFiles> files = ProcessFiles::open(sources_.proc_root.get(), child->first);
     const Result<PidStat> stat =
         files.ok() ? files.value.stat() : Result<PidStat>::fail(files.status);
     const bool there = stat.ok() && stat.value.start_ticks == child->second;
-    gone = gone || !there;
+    if (!there) ledger.passes = 2;
     child = there ? std::next(child) : ledger.outside.erase(child);
   }
-  if (gone) ledger.passes = 2;
   if (ledger.passes == 0) return false;
   --ledger.passes;
   return true;
@@ -90,11 +88,12 @@ void Engine::grant_reaped(Process& process) {
   const auto& facts = process.reader.facts();
   const uint32_t run = process.account.run();
   if (!facts || !process.was_read || !ledger.usable || anyone_waits(run)) return;
+  const bool pass = outside_child_reaped(ledger);
   const uint64_t accounted_ns = ledger.base_ns + ledger.known_ns + ledger.granted_ns;
   if (facts->reaped_cpu_ns <= accounted_ns || child_just_reaped(process)) return;
   const uint64_t missing_ns = facts->reaped_cpu_ns - accounted_ns;
   ledger.granted_ns += missing_ns;
-  if (outside_child_reaped(ledger)) return;
+  if (pass) return;
   // Where a cgroup tells, it tells this too: one of the two, never both.
   if (extras_[run].cgroup.active) return;
   std::map<uint32_t, uint64_t> weights = ledger.ended.count;

@@ -195,12 +195,12 @@ void Engine::close_session(uint32_t handle) {
   sessions_.erase(session);
 }
 
-void Engine::adopt_ring(uint32_t handle, RingFile file) {
+bool Engine::adopt_ring(uint32_t handle, RingFile& file) {
   const auto session = sessions_.find(handle);
   Process* process = session == sessions_.end() ? nullptr : find(session->second.process);
-  if (process == nullptr) return;
+  if (process == nullptr) return false;
   for (Ring& ring : process->rings) {
-    if (ring.file.inode() == file.inode()) return;  // offered twice
+    if (ring.file.inode() == file.inode()) return true;  // offered twice
   }
   std::vector<uint64_t> applied(file.lanes(), 0);
   auto& saved = process->saved_rings;
@@ -215,6 +215,7 @@ void Engine::adopt_ring(uint32_t handle, RingFile file) {
   }
   if (saved.empty()) process->waits_until_ns = 0;
   process->rings.push_back({std::move(file), handle, std::move(applied), {}});
+  return true;
 }
 
 void Engine::report(Process& process, bool released) {

@@ -223,6 +223,7 @@ void Engine::tick(bool slow) {
   read_all(slow);
   take_exit_records();
   collect_process_events(sources_.clock->monotonic_ns(), events);
+  if (before_rings_) before_rings_();
   if (note_heads()) sources_.clock->sleep_ns(kSettleNs);
   collect_records(events);
   apply_until_reading(events);

@@ -36,6 +36,7 @@ Sampler::Sampler(SamplerSettings settings, Sources sources)
       timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)),
       wakeup_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   raise_descriptor_limit();
+  engine_->before_rings([this] { adopt_rings(); });
 }
 
 Sampler::~Sampler() { stop(); }
@@ -120,15 +121,28 @@ void Sampler::close_session(uint32_t session) {
   post([session](Engine& engine) { engine.close_session(session); }, true);
 }
 
-// On an acceptor's thread. std::function wants what it holds to be copyable; a ring is not.
+// On an acceptor's thread.
 bool Sampler::deliver_ring(uint32_t session, RingFile&& ring, std::string* why) {
   if (!running_) {
     *why = "stopping";
     return false;
   }
-  const auto shared = std::make_shared<RingFile>(std::move(ring));
-  post([session, shared](Engine& engine) { engine.adopt_ring(session, std::move(*shared)); });
+  const std::lock_guard<std::mutex> lock(mutex_);
+  offered_rings_.emplace_back(session, std::move(ring));
   return true;
+}
+
+// A session that is gone, or not bound yet when this is called within its own bind's tick, has its ring
+// tried again for as long as its token lives.
+void Sampler::adopt_rings() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<std::pair<uint32_t, RingFile>> waiting;
+  for (auto& [session, ring] : offered_rings_) {
+    const bool adopted = engine_->adopt_ring(session, ring);
+    if (!adopted && token_of_session_.count(session) != 0)
+      waiting.emplace_back(session, std::move(ring));
+  }
+  offered_rings_.swap(waiting);
 }
 
 std::future<Snapshot> Sampler::pull(bool fresh) {

@@ -97,6 +97,7 @@ class Sampler {
   void wake();
   void enqueue(Queued queued);
   SelfUse measure_self() const;
+  void adopt_rings();
   bool deliver_ring(uint32_t session, RingFile&& ring, std::string* why);
 
   SamplerSettings settings_;
@@ -113,6 +114,7 @@ class Sampler {
   mutable std::mutex mutex_;  // guards what follows; held for moments only
   std::vector<Queued> queue_;
   std::vector<Request> requests_;
+  std::vector<std::pair<uint32_t, RingFile>> offered_rings_;
   std::unordered_map<std::string, RingOwner> tokens_;
   std::unordered_map<uint32_t, std::string> token_of_session_;
   std::vector<NodeFigure> node_figures_;

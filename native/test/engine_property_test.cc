@@ -84,7 +84,7 @@ class Schedule {
     std::string why;
     Result<RingFile> ring = RingFile::adopt(world_.find(pid)->ring->duplicate(), &why);
     CHECK(ring.ok());
-    engine_->adopt_ring(session_.at(pid), std::move(ring.value));
+    engine_->adopt_ring(session_.at(pid), ring.value);
   }
 
   void define(int pid, uint32_t upto) {
