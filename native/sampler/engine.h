@@ -175,6 +175,7 @@ class Engine {
   void apply_until_reading(std::vector<Event>& events);
   Process* subject_of(const Event& event);
   void note_next_stamp(Process& process, const RingRecord& record);
+  void settle_birth(const Event& event);
   void hold_birth(const Event& event, const std::unordered_set<uint64_t>& holds);
   void apply_or_hold(const Event& event);
   void apply(const Event& event);

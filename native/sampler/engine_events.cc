@@ -226,11 +226,26 @@ void Engine::hold_birth(const Event& event, const std::unordered_set<uint64_t>& 
   if (parent == nullptr || holds.count(parent->serial) == 0) return;
   child->birth_waits = true;
   parent->held.push_back(event);
+  parent->held.back().process = child->serial;  // its pid may be another's by then
+}
+
+void Engine::settle_birth(const Event& event) {
+  Process* child = find(event.process);
+  if (child == nullptr) return;
+  const Process* parent = find(child->parent);
+  if (parent != nullptr && parent->account.run() == child->account.run()) {
+    child->account.set_birth(parent->account.slot_of(event.event.parent_tid), event.t_ns);
+  }
+  child->birth_waits = false;
 }
 
 void Engine::apply(const Event& event) {
   if (event.kind == Event::Kind::kProcess) {
-    apply_process_event(event.event);
+    if (event.process != 0) {
+      settle_birth(event);
+    } else {
+      apply_process_event(event.event);
+    }
     return;
   }
   Process* process = find(event.process);
@@ -355,15 +370,8 @@ void Engine::thread_ended(Process& process, const ProcEvent& event) {
 
 void Engine::fork_into_run(Process& parent, const ProcEvent& event) {
   // Known already: bound itself, or found by scanning, before this event was read.
-  Process* known = find_pid(event.tgid);
-  if (known != nullptr && known->started_ns >= event.t_mono_ns) {
-    const bool stayed = known->account.run() == parent.account.run();
-    if (known->birth_waits && stayed) {
-      known->account.set_birth(parent.account.slot_of(event.parent_tid), event.t_mono_ns);
-    }
-    known->birth_waits = false;
-    return;
-  }
+  const Process* known = find_pid(event.tgid);
+  if (known != nullptr && known->started_ns >= event.t_mono_ns) return;
   const uint32_t run = parent.account.run();
   const uint32_t birth = parent.account.slot_of(event.parent_tid);
   Reading base;

@@ -153,11 +153,13 @@ void Engine::read_newcomers() {
 }
 
 bool Engine::stays_open(const Process& process) const {
-  if (process.waits_until_ns != 0 || !process.held.empty() || process.birth_waits) return true;
+  if (process.waits_until_ns != 0 || !process.held.empty()) return true;
+  const auto parent = processes_.find(process.parent);
+  const bool has_parent = parent != processes_.end();
+  if (process.birth_waits && has_parent && !parent->second->held.empty()) return true;
   if (!process.ended || sources_.taskstats != nullptr || process.reaped) return false;
   // Its IO will be taken over by its parent, which is then to be told: it stays until it is reaped.
-  const auto parent = processes_.find(process.parent);
-  return parent != processes_.end() && !parent->second->ended;
+  return has_parent && !parent->second->ended;
 }
 
 void Engine::close_process(Process& process) {
