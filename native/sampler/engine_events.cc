@@ -221,7 +221,8 @@ void Engine::apply_or_hold(const Event& event) {
 
 // A child of a process whose records wait: where it was forked will be known with them.
 void Engine::hold_birth(const Event& event, const std::unordered_set<uint64_t>& holds) {
-  Process* child = is_fork(event) ? find_pid(event.event.tgid) : nullptr;
+  if (!is_fork(event)) return;
+  Process* child = event.process != 0 ? find(event.process) : find_pid(event.event.tgid);
   Process* parent = child == nullptr ? nullptr : find(child->parent);
   if (parent == nullptr || holds.count(parent->serial) == 0) return;
   child->birth_waits = true;
