@@ -20,7 +20,8 @@ struct PidStat {
   uint64_t stime_ticks = 0;
   uint64_t cutime_ticks = 0;  // of children waited for, with theirs
   uint64_t cstime_ticks = 0;
-  uint64_t minor_faults = 0;  // cumulative count, without children's
+  uint64_t minor_faults = 0;         // cumulative count, without children's
+  uint64_t reaped_minor_faults = 0;  // of children waited for, with theirs
   uint64_t major_faults = 0;
   uint64_t threads = 0;
 };

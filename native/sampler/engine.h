@@ -153,7 +153,8 @@ class Engine {
   // engine_processes.cc
   Process* find(uint64_t serial);
   Process* find_pid(int pid);
-  Process& add(int pid, ProcessReader&& reader, ProcessAccount&& account, uint32_t run);
+  Process& add(std::unique_ptr<Process> process);
+  void take_pid(const Process& process);
   void describe(Process& process);
   void close_before_leaving(Process& process);
   void bind_new(const BindCommand& command, Process* moved_from);
@@ -164,9 +165,15 @@ class Engine {
   void report(Process& process, bool released);
   void remove(Process& process);
   void note_outside_children(Process& process);
+  void follow_parent(Process& process);
+  void hand_over_children(const Process& process);
+  Process* other_reaper(const Process& ended_parent);
+  void note_perhaps_reaped(Process& child, Process* reaper);
   // engine_events.cc
   void collect_process_events(uint64_t until_ns, std::vector<Event>& events);
+  void find_unseen();
   void scan_for_children(const std::unordered_set<int>& told, std::vector<Event>& events);
+  Event fork_by_scan(int pid, int parent_pid, int parent_tid) const;
   void collect_records(std::vector<Event>& events);
   void void_overrun_threads(Process& process, Ring& ring, const RingLosses& losses);
   void take_held(std::vector<Event>& events);
@@ -198,8 +205,10 @@ class Engine {
   void close_all();
   void close_process(Process& process);
   bool stays_open(const Process& process) const;
+  bool awaits_reaper(const Process& process) const;
   void finish_tick(uint64_t now_ns);
   // engine_children.cc
+  static uint64_t brought_by(const Process& child);
   void child_ended(Process& child);
   void grant_reaped(Process& process);
   bool child_just_reaped(const Process& process);
@@ -214,7 +223,6 @@ class Engine {
   bool holds_only(uint32_t run, CgroupCpu& files);
   // engine_snapshot.cc
   std::string encode_process(const Process& process) const;
-  bool descends(const Process& process, uint64_t ancestor);
 
   Sources sources_;
   uint64_t restart_wait_ns_;

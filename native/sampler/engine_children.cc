@@ -3,11 +3,25 @@
 // above the known is granted to the birth scopes of the children that ended.
 
 #include <algorithm>
+#include <utility>
 
 #include "attribution/apportion.h"
 #include "sampler/engine.h"
 
 namespace lezea {
+
+// What a reaper's cutime grows by with this child, as far as it is known.
+uint64_t Engine::brought_by(const Process& child) {
+  const ChildLedger& own = child.children;
+  return child.account.counter(kCpu) + own.base_ns + own.known_ns + own.granted_ns;
+}
+
+// Child and parent ended between two looks: nobody can tell who reaped the child. Then neither may take
+// what it brought for something unknown.
+void Engine::note_perhaps_reaped(Process& child, Process* reaper) {
+  if (reaper == nullptr) return;
+  reaper->children.known_ns += brought_by(child);
+}
 
 void Engine::child_ended(Process& child) {
   const uint32_t slot = child.account.birth_slot();
@@ -15,10 +29,9 @@ void Engine::child_ended(Process& child) {
   if (extra != extras_.end()) extra->second.cgroup.ended.add(slot);
   Process* parent = find(child.parent);
   if (parent == nullptr) return;
-  const ChildLedger& own = child.children;
-  parent->children.known_ns +=
-      child.account.counter(kCpu) + own.base_ns + own.known_ns + own.granted_ns;
+  parent->children.known_ns += brought_by(child);
   parent->children.ended.add(slot);
+  if (parent->ended) note_perhaps_reaped(child, other_reaper(*parent));
   // A reaper that ignores SIGCHLD never gets its children's CPU: then only a cgroup knows the rest.
   const bool covered = extra != extras_.end() && extra->second.cgroup.active;
   Run* run = table_.run(child.account.run());
@@ -66,20 +79,17 @@ bool Engine::child_just_reaped(const Process& process) {
   });
 }
 
-// A child that is not counted was reaped: what came with it cannot be told apart. Its parent's figure was
-// read a moment before this look, so the next one is passed over too.
+// Of the children that are not counted; what came with them cannot be told apart.
 bool Engine::outside_child_reaped(ChildLedger& ledger) {
+  const size_t before = ledger.outside.size();
   for (auto child = ledger.outside.begin(); child != ledger.outside.end();) {
     Result<ProcessFiles> files = ProcessFiles::open(sources_.proc_root.get(), child->first);
     const Result<PidStat> stat =
         files.ok() ? files.value.stat() : Result<PidStat>::fail(files.status);
     const bool there = stat.ok() && stat.value.start_ticks == child->second;
-    if (!there) ledger.passes = 2;
     child = there ? std::next(child) : ledger.outside.erase(child);
   }
-  if (ledger.passes == 0) return false;
-  --ledger.passes;
-  return true;
+  return ledger.outside.size() < before;
 }
 
 // Called between settle() and close() of the reaper's account.
@@ -88,10 +98,11 @@ void Engine::grant_reaped(Process& process) {
   const auto& facts = process.reader.facts();
   const uint32_t run = process.account.run();
   if (!facts || !process.was_read || !ledger.usable || anyone_waits(run)) return;
-  const bool pass = outside_child_reaped(ledger);
+  const uint64_t reaped_ns = ledger.pass ? facts->reaped_cpu_most_ns : facts->reaped_cpu_ns;
   const uint64_t accounted_ns = ledger.base_ns + ledger.known_ns + ledger.granted_ns;
-  if (facts->reaped_cpu_ns <= accounted_ns || child_just_reaped(process)) return;
-  const uint64_t missing_ns = facts->reaped_cpu_ns - accounted_ns;
+  if (reaped_ns <= accounted_ns || child_just_reaped(process)) return;
+  const bool pass = std::exchange(ledger.pass, false);
+  const uint64_t missing_ns = reaped_ns - accounted_ns;
   ledger.granted_ns += missing_ns;
   if (pass) return;
   // Where a cgroup tells, it tells this too: one of the two, never both.

@@ -2,6 +2,7 @@
 // ends of threads. A fork's birth scope depends on where the forking thread was at that instant.
 
 #include <algorithm>
+#include <deque>
 
 #include "procfs/pid_list.h"
 #include "sampler/engine.h"
@@ -54,41 +55,62 @@ void Engine::collect_process_events(uint64_t until_ns, std::vector<Event>& event
     events.push_back(next);
   }
   proc_events_.swap(later);
-  if (sources_.events->lost() == lost_before && !scan_once_) return;
-  // What was forked while nobody listened.
-  scan_once_ = false;
+  if (sources_.events->lost() == lost_before) return;
+  for (auto& [serial, process] : processes_) process->threads_missed = true;
   scanned_pids_.clear();
   scan_for_children(forked, events);
+}
+
+// After a restart: what was forked while nobody listened, before anything is read.
+void Engine::find_unseen() {
+  scan_once_ = false;
+  for (auto& [serial, process] : processes_) process->threads_missed = true;
+  std::vector<Event> found;
+  scan_for_children({}, found);
+  for (const Event& event : found) apply(event);
 }
 
 // `told` have fork events of their own in this batch.
 void Engine::scan_for_children(const std::unordered_set<int>& told, std::vector<Event>& events) {
   const Result<std::vector<int>> pids = list_pids(sources_.proc_root.get());
   if (!pids.ok()) return;
-  std::unordered_set<int> ours;
+  std::unordered_map<int, std::vector<int>> children;  // of pids that are new here
+  std::deque<int> found;
   for (const int pid : pids.value) {
     if (scanned_pids_.count(pid) != 0 || by_pid_.count(pid) != 0 || told.count(pid) != 0) continue;
     Result<ProcessFiles> files = ProcessFiles::open(sources_.proc_root.get(), pid);
     if (!files.ok()) continue;
     const Result<PidStat> stat = files.value.stat();
     if (!stat.ok()) continue;
-    const int ppid = stat.value.ppid;
-    const Process* parent = find_pid(ppid);
-    if (parent == nullptr && ours.count(ppid) == 0) continue;
-    if (parent != nullptr && parent->children.outside.count({pid, stat.value.start_ticks}) != 0)
-      continue;
-    ours.insert(pid);
-    Event next;
-    next.t_ns = sources_.clock->monotonic_ns();
-    next.kind = Event::Kind::kProcess;
-    next.event.kind = ProcEvent::Kind::kFork;
-    next.event.t_mono_ns = next.t_ns;
-    next.event.tid = next.event.tgid = pid;
-    next.event.parent_tgid = ppid;
-    next.event.parent_tid = parent == nullptr ? ppid : parent->account.primary_tid();
-    events.push_back(next);
+    const Process* parent = find_pid(stat.value.ppid);
+    if (parent == nullptr) {
+      children[stat.value.ppid].push_back(pid);
+    } else if (parent->children.outside.count({pid, stat.value.start_ticks}) == 0) {
+      found.push_back(pid);
+      events.push_back(fork_by_scan(pid, parent->pid, parent->account.primary_tid()));
+    }
+  }
+  // Theirs too, whatever the order of the pids.
+  for (; !found.empty(); found.pop_front()) {
+    const int parent = found.front();
+    for (const int pid : children[parent]) {
+      found.push_back(pid);
+      events.push_back(fork_by_scan(pid, parent, parent));
+    }
   }
   scanned_pids_ = {pids.value.begin(), pids.value.end()};
+}
+
+Event Engine::fork_by_scan(int pid, int parent_pid, int parent_tid) const {
+  Event event;
+  event.t_ns = sources_.clock->monotonic_ns();
+  event.kind = Event::Kind::kProcess;
+  event.event.kind = ProcEvent::Kind::kFork;
+  event.event.t_mono_ns = event.t_ns;
+  event.event.tid = event.event.tgid = pid;
+  event.event.parent_tgid = parent_pid;
+  event.event.parent_tid = parent_tid;
+  return event;
 }
 
 void Engine::collect_records(std::vector<Event>& events) {
@@ -384,7 +406,9 @@ void Engine::fork_into_run(Process& parent, const ProcEvent& event) {
   const bool open = reader.open() && reader.started_boot_ns() <= forked_boot_ns;
   if (!open) reader.close();
   ProcessAccount account(run, birth, event.tgid, base);
-  Process& child = add(event.tgid, std::move(reader), std::move(account), run);
+  Process& child = add(
+      std::make_unique<Process>(next_serial_, event.tgid, std::move(reader), std::move(account)));
+  take_pid(child);
   child.started_ns = event.t_mono_ns;
   child.parent = parent.serial;
   child.parent_pid = parent.pid;

@@ -21,22 +21,24 @@ Process* Engine::find_pid(int pid) {
   return found == by_pid_.end() ? nullptr : find(found->second);
 }
 
-Process& Engine::add(int pid, ProcessReader&& reader, ProcessAccount&& account, uint32_t run) {
-  const uint64_t serial = next_serial_++;
-  auto process = std::make_unique<Process>(serial, pid, std::move(reader), std::move(account));
+Process& Engine::add(std::unique_ptr<Process> process) {
   Process& added = *process;
-  processes_.emplace(serial, std::move(process));
-  const auto [by_pid, fresh] = by_pid_.emplace(pid, serial);
-  if (!fresh) {
-    if (Process* old = find(by_pid->second)) old->ended = true;
-    superseded_[pid] = by_pid->second;
-    by_pid->second = serial;
-  }
-  if (Run* owner = table_.run(run)) {
+  processes_.emplace(added.serial, std::move(process));
+  next_serial_ = std::max(next_serial_, added.serial + 1);
+  if (Run* owner = table_.run(added.account.run())) {
     ++owner->processes;
     owner->dirty = true;
   }
   return added;
+}
+
+// From now on the pid is this process's; who had it before has ended.
+void Engine::take_pid(const Process& process) {
+  const auto [by_pid, fresh] = by_pid_.emplace(process.pid, process.serial);
+  if (fresh) return;
+  if (Process* old = find(by_pid->second)) old->ended = true;
+  superseded_[process.pid] = by_pid->second;
+  by_pid->second = process.serial;
 }
 
 void Engine::describe(Process& process) {
@@ -49,6 +51,10 @@ void Engine::describe(Process& process) {
   }
   const Result<std::string> exe = process.reader.files().exe();
   if (exe.ok()) process.exe = exe.value;
+  const Result<PidStatus> status = process.reader.files().status();
+  const bool first =
+      status.ok() && !status.value.ns_pids.empty() && status.value.ns_pids.back() == 1;
+  process.adopts_orphans = process.adopts_orphans || first;
 }
 
 bool Engine::bind_needs_tick(const BindCommand& command) {
@@ -92,27 +98,32 @@ void Engine::bind_new(const BindCommand& command, Process* moved_from) {
     if (!moved_from->was_read) return;
     base = moved_from->reading;
     reader = std::move(moved_from->reader);
-  } else if (!reader.open() || !reader.read(base, true)) {
+  } else if (reader.open() && reader.read(base, true)) {
+    reader.read_thread_io(base);
+  } else {
     return;
   }
   if (reader.facts()->start_ticks != command.start_ticks) return;  // the pid is another's by now
   const uint32_t birth = table_.slot_or_unattributed(command.run, command.birth_slot);
   const int primary = command.primary_tid != 0 ? command.primary_tid : command.pid;
-  const uint64_t reaped_ns = reader.facts()->reaped_cpu_ns;
+  const uint64_t reaped_ns = reader.facts()->reaped_cpu_most_ns;
   ProcessAccount account(command.run, birth, primary, base);
-  Process& process = add(command.pid, std::move(reader), std::move(account), command.run);
+  Process& process = add(
+      std::make_unique<Process>(next_serial_, command.pid, std::move(reader), std::move(account)));
   process.started_ns = base.t_ns;
   process.children.base_ns = reaped_ns;
   describe(process);
   if (moved_from != nullptr) {
     process.parent = moved_from->parent;
+    process.children = std::move(moved_from->children);
+    process.adopts_orphans = moved_from->adopts_orphans;
     for (auto& [serial, other] : processes_) {
       if (other->parent == moved_from->serial) other->parent = process.serial;
     }
     report(*moved_from, true);
     remove(*moved_from);
-    by_pid_[command.pid] = process.serial;
   }
+  take_pid(process);
   note_outside_children(process);
   const Result<std::string> cgroup = process.reader.files().cgroup_text();
   if (cgroup.ok()) process.cgroup_text = cgroup.value;
@@ -132,13 +143,15 @@ void Engine::note_outside_children(Process& process) {
     return;
   }
   for (const int pid : pids.value) {
-    const Process* known = find_pid(pid);
-    if (known != nullptr && known->account.run() == process.account.run()) continue;
     Result<ProcessFiles> files = ProcessFiles::open(sources_.proc_root.get(), pid);
     if (!files.ok()) continue;
     const Result<PidStat> stat = files.value.stat();
     if (!stat.ok() || stat.value.ppid != process.pid) continue;
-    process.children.outside.emplace(pid, stat.value.start_ticks);
+    if (Process* known = find_pid(pid)) {
+      known->parent = process.serial;  // in this run or in another: its use is known
+    } else {
+      process.children.outside.emplace(pid, stat.value.start_ticks);
+    }
   }
 }
 
@@ -248,6 +261,41 @@ void Engine::remove(Process& process) {
   processes_.erase(process.serial);
 }
 
+// Who will reap a process is asked at every reading: a parent that ends hands its children on.
+void Engine::follow_parent(Process& process) {
+  process.parent_pid = process.reader.facts()->parent_pid;
+  Process* parent = find_pid(process.parent_pid);
+  if (parent != nullptr && process.parent != 0 && parent->serial != process.parent) {
+    parent->adopts_orphans = true;
+  }
+  process.parent = parent == nullptr ? 0 : parent->serial;
+}
+
+// Who else may have reaped a child of a process that has itself ended: the kernel gives orphans to the
+// nearest such ancestor. nullptr: none that is known.
+Process* Engine::other_reaper(const Process& ended_parent) {
+  Process* up = find(ended_parent.parent);
+  for (size_t steps = 0; up != nullptr && steps < processes_.size(); ++steps) {
+    if (up->adopts_orphans) return up;
+    up = find(up->parent);
+  }
+  return nullptr;
+}
+
+// What is left of an ended process's children goes to whom the kernel gave them; one that is gone
+// already, to who reaps the process itself, so that no CPU or IO can be taken for somebody else's.
+void Engine::hand_over_children(const Process& process) {
+  for (auto& [serial, child] : processes_) {
+    if (child->parent != process.serial) continue;
+    const Result<PidStat> stat = child->reader.is_open() ? child->reader.files().stat()
+                                                         : Result<PidStat>::fail(ReadStatus::kGone);
+    const Process* reaper = stat.ok() ? find_pid(stat.value.ppid) : find(process.parent);
+    const bool other = reaper != nullptr && reaper->serial != process.serial;
+    child->parent = other ? reaper->serial : 0;
+    if (!stat.ok()) note_perhaps_reaped(*child, other_reaper(process));
+  }
+}
+
 void Engine::release(Process& process) {
   if (Process* parent = find(process.parent)) {
     // It will be reaped later, with CPU that is then nobody's.
@@ -299,6 +347,7 @@ void Engine::finish_exited(Process& process) {
     process.oom_killed = kills && *kills > *process.oom_kills;
   }
   child_ended(process);
+  hand_over_children(process);
   report(process, false);
   remove(process);
 }

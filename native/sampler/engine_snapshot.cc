@@ -5,7 +5,7 @@
 namespace lezea {
 namespace {
 
-constexpr uint32_t kProcessStateVersion = 1;
+constexpr uint32_t kProcessStateVersion = 2;
 constexpr uint32_t kRunStateVersion = 1;
 constexpr uint32_t kMostRings = 64;
 constexpr uint32_t kMostLanes = 1024;
@@ -31,6 +31,8 @@ std::string encode_run(const Run& run) {
 std::string Engine::encode_process(const Process& process) const {
   ByteWriter out;
   out.u32(kProcessStateVersion);
+  out.u64(process.serial);
+  out.u64(process.parent);
   out.u32(static_cast<uint32_t>(process.pid));
   out.u64(process.start_ticks);
   out.u64(process.started_ns);
@@ -41,6 +43,7 @@ std::string Engine::encode_process(const Process& process) const {
   for (const uint64_t value : {children.base_ns, children.known_ns, children.granted_ns})
     out.u64(value);
   out.u8(children.usable ? 1 : 0);
+  out.u8(process.adopts_orphans ? 1 : 0);
   out.u32(static_cast<uint32_t>(children.outside.size()));
   for (const auto& [pid, start_ticks] : children.outside) {
     out.u32(static_cast<uint32_t>(pid));
@@ -77,17 +80,11 @@ void Engine::restore_run(const FrameRow& row, std::string_view state) {
   run->apportioned = in.u32();
 }
 
-// Pids that were taken again could otherwise make a process its own ancestor.
-bool Engine::descends(const Process& process, uint64_t ancestor) {
-  for (const Process* up = &process; up != nullptr; up = find(up->parent)) {
-    if (up->serial == ancestor) return true;
-  }
-  return false;
-}
-
 bool Engine::restore_process(uint32_t run, std::string_view state) {
   ByteReader in(state);
   if (in.u32() != kProcessStateVersion || table_.run(run) == nullptr) return false;
+  const uint64_t serial = in.u64();
+  const uint64_t parent = in.u64();
   const int pid = static_cast<int>(in.u32());
   const uint64_t start_ticks = in.u64();
   const uint64_t started_ns = in.u64();
@@ -98,6 +95,7 @@ bool Engine::restore_process(uint32_t run, std::string_view state) {
   for (uint64_t* value : {&children.base_ns, &children.known_ns, &children.granted_ns})
     *value = in.u64();
   children.usable = in.u8() != 0;
+  const bool adopts_orphans = in.u8() != 0;
   const uint32_t outside = in.u32();
   for (uint32_t i = 0; i < outside && in.ok(); ++i) {
     const int outside_pid = static_cast<int>(in.u32());
@@ -116,7 +114,8 @@ bool Engine::restore_process(uint32_t run, std::string_view state) {
       ring.positions.push_back(in.u64());
     saved.push_back(std::move(ring));
   }
-  if (!in.finished()) return false;
+  // A parent is older than its children, but for one that has moved since (its number is then greater).
+  if (!in.finished() || serial == 0 || find(serial) != nullptr) return false;
   scan_once_ = true;
   bool open = reader.open();
   if (open) {
@@ -124,23 +123,21 @@ bool Engine::restore_process(uint32_t run, std::string_view state) {
     open = stat.ok() && stat.value.start_ticks == start_ticks;
     if (!open) reader.close();
   }
-  Process& process = add(pid, std::move(reader), std::move(account), run);
-  if (!open) by_pid_.erase(pid);  // it may be another's by now
+  Process& process =
+      add(std::make_unique<Process>(serial, pid, std::move(reader), std::move(account)));
+  next_serial_ = std::max(next_serial_, parent + 1);
+  if (open) by_pid_[pid] = serial;  // else it may be another's by now
+  process.parent = parent;
   process.start_ticks = start_ticks;
   process.started_ns = started_ns;
   process.parent_pid = parent_pid;
   process.exe = exe;
   process.comm = comm;
   process.children = std::move(children);
+  process.adopts_orphans = adopts_orphans;
   if (open && !saved.empty()) {
     process.saved_rings = std::move(saved);
     process.waits_until_ns = sources_.clock->monotonic_ns() + restart_wait_ns_;
-  }
-  for (auto& [serial, other] : processes_) {
-    if (other->parent_pid == pid && other->parent == 0 && !descends(process, serial)) {
-      other->parent = process.serial;
-    }
-    if (other->pid == parent_pid && !descends(*other, process.serial)) process.parent = serial;
   }
   return true;
 }

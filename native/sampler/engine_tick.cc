@@ -3,6 +3,7 @@
 // clocks. In any other order what begins or ends within the tick is counted twice or not at all.
 
 #include <algorithm>
+#include <utility>
 
 #include "sampler/engine.h"
 
@@ -26,38 +27,48 @@ void Engine::read_process(Process& process, bool slow) {
   const bool few = !facts || facts->threads <= kFewThreads;
   process.was_read = process.reader.read(process.reading, slow || few || ended);
   process.ended = ended || !process.was_read;
-  if (!process.was_read) process.reading.t_ns = sources_.clock->monotonic_ns();
+  if (process.was_read) {
+    follow_parent(process);
+  } else {
+    process.reading.t_ns = sources_.clock->monotonic_ns();
+  }
 }
 
-// Without taskstats a process's IO takes in that of each child it reaps, so which children were reaped
-// before the reading must be certain: those that were gone before it, and those that still exist after.
+// Which children were reaped, so that they can be settled. Without taskstats a process's IO takes in that
+// of each child it reaps; then it must be certain which of them were reaped before the reading: those that
+// were gone before it, and those that still exist after.
 void Engine::read_with_children(Process& process, bool slow,
                                 const std::vector<Process*>& children) {
-  bool takes_over = sources_.taskstats == nullptr;
-  if (takes_over && !children.empty()) {
+  bool takes_over = sources_.taskstats == nullptr && !children.empty();
+  if (takes_over) {
     const Result<PidStatus> status = process.reader.files().status();
     takes_over = !status.ok() || !status.value.ignores_child_signal();
-    if (!takes_over) {
-      for (Process* child : children) child->reaped = child->reaped || !child->reader.alive();
-    }
   }
+  std::vector<Process*> gone;
   const auto note_reaped = [&] {
-    bool any = false;
+    const size_t before = gone.size();
     for (Process* child : children) {
       if (child->reaped || child->reader.alive()) continue;
-      child->reaped = child->ended = any = true;
-      process.reader.absorb(child->reader.left_to_parent());
+      child->reaped = child->ended = true;
+      if (takes_over) process.reader.absorb(child->reader.left_to_parent());
+      gone.push_back(child);
     }
-    return any;
+    return gone.size() > before;
   };
-  if (!takes_over) {
-    read_process(process, slow);
-    return;
-  }
-  note_reaped();
+  const auto unsettled = [&] {
+    const bool again = note_reaped() && takes_over;
+    if (!outside_child_reaped(process.children)) return again;
+    process.children.pass = true;
+    if (sources_.taskstats == nullptr) process.reader.absorb_all();
+    return true;
+  };
+  unsettled();
   do {
     read_process(process, slow);
-  } while (note_reaped());
+  } while (unsettled());
+  Process* other = takes_over && process.ended ? other_reaper(process) : nullptr;
+  if (other == nullptr) return;
+  for (const Process* child : gone) other->reader.absorb(child->reader.left_to_parent());
 }
 
 // A moved process is younger here than its children, so the order is by depth.
@@ -65,7 +76,8 @@ std::vector<Process*> Engine::children_first() {
   std::vector<std::pair<size_t, Process*>> by_depth;
   for (auto& [serial, process] : processes_) {
     size_t depth = 0;
-    for (const Process* up = find(process->parent); up != nullptr; up = find(up->parent)) ++depth;
+    const Process* up = find(process->parent);
+    for (; up != nullptr && depth < processes_.size(); up = find(up->parent)) ++depth;
     by_depth.emplace_back(depth, process.get());
   }
   std::stable_sort(by_depth.begin(), by_depth.end(),
@@ -82,13 +94,13 @@ void Engine::read_all(bool slow) {
     process->next_stamps.clear();
     process->thread_clocks.clear();
     process->was_read = false;
-    if (process->parent != 0) children[process->parent].push_back(process);
-    if (process->waits_until_ns > now && !process->reader.ended()) continue;
-    if (process->waits_until_ns != 0) {  // it came too late, or will never offer its ring again
+    const bool waits = process->waits_until_ns > now && !process->reader.ended();
+    if (!waits && process->waits_until_ns != 0) {  // the ring came too late, or never will
       process->waits_until_ns = 0;
       process->saved_rings.clear();
     }
-    read_with_children(*process, slow, children[process->serial]);
+    if (!waits) read_with_children(*process, slow, children[process->serial]);
+    children[process->parent].push_back(process);  // as its reading told
   }
 }
 
@@ -155,15 +167,18 @@ void Engine::read_newcomers() {
 bool Engine::stays_open(const Process& process) const {
   if (process.waits_until_ns != 0 || !process.held.empty()) return true;
   const auto parent = processes_.find(process.parent);
-  const bool has_parent = parent != processes_.end();
-  if (process.birth_waits && has_parent && !parent->second->held.empty()) return true;
-  if (!process.ended || sources_.taskstats != nullptr || process.reaped) return false;
-  // Its IO will be taken over by its parent, which is then to be told: it stays until it is reaped.
-  return has_parent && !parent->second->ended;
+  return process.birth_waits && parent != processes_.end() && !parent->second->held.empty();
+}
+
+// A zombie stays until it is reaped: its CPU, and without taskstats its IO, will then be in the figures of
+// its reaper, which may be another than its parent by that time.
+bool Engine::awaits_reaper(const Process& process) const {
+  return !process.reaped && processes_.count(process.parent) != 0;
 }
 
 void Engine::close_process(Process& process) {
   Reading& reading = process.reading;
+  if (process.was_read && reading.slow) process.reader.read_thread_io(reading);
   if (process.ended) {
     process.reader.finish(reading);
     if (!process.was_read && process.ended_ns != 0) reading.t_ns = process.ended_ns;
@@ -191,7 +206,8 @@ void Engine::close_process(Process& process) {
 void Engine::close_all() {
   std::vector<Process*> ended;
   for (Process* process : children_first()) {
-    if (process->ended && !stays_open(*process)) ended.push_back(process);
+    const bool last = process->ended && !awaits_reaper(*process);
+    if (last && !stays_open(*process)) ended.push_back(process);
   }
   for (Process* process : ended) {
     close_process(*process);
@@ -221,6 +237,7 @@ void Engine::finish_tick(uint64_t now_ns) {
 
 void Engine::tick(bool slow) {
   std::vector<Event> events;
+  if (scan_once_) find_unseen();
   read_cgroups();
   read_all(slow);
   take_exit_records();
@@ -229,6 +246,10 @@ void Engine::tick(bool slow) {
   if (note_heads()) sources_.clock->sleep_ns(kSettleNs);
   collect_records(events);
   apply_until_reading(events);
+  for (auto& [serial, process] : processes_) {
+    if (!process->held.empty() || !std::exchange(process->threads_missed, false)) continue;
+    process->reader.miss_threads();
+  }
   read_newcomers();
   attach_exit_records(events);
   close_all();

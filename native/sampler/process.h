@@ -51,14 +51,14 @@ struct EndedSlots {
 
 // CPU that the kernel counted for reaped children, against what those were seen to use.
 struct ChildLedger {
-  uint64_t base_ns = 0;     // cutime + cstime at binding
+  uint64_t base_ns = 0;     // cutime + cstime at binding, at most
   uint64_t known_ns = 0;    // of ended children that were seen, with all that they had reaped
   uint64_t granted_ns = 0;  // given beyond that
   bool usable = true;       // false: whose children it has could not be found out
   // Living children that are not counted: from before the binding, or of a part that ended. When one
   // is reaped its CPU must not be taken for what is missing.
   std::set<ProcessId> outside;
-  int passes = 0;  // readings to pass over after that
+  bool pass = false;  // one was, before the last reading
   EndedSlots ended;
 };
 
@@ -88,7 +88,8 @@ struct Process {
   uint64_t started_ns = 0;   // CLOCK_MONOTONIC of the fork or the binding
   uint64_t parent = 0;       // serial of the process that will reap it; 0: none that is known
   int parent_pid = 0;
-  uint32_t session = 0;  // handle of the live session; 0: none
+  bool adopts_orphans = false;  // the first of its PID namespace, or was seen to get one
+  uint32_t session = 0;         // handle of the live session; 0: none
   std::string exe;
   std::string comm;
 
@@ -102,7 +103,8 @@ struct Process {
   std::unordered_set<int> known_tids;  // of its threads, the lately ended ones among them
   std::deque<int> ended_tids;
   std::unordered_map<int, int> tids_from_namespace;  // the client's tid to ours, where they differ
-  bool own_namespace = true;                         // shares the agent's PID namespace
+  bool threads_missed = false;  // nobody listened for a while: some may have ended
+  bool own_namespace = true;    // shares the agent's PID namespace
 
   // Events that wait for a scope to be defined; while there are any the interval stays open.
   std::vector<Event> held;

@@ -49,7 +49,9 @@ bool ProcessReader::open() {
 
 bool ProcessReader::ended() {
   if (!open_) return true;
-  return pidfd_.valid() ? pidfd_ended(pidfd_.get()) : !files_.alive();
+  if (pidfd_.valid()) return pidfd_ended(pidfd_.get());
+  const Result<PidStat> stat = files_.stat();
+  return !stat.ok() || (stat.value.state == 'Z' && stat.value.threads <= 1);
 }
 
 uint64_t ProcessReader::started_boot_ns() {
@@ -72,9 +74,7 @@ bool ProcessReader::read(Reading& reading, bool slow) {
     return false;
   }
   stat_ = stat.value;
-  facts_ =
-      StatFacts{stat.value.start_ticks,
-                ticks_to_ns(stat.value.cutime_ticks + stat.value.cstime_ticks), stat.value.threads};
+  note_facts(stat.value);
   reading.set(kCpuUser, ticks_to_ns(stat.value.utime_ticks));
   if ((reading.known & bit(kCpu)) == 0) {
     reading.set(kCpu, ticks_to_ns(stat.value.utime_ticks + stat.value.stime_ticks));
@@ -84,7 +84,7 @@ bool ProcessReader::read(Reading& reading, bool slow) {
   if (slow) {
     reading.set(kMinorFaults, stat.value.minor_faults);
     reading.set(kMajorFaults, stat.value.major_faults);
-    read_io(reading);
+    if (!io_by_threads()) read_io_by_process(reading);
     read_scheduling(reading);
   }
   for (int column = 0; column < kAdditiveColumns; ++column) {
@@ -92,6 +92,18 @@ bool ProcessReader::read(Reading& reading, bool slow) {
       seen_.set(static_cast<Column>(column), reading.counter[column]);
   }
   return true;
+}
+
+void ProcessReader::note_facts(const PidStat& stat) {
+  StatFacts facts;
+  facts.start_ticks = stat.start_ticks;
+  facts.reaped_cpu_ns = ticks_to_ns(stat.cutime_ticks + stat.cstime_ticks);
+  // Not even a fault: no child was ever waited for.
+  const uint64_t rounding_ticks = stat.reaped_minor_faults == 0 ? 0 : 2;
+  facts.reaped_cpu_most_ns = facts.reaped_cpu_ns + ticks_to_ns(rounding_ticks);
+  facts.threads = stat.threads;
+  facts.parent_pid = stat.ppid;
+  facts_ = facts;
 }
 
 void ProcessReader::read_cpu(Reading& reading) {
@@ -126,22 +138,21 @@ void ProcessReader::set_io(Reading& reading, const IoFigures& figures) {
   for (size_t i = 0; i < kIoFigures; ++i) reading.set(kIoColumns[i], figures[i]);
 }
 
-void ProcessReader::read_io(Reading& reading) {
-  if (io_by_threads()) {
-    read_io_by_threads(reading);
-  } else {
-    read_io_by_process(reading);
-  }
-}
-
 // A thread's own figures are apart from those of reaped children. Its file is exact; taskstats, which
 // needs no right to the process, rounds each figure down to 1024 and so all but loses the call counts.
-void ProcessReader::read_io_by_threads(Reading& reading) {
+void ProcessReader::read_thread_io(Reading& reading) {
+  if (!open_ || !stat_ || !io_by_threads()) return;
+  const std::vector<int> tids = thread_ids();
+  const std::vector<int> untold = thread_io_.missing_from(tids);
+  if (sources_->events == nullptr) {
+    for (const int tid : untold) thread_io_.gone(tid);
+  }
   std::vector<int> refused;
-  const bool leader_told =
-      stat_->state == 'Z' && leader_exit_;  // its exit record has the final figures
-  for (const int tid : thread_ids()) {
-    if (tid == pid_ && leader_told) continue;
+  const bool leader_told = stat_->state == 'Z' && leader_told_;
+  // A thread that is missing may have exec'd a moment ago: then the leader's figures are its.
+  const bool leader_doubtful = sources_->events != nullptr && !untold.empty();
+  for (const int tid : tids) {
+    if (tid == pid_ && (leader_told || leader_doubtful)) continue;
     const Result<PidIo> io = files_.thread_io(tid);
     if (io.ok()) thread_io_.live(tid, io_figures(io.value));
     if (io.status == ReadStatus::kDenied) refused.push_back(tid);
@@ -175,12 +186,16 @@ void ProcessReader::read_io_by_process(Reading& reading) {
 
 IoFigures ProcessReader::left_to_parent() const {
   IoFigures figures = raw_io_;
-  for (size_t i = 0; i < kIoFigures; ++i) figures[i] += to_absorb_[i];
+  for (size_t i = 0; i < kIoFigures; ++i) {
+    figures[i] += std::min(to_absorb_[i], UINT64_MAX - figures[i]);
+  }
   return figures;
 }
 
 void ProcessReader::absorb(const IoFigures& child) {
-  for (size_t i = 0; i < kIoFigures; ++i) to_absorb_[i] += child[i];
+  for (size_t i = 0; i < kIoFigures; ++i) {
+    to_absorb_[i] += std::min(child[i], UINT64_MAX - to_absorb_[i]);
+  }
 }
 
 void ProcessReader::read_scheduling(Reading& reading) {
@@ -244,11 +259,19 @@ ThreadReading ProcessReader::read_thread(int tid, bool io) {
 }
 
 void ProcessReader::thread_ended(int tid) {
+  thread_io_.gone(tid);
+  leader_told_ = leader_told_ || tid == pid_;
   thread_scheduling_.ended(tid, nullptr);
   files_.forget_thread(tid);
 }
 
+void ProcessReader::miss_threads() {
+  const std::vector<int> tids = open_ ? thread_ids() : std::vector<int>{};
+  if (!tids.empty()) thread_io_.missed(tids, pid_);  // else it has ended as a whole
+}
+
 void ProcessReader::exec() {
+  leader_told_ = false;
   thread_io_.exec(pid_);
   thread_scheduling_.exec(pid_);
   memory_.starts_fresh();
@@ -268,6 +291,7 @@ void ProcessReader::note_exit_record(const TaskUsage& usage) {
   ended_user_ns_ += sampled_us == 0 ? usage.cpu_ns : usage.cpu_ns / sampled_us * usage.user_us;
   if (usage.tid == pid_) {
     leader_exit_ = usage;
+    leader_told_ = true;
     wait_status_ = usage.exit_code;
   }
 }
@@ -303,13 +327,14 @@ void ProcessReader::encode(ByteWriter& out) const {
   const auto figures = [&out](const auto& values) {
     for (const uint64_t value : values) out.u64(value);
   };
-  figures(thread_io_.dead());
+  figures(thread_io_.left());
   out.u32(static_cast<uint32_t>(thread_io_.living().size()));
   for (const auto& [tid, values] : thread_io_.living()) {
     out.i64(tid);
     figures(values);
   }
-  figures(thread_scheduling_.dead());
+  figures(thread_scheduling_.left());
+  out.u8(leader_told_ ? 1 : 0);
   out.u8(raw_io_known_ ? 1 : 0);
   figures(raw_io_);
   figures(absorbed_);
@@ -321,13 +346,14 @@ void ProcessReader::decode(ByteReader& in) {
     for (uint64_t& value : values) value = in.u64();
     return values;
   };
-  thread_io_.restore_dead(figures(IoFigures{}));
+  thread_io_.restore_left(figures(IoFigures{}));
   const uint32_t living = in.u32();
   for (uint32_t i = 0; i < living && in.ok(); ++i) {
     const int tid = static_cast<int>(in.i64());
     thread_io_.live(tid, figures(IoFigures{}));
   }
-  thread_scheduling_.restore_dead(figures(ThreadSums<3>::Figures{}));
+  thread_scheduling_.restore_left(figures(ThreadSums<3>::Figures{}));
+  leader_told_ = in.u8() != 0;
   raw_io_known_ = in.u8() != 0;
   raw_io_ = figures(IoFigures{});
   absorbed_ = figures(IoFigures{});

@@ -24,11 +24,14 @@ inline constexpr size_t kIoFigures = 7;
 using IoFigures = std::array<uint64_t, kIoFigures>;
 IoFigures io_figures(const PidIo& io);
 
-// CPU of reaped children by the kernel's count, ns; and what else one stat line tells.
+// What one stat line tells beside the process's own figures.
 struct StatFacts {
   uint64_t start_ticks = 0;
-  uint64_t reaped_cpu_ns = 0;
+  uint64_t reaped_cpu_ns = 0;  // of children waited for, theirs included: at least,
+  uint64_t reaped_cpu_most_ns =
+      0;  //   and less than: user and system are rounded down to a tick each
   uint64_t threads = 1;
+  int parent_pid = 0;
 };
 
 class ProcessReader {
@@ -48,6 +51,10 @@ class ProcessReader {
 
   // The process's figures now; `slow`: the costlier ones too. False: it is gone, nothing was read.
   bool read(Reading& reading, bool slow);
+  // With taskstats, its threads' IO: to be read when the ends of threads were told.
+  void read_thread_io(Reading& reading);
+  // Threads may have ended, or one of them exec'd, without being told.
+  void miss_threads();
   // The last word on an ended process: what exit records told, where they tell more.
   void finish(Reading& reading);
   ThreadReading read_thread(int tid, bool io);
@@ -64,6 +71,8 @@ class ProcessReader {
   void exec();
   // A child that this process reaped took its IO along into this process's own figures.
   void absorb(const IoFigures& child);
+  // So did one of which nothing is known: what this process's figures grow by counts for nobody.
+  void absorb_all() { to_absorb_.fill(UINT64_MAX); }
 
   const std::optional<StatFacts>& facts() const { return facts_; }
   // What a parent takes over when it reaps this process, as far as it was seen.
@@ -80,10 +89,9 @@ class ProcessReader {
   void decode(ByteReader& in);
 
  private:
+  void note_facts(const PidStat& stat);
   void read_cpu(Reading& reading);
   void read_memory(Reading& reading);
-  void read_io(Reading& reading);
-  void read_io_by_threads(Reading& reading);
   void read_io_by_process(Reading& reading);
   void read_scheduling(Reading& reading);
   std::vector<int> thread_ids();
@@ -100,6 +108,7 @@ class ProcessReader {
 
   ThreadSums<kIoFigures> thread_io_;
   ThreadSums<3> thread_scheduling_;  // run-queue wait ns, voluntary, involuntary switches
+  bool leader_told_ = false;         // that it ended: a zombie's file still shows what was counted
   IoFigures raw_io_{};               // /proc/PID/io as last read
   IoFigures absorbed_{};             // of it, what came from reaped children
   IoFigures to_absorb_{};            // of children reaped since the last reading

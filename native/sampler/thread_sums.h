@@ -7,8 +7,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 namespace lezea {
 
@@ -16,22 +18,34 @@ template <size_t N>
 class ThreadSums {
  public:
   using Figures = std::array<uint64_t, N>;
+  using Threads = std::unordered_map<int, Figures>;
 
   void live(int tid, const Figures& figures) { living_[tid] = figures; }
+
+  // Its end was told. Until its exit record comes, what was last seen of it counts.
+  void gone(int tid) {
+    const auto found = living_.find(tid);
+    if (found == living_.end()) return;
+    gone_.emplace(*found);
+    living_.erase(found);
+  }
 
   // With its final figures where an exit record told them (they may be rounded down below what was
   // seen), else with the last that were seen.
   void ended(int tid, const Figures* final_figures) {
-    const auto found = living_.find(tid);
-    for (size_t i = 0; i < N; ++i) {
-      const uint64_t seen = found == living_.end() ? 0 : found->second[i];
-      dead_[i] += final_figures == nullptr ? seen : std::max(seen, (*final_figures)[i]);
+    if (gone_.count(tid) == 0) gone(tid);
+    const auto first = gone_.lower_bound(tid);
+    const bool seen = first != gone_.end() && first->first == tid;
+    Figures last = seen ? first->second : Figures{};
+    for (size_t i = 0; i < N && final_figures != nullptr; ++i) {
+      last[i] = std::max(last[i], (*final_figures)[i]);
     }
-    if (found != living_.end()) living_.erase(found);
+    add(dead_, last);
+    if (seen) gone_.erase(first);
   }
 
-  // exec by a thread that is not the leader: it goes on under the leader's id, and no exit record names
-  // its old one.
+  // exec by a thread that is not the leader, after the ends of all others were told: it goes on under
+  // the leader's id, and no exit record names its old one.
   void exec(int leader) {
     if (living_.size() != 1 || living_.count(leader) != 0) return;
     const Figures figures = living_.begin()->second;
@@ -39,11 +53,38 @@ class ThreadSums {
     living_[leader] = figures;
   }
 
-  Figures total() const {
-    Figures sum = dead_;
+  std::vector<int> missing_from(const std::vector<int>& listed) const {
+    std::vector<int> missing;
     for (const auto& [tid, figures] : living_) {
-      for (size_t i = 0; i < N; ++i) sum[i] += figures[i];
+      if (std::find(listed.begin(), listed.end(), tid) == listed.end()) missing.push_back(tid);
     }
+    return missing;
+  }
+
+  // Of the living only these are left, and nobody told how the others ended: they did, or one of them
+  // exec'd and goes on under the leader's id. The growth that counts is above the greatest of them.
+  void missed(const std::vector<int>& listed, int leader) {
+    const auto found = living_.find(leader);
+    const Figures own = found == living_.end() ? Figures{} : found->second;
+    Figures greatest = own;
+    for (const int tid : missing_from(listed)) {
+      const Figures& last = living_.at(tid);
+      for (size_t i = 0; i < N; ++i) greatest[i] = std::max(greatest[i], last[i]);
+      gone(tid);
+    }
+    // May wrap below zero: the greatest is among those that are gone, which are added to it.
+    for (size_t i = 0; i < N; ++i) dead_[i] -= greatest[i] - own[i];
+  }
+
+  // Of ended threads.
+  Figures left() const {
+    Figures sum = dead_;
+    for (const auto& [tid, figures] : gone_) add(sum, figures);
+    return sum;
+  }
+  Figures total() const {
+    Figures sum = left();
+    for (const auto& [tid, figures] : living_) add(sum, figures);
     return sum;
   }
 
@@ -51,12 +92,16 @@ class ThreadSums {
   void each_living(Visit visit) const {
     for (const auto& [tid, figures] : living_) visit(tid);
   }
-  const Figures& dead() const { return dead_; }
-  void restore_dead(const Figures& dead) { dead_ = dead; }
-  const std::unordered_map<int, Figures>& living() const { return living_; }
+  void restore_left(const Figures& left) { dead_ = left; }
+  const Threads& living() const { return living_; }
 
  private:
-  std::unordered_map<int, Figures> living_;
+  static void add(Figures& sum, const Figures& more) {
+    for (size_t i = 0; i < N; ++i) sum[i] += more[i];
+  }
+
+  Threads living_;
+  std::multimap<int, Figures> gone_;  // after an exec the leader's id may be there twice, in order
   Figures dead_{};
 };
 

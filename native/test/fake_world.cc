@@ -59,7 +59,33 @@ class FakeExits final : public ExitListener {
 
 constexpr uint64_t kTickNs = 10'000'000;
 
+std::string io_text(uint64_t read_bytes, uint64_t write_bytes) {
+  return "rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: " + std::to_string(read_bytes) +
+         "\nwrite_bytes: " + std::to_string(write_bytes) + "\ncancelled_write_bytes: 0\n";
+}
+
 }  // namespace
+
+void FakeFile::write(const std::string& path, const std::string& text) {
+  if (fd_ >= 0 && text == text_) return;
+  if (fd_ < 0) fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  const auto size = static_cast<ssize_t>(text.size());
+  if (fd_ < 0 || ::pwrite(fd_, text.data(), text.size(), 0) != size ||
+      ::ftruncate(fd_, size) != 0) {
+    ::abort();
+  }
+  text_ = text;
+}
+
+void FakeFile::vanish() {
+  if (fd_ >= 0 && ::ftruncate(fd_, 0) != 0) ::abort();
+  release();
+}
+
+void FakeFile::release() {
+  if (fd_ >= 0) ::close(fd_);
+  fd_ = -1;
+}
 
 uint64_t FakeProcess::cpu_ns() const {
   uint64_t sum = ended_cpu_ns;
@@ -87,23 +113,23 @@ FakeWorld::FakeWorld() {
 
 FakeWorld::~FakeWorld() {
   for (auto& [pid, process] : processes_) {
-    for (const int fd : {process.stat, process.statm, process.io}) {
-      if (fd >= 0) ::close(fd);
-    }
+    for (FakeFile* file : {&process.stat, &process.statm, &process.io}) file->release();
     for (auto& [tid, thread] : process.threads) {
-      if (thread.schedstat >= 0) ::close(thread.schedstat);
+      thread.schedstat.release();
+      thread.io.release();
     }
   }
   std::error_code ignored;
   std::filesystem::remove_all(root, ignored);
 }
 
-Sources FakeWorld::sources(bool with_events, bool with_exits) {
+Sources FakeWorld::sources(bool with_events, bool with_exits, bool with_taskstats) {
   Sources sources;
   sources.clock = std::make_unique<FakeClock>(this);
   sources.proc_root = UniqueFd(::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (with_events) sources.events = std::make_unique<FakeEvents>(this);
   if (with_exits) sources.exits = std::make_unique<FakeExits>(this);
+  if (with_taskstats) sources.taskstats = std::make_unique<TaskstatsReader>();
   sources.smaps = false;
   sources.pidfd_info = false;
   return sources;
@@ -181,6 +207,9 @@ void FakeWorld::record_exit(const FakeProcess& process, int tid, const FakeThrea
   usage.tid = tid;
   usage.tgid = process.pid;
   usage.cpu_ns = thread.cpu_ns;
+  usage.has_io = true;
+  usage.io.read_bytes = thread.read_bytes;
+  usage.io.write_bytes = thread.write_bytes;
   exits.push_back(usage);
   ProcEvent event;
   event.kind = ProcEvent::Kind::kExit;
@@ -191,10 +220,8 @@ void FakeWorld::record_exit(const FakeProcess& process, int tid, const FakeThrea
 }
 
 void FakeWorld::remove_thread(int pid, int tid, FakeThread& thread) {
-  if (thread.schedstat >= 0) {
-    if (::ftruncate(thread.schedstat, 0) != 0) ::abort();  // a kept descriptor must not read on
-    ::close(thread.schedstat);
-  }
+  thread.schedstat.vanish();
+  thread.io.vanish();
   std::filesystem::remove_all(root + "/" + std::to_string(pid) + "/task/" + std::to_string(tid));
 }
 
@@ -218,10 +245,9 @@ void FakeWorld::exec(int pid, int tid) {
   }
   for (const int other : others) end_thread(pid, other);
   if (tid != pid) {  // it goes on under the leader's id
-    FakeThread survivor = process.threads.at(tid);
     remove_thread(pid, tid, process.threads.at(tid));
+    FakeThread survivor = process.threads.at(tid);
     process.threads.clear();
-    survivor.schedstat = -1;
     process.threads[pid] = survivor;
     write_thread(process, pid, process.threads[pid]);
   }
@@ -254,9 +280,17 @@ void FakeWorld::exit(int pid) {
     exits.push_back(group);
   }
   process.zombie = true;
+  const int reaper = reaper_of_orphans(process);
   for (auto& [other, orphan] : processes_) {
-    if (orphan.ppid == pid) orphan.ppid = 1;
+    if (orphan.ppid == pid) orphan.ppid = reaper;
   }
+}
+
+int FakeWorld::reaper_of_orphans(const FakeProcess& ended) {
+  for (const FakeProcess* up = find(ended.ppid); up != nullptr; up = find(up->ppid)) {
+    if (up->subreaper && !up->zombie) return up->pid;
+  }
+  return 1;
 }
 
 void FakeWorld::reap(int pid) {
@@ -265,12 +299,10 @@ void FakeWorld::reap(int pid) {
     parent->reaped_cpu_ns += process.cpu_ns() + process.reaped_cpu_ns;
     parent->absorbed_read_bytes += process.read_bytes() + process.absorbed_read_bytes;
     parent->absorbed_write_bytes += process.write_bytes() + process.absorbed_write_bytes;
+    parent->reaped_minor_faults += 100;
   }
-  for (const int fd : {process.stat, process.statm, process.io}) {
-    if (fd < 0) continue;
-    if (::ftruncate(fd, 0) != 0) ::abort();
-    ::close(fd);
-  }
+  publish();  // the kernel adds to the parent's figures before the child's folder goes
+  for (FakeFile* file : {&process.stat, &process.statm, &process.io}) file->vanish();
   for (auto& [tid, thread] : process.threads) remove_thread(pid, tid, thread);
   std::filesystem::remove_all(root + "/" + std::to_string(pid));
   processes_.erase(pid);
@@ -285,45 +317,36 @@ void FakeWorld::use(int pid, int tid, uint64_t cpu_ns, uint64_t read_bytes, uint
   used_write_bytes += write_bytes;
 }
 
-void FakeWorld::write_file(int& fd, const std::string& path, const std::string& text) {
-  if (fd < 0) fd = ::open((root + "/" + path).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (fd < 0 || ::pwrite(fd, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size()) ||
-      ::ftruncate(fd, static_cast<off_t>(text.size())) != 0) {
-    ::abort();
-  }
-}
-
 void FakeWorld::write_thread(const FakeProcess& process, int tid, FakeThread& thread) {
-  const std::string folder = std::to_string(process.pid) + "/task/" + std::to_string(tid);
-  if (thread.schedstat < 0) ::mkdir((root + "/" + folder).c_str(), 0755);
-  write_file(thread.schedstat, folder + "/schedstat", std::to_string(thread.cpu_ns) + " 0 1\n");
+  const std::string folder =
+      root + "/" + std::to_string(process.pid) + "/task/" + std::to_string(tid);
+  ::mkdir(folder.c_str(), 0755);
+  thread.schedstat.write(folder + "/schedstat", std::to_string(thread.cpu_ns) + " 0 1\n");
+  thread.io.write(folder + "/io", io_text(thread.read_bytes, thread.write_bytes));
 }
 
 void FakeWorld::publish() {
   for (auto& [pid, process] : processes_) {
     for (auto& [tid, thread] : process.threads) write_thread(process, tid, thread);
-    const std::string folder = std::to_string(pid) + "/";
+    const std::string folder = root + "/" + std::to_string(pid) + "/";
     char text[512];
-    std::snprintf(text, sizeof text,
-                  "%d (fake) %c %d 1 1 0 -1 0 0 0 0 0 %llu %llu %llu 0 20 0 %zu 0 %llu 0 0 0 0 0 0 "
-                  "0 0 0 0 0 0 "
-                  "0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n",
-                  pid, process.zombie ? 'Z' : 'R', process.ppid,
-                  static_cast<unsigned long long>(process.cpu_ns() * 2 / 3 / kTickNs),
-                  static_cast<unsigned long long>(process.cpu_ns() / 3 / kTickNs),
-                  static_cast<unsigned long long>(process.reaped_cpu_ns / kTickNs),
-                  process.threads.size(), static_cast<unsigned long long>(process.start_ticks));
-    write_file(process.stat, folder + "stat", text);
-    const uint64_t pages = process.zombie ? 0 : process.rss_bytes / 4096;
-    write_file(process.statm, folder + "statm",
-               std::to_string(pages) + " " + std::to_string(pages) + " 0 0 0 0 0\n");
     std::snprintf(
         text, sizeof text,
-        "rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: %llu\nwrite_bytes: %llu\n"
-        "cancelled_write_bytes: 0\n",
-        static_cast<unsigned long long>(process.read_bytes() + process.absorbed_read_bytes),
-        static_cast<unsigned long long>(process.write_bytes() + process.absorbed_write_bytes));
-    write_file(process.io, folder + "io", text);
+        "%d (fake) %c %d 1 1 0 -1 0 0 %llu 0 0 %llu %llu %llu 0 20 0 %zu 0 %llu 0 0 0 0 0 0 "
+        "0 0 0 0 0 0 "
+        "0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n",
+        pid, process.zombie ? 'Z' : 'R', process.ppid,
+        static_cast<unsigned long long>(process.reaped_minor_faults),
+        static_cast<unsigned long long>(process.cpu_ns() * 2 / 3 / kTickNs),
+        static_cast<unsigned long long>(process.cpu_ns() / 3 / kTickNs),
+        static_cast<unsigned long long>(process.reaped_cpu_ns / kTickNs), process.threads.size(),
+        static_cast<unsigned long long>(process.start_ticks));
+    process.stat.write(folder + "stat", text);
+    const uint64_t pages = process.zombie ? 0 : process.rss_bytes / 4096;
+    process.statm.write(folder + "statm",
+                        std::to_string(pages) + " " + std::to_string(pages) + " 0 0 0 0 0\n");
+    process.io.write(folder + "io", io_text(process.read_bytes() + process.absorbed_read_bytes,
+                                            process.write_bytes() + process.absorbed_write_bytes));
   }
 }
 

@@ -16,6 +16,18 @@
 
 namespace lezea::test {
 
+// A file of the fake /proc. Kept open, and written only when its text changes.
+class FakeFile {
+ public:
+  void write(const std::string& path, const std::string& text);
+  void vanish();  // what the agent keeps open reads nothing more
+  void release();
+
+ private:
+  int fd_ = -1;
+  std::string text_;
+};
+
 struct FakeThread {
   uint64_t cpu_ns = 0;
   uint64_t read_bytes = 0;
@@ -23,7 +35,8 @@ struct FakeThread {
   uint32_t lane = 0;
   bool has_lane = false;
   std::vector<uint32_t> stack;  // client scope ids
-  int schedstat = -1;
+  FakeFile schedstat;
+  FakeFile io;
 };
 
 struct FakeProcess {
@@ -38,13 +51,15 @@ struct FakeProcess {
   uint64_t absorbed_read_bytes = 0;
   uint64_t absorbed_write_bytes = 0;
   uint64_t rss_bytes = 10'000'000;
+  uint64_t reaped_minor_faults = 0;
   bool zombie = false;
+  bool subreaper = false;  // gets the orphans below it
   std::unique_ptr<RingWriter> ring;
   uint32_t next_lane = 0;
   std::vector<uint32_t> free_lanes;
-  int stat = -1;
-  int statm = -1;
-  int io = -1;
+  FakeFile stat;
+  FakeFile statm;
+  FakeFile io;
 
   uint64_t cpu_ns() const;
   uint64_t read_bytes() const;  // its own threads'
@@ -58,8 +73,8 @@ class FakeWorld {
   FakeWorld(const FakeWorld&) = delete;
   FakeWorld& operator=(const FakeWorld&) = delete;
 
-  // Fresh descriptors and listeners, as a starting agent has them.
-  Sources sources(bool with_events, bool with_exits);
+  // Fresh descriptors and listeners, as a starting agent has them. With taskstats, IO is read by thread.
+  Sources sources(bool with_events, bool with_exits, bool with_taskstats);
 
   FakeProcess& spawn(int ppid);  // from outside any run
   FakeProcess& fork(int pid, int tid);
@@ -92,11 +107,11 @@ class FakeWorld {
   std::string root;
 
  private:
-  void write_file(int& fd, const std::string& path, const std::string& text);
   void record_exit(const FakeProcess& process, int tid, const FakeThread& thread);
   void write_thread(const FakeProcess& process, int tid, FakeThread& thread);
   void remove_thread(int pid, int tid, FakeThread& thread);
   FakeProcess& add(int ppid);
+  int reaper_of_orphans(const FakeProcess& ended);
   int free_id();
   std::map<int, FakeProcess> processes_;
 };
