@@ -2,7 +2,7 @@
 
 Owns the thread, the current Session and the outbox. The thread sends what is queued, reads
 replies, notices the end of a connection and makes a new one. Nothing that a training thread calls
-here does IO, except `open` (once, at the start) and `request` (bounded by its timeout).
+here waits, except `open` (once, at the start) and `request` (bounded by its timeout).
 """
 
 import logging
@@ -110,6 +110,12 @@ class Link:
                     except BlockingIOError:
                         return  # full of wake-ups: it will wake
 
+    def define(self) -> None:
+        """There is a new scope. The calling thread tells the agent, if nothing is in the way."""
+        session = self._session
+        if session is None or not session.push(self._tree):
+            self.wake()
+
     def request(self, method: str, params: Dict[str, Any], timeout: float) -> Dict[str, Any]:
         """Asks and waits. Raises AgentError when refused, Unavailable when there is no reply."""
         if self._thread is None or self._stopping.is_set():
@@ -187,8 +193,10 @@ class Link:
         """Sends what there is and waits for what comes, once."""
         self._woken = False
         channel = session.channel
-        more = self._fill(session)
-        channel.flush()
+        self._offer_rings(session, time.monotonic() + HANDSHAKE_SECONDS)
+        with session.sending():
+            more = self._fill(session)
+            channel.flush()
         if more and not channel.unsent:
             return  # a fast agent: there is room for the rest
         poller = select.poll()
@@ -206,11 +214,10 @@ class Link:
                 channel.receive()
 
     def _fill(self, session: Session) -> bool:
-        """Rings, definitions, then the outbox, as far as a slow agent lets us.
+        """Definitions, then the outbox, as far as a slow agent lets us.
 
         True when there may be more than fitted.
         """
-        self._offer_rings(session, time.monotonic() + HANDSHAKE_SECONDS)
         session.define(self._tree, UNSENT_MAX)
         now = time.monotonic()
         if self.outbox.has_progress and now >= self._progress_due:

@@ -55,7 +55,7 @@ class Run:
     ) -> None:
         """Opens the run. Raises Unavailable or AgentError when there is none to be had."""
         self._on_end = on_end
-        self._tree = Tree(self._wake)
+        self._tree = Tree(self._define)
         self._pool = RingPool(self._wake)
         self._unreadable = 0  # reports whose data could not be read
         identity = Identity(parameters, threading.get_native_id(), "", True, must_exist)
@@ -236,6 +236,9 @@ class Run:
 
     def _wake(self) -> None:
         self._link.wake()
+
+    def _define(self) -> None:
+        self._link.define()
 
     def _on_ring_in_child(self) -> None:
         """The first record of a forked child opens its session; further rings are offered."""

@@ -2,16 +2,18 @@
 
 Reads the tree (which scopes to define) and the ring pool (which rings to offer); owns the socket.
 After a reconnect a new Session says everything again, under the same run id and with the same
-rings, so that what was recorded in between is still read. Used by one thread at a time.
+rings, so that what was recorded in between is still read. Used by the link's thread; only
+`push` is for every other.
 """
 
+import contextlib
 import itertools
 import json
 import os
 import socket
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from . import wire
 from .ring import RingPool
@@ -20,6 +22,11 @@ from .version import VERSION
 from .wire import AgentError, Channel, Unavailable
 
 BATCH_BYTES = 48 * 1024  # of scope definitions in one message; a request is at most 64 KiB
+PUSH_MAX = 64  # scopes that a training thread defines by itself; a longer backlog is not its work
+# The link's thread waits so long for a `push`. In several goes: a thread that needs the
+# interpreter to get out of its `push` gets it in between.
+SENDING_TRIES = 10
+SENDING_TRY_SECONDS = 0.1
 
 
 class Address:
@@ -104,6 +111,8 @@ class Session:
         self._on_notification = on_notification
         self._defined = 0  # how many of tree.nodes this connection has defined
         self._offered = 0  # how many of pool.rings were offered for this session
+        # Of what goes out: `channel.unsent`, `_defined` and the descriptor's life.
+        self._lock = threading.Lock()
         connection = wire.connect(address.path, socket.SOCK_STREAM, address.own_folder, deadline)
         self.channel = Channel(connection, self._on_message)
         try:
@@ -193,6 +202,46 @@ class Session:
             self._offered += 1
         return refusal
 
+    @contextlib.contextmanager
+    def sending(self) -> Iterator[None]:
+        """For the link's thread: nobody else sends meanwhile.
+
+        Raises Unavailable when that takes too long: a signal handler that will not return has
+        interrupted a `push`, and only another connection can go on.
+        """
+        if not self._acquire():
+            raise Unavailable("a thread was stopped while it sent a scope's definition")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _acquire(self) -> bool:
+        tries = range(SENDING_TRIES)
+        return any(self._lock.acquire(timeout=SENDING_TRY_SECONDS) for _ in tries)
+
+    def push(self, tree: Tree) -> bool:
+        """Defines new scopes from the thread that made them; False: the link's thread has to.
+
+        That thread may next be in native code that keeps the interpreter to itself, and the
+        agent would read records of a scope that it does not know. Waits for nothing.
+        """
+        if not self._lock.acquire(blocking=False):  # or in a signal handler inside of here
+            return False
+        try:
+            if self.channel.unsent or len(tree.nodes) - self._defined > PUSH_MAX:
+                return False
+            self.define(tree, BATCH_BYTES)
+            self.channel.flush()
+            return not self.channel.unsent
+        except Unavailable:
+            return False  # the link's thread notices by itself
+        except BaseException:  # a signal handler's; how much of a line was sent, nobody knows
+            self.channel.abort()
+            raise
+        finally:
+            self._lock.release()
+
     def define(self, tree: Tree, room: int) -> None:
         """Queues definitions of new scopes, up to `room` unsent bytes in all."""
         while len(self.channel.unsent) < room and self._defined < len(tree.nodes):
@@ -216,4 +265,8 @@ class Session:
             self._on_notification(message)
 
     def close(self) -> None:
+        """Closes the connection, but not under a `push`: the descriptor's number is reused."""
+        held = self._acquire()
         self.channel.close()
+        if held:
+            self._lock.release()

@@ -1,8 +1,9 @@
 """The tree of scopes that this process has announced, with the ids it gave them.
 
-Emits nodes to the hot path (scope.py) and definitions to the connection (link.py), which sends
-them in batches and all of them again after a reconnect. Owns the id counter. A node is listed
-before it can be found, so a parent always precedes its children in `nodes`.
+Emits nodes to the hot path (scope.py) and definitions to the connection (link.py): each when its
+scope is made, before the scope's first record, and all of them again after a reconnect. Owns the
+id counter. A node is listed before it can be found, so a parent always precedes its children in
+`nodes`.
 """
 
 import itertools

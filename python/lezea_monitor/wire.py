@@ -183,6 +183,13 @@ class Channel:
             self.flush()
             self.receive()
 
+    def abort(self) -> None:
+        """Ends the connection from any thread: whoever polls it hears, and closes it."""
+        try:
+            self.connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it has ended already
+
     def close(self) -> None:
         close(self.connection)
 

@@ -1,6 +1,7 @@
 """Enters a new scope and at once calls native code that keeps the interpreter's lock: RUN.
 
-No other thread of the process can tell the agent what the scope is until that call returns.
+No other thread of the process can tell the agent what the scope is until that call returns: the
+entering thread has to, or the agent holds the process back until it knows.
 """
 
 import sys
