@@ -6,15 +6,15 @@ here waits, except `open` (once, at the start) and `request` (bounded by its tim
 """
 
 import logging
-import os
 import random
 import select
 import threading
 import time
-from typing import Any, Dict, List, Optional, Set
+from typing import Any, Dict, Optional, Set
 
 from . import wire
 from .outbox import Outbox
+from .owned import Alarm
 from .ring import RingPool
 from .session import Address, Identity, Session, Waiting
 from .tree import Tree
@@ -27,6 +27,8 @@ BACKOFF_FIRST_SECONDS = 0.05
 # An agent that restarts waits 3 s for rings, so looking once a second finds it in time.
 BACKOFF_MAX_SECONDS = 1.0
 PROGRESS_SECONDS = 0.1  # progress reports are sent together, at most this often
+# A program that closes our descriptors just before the poll begins would never end it.
+POLL_SECONDS = 1.0
 UNSENT_MAX = 256 * 1024  # bytes buffered ahead of a slow agent; the rest waits in the outbox
 # Refusals that another attempt would only repeat.
 FINAL_CODES = frozenset(
@@ -56,9 +58,9 @@ class Link:
         self._waiting = Waiting()
         self._thread: Optional[threading.Thread] = None
         self._stopping = threading.Event()
-        self._pipe: List[int] = []
+        self._alarm: Optional[Alarm] = None
         self._woken = False
-        self._lock = threading.RLock()  # of the pipe; never held during IO that can block
+        self._lock = threading.RLock()  # of the alarm; never held during IO that can block
         self._warned: Set[str] = set()
         self._progress_due = 0.0
 
@@ -91,7 +93,7 @@ class Link:
             if self._thread is not None or self._stopping.is_set():
                 return
             try:
-                self._pipe = list(os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC))
+                self._alarm = Alarm()
                 thread = threading.Thread(target=self._work, name="lezea-monitor", daemon=True)
                 thread.start()
                 self._thread = thread
@@ -104,11 +106,8 @@ class Link:
         if not self._woken:
             self._woken = True
             with self._lock:
-                if self._pipe:
-                    try:
-                        os.write(self._pipe[1], b"\0")
-                    except BlockingIOError:
-                        return  # full of wake-ups: it will wake
+                if self._alarm is not None:
+                    self._alarm.ring()
 
     def define(self) -> None:
         """There is a new scope. The calling thread tells the agent, if nothing is in the way."""
@@ -149,9 +148,9 @@ class Link:
     def abandon_in_child(self) -> None:
         """In a forked child: closes what it inherited, without the locks of lost threads."""
         wire.close_inherited()
-        pipe, self._pipe = self._pipe, []
-        for fd in pipe:
-            os.close(fd)
+        if self._alarm is not None:
+            self._alarm.close()
+            self._alarm = None
         self._session = None
 
     # From here on: the link's own thread.
@@ -162,6 +161,7 @@ class Link:
             while not self._stopping.is_set():
                 try:
                     if self._session is None:
+                        self._mend()
                         self.open(time.monotonic() + HANDSHAKE_SECONDS)
                         delay = BACKOFF_FIRST_SECONDS
                     self._turn(self._session)
@@ -185,9 +185,16 @@ class Link:
         self._drop_session()
         self._waiting.fail(Unavailable("the connection was closed"))
         with self._lock:
-            pipe, self._pipe = self._pipe, []
-        for fd in pipe:
-            os.close(fd)
+            alarm, self._alarm = self._alarm, None
+        if alarm is not None:
+            alarm.close()
+
+    def _mend(self) -> None:
+        """Another alarm where the program has closed ours."""
+        with self._lock:
+            if self._alarm is not None and self._alarm.fd < 0:
+                self._alarm.close()
+                self._alarm = Alarm()
 
     def _turn(self, session: Any) -> None:
         """Sends what there is and waits for what comes, once."""
@@ -199,17 +206,21 @@ class Link:
             channel.flush()
         if more and not channel.unsent:
             return  # a fast agent: there is room for the rest
+        alarm: Any = self._alarm
+        alarm_fd = alarm.fd
+        if alarm_fd < 0:
+            raise Unavailable("the program closed the client's descriptors")
         poller = select.poll()
-        poller.register(self._pipe[0], select.POLLIN)
+        poller.register(alarm_fd, select.POLLIN)
         poller.register(
             channel.connection, select.POLLIN | (select.POLLOUT if channel.unsent else 0)
         )
-        timeout: Optional[float] = None
+        timeout = POLL_SECONDS
         if self.outbox.has_progress:
-            timeout = max(1, (self._progress_due - time.monotonic()) * 1000)
-        for fd, _ in poller.poll(timeout):
-            if fd == self._pipe[0]:
-                os.read(fd, 4096)
+            timeout = min(timeout, max(0.001, self._progress_due - time.monotonic()))
+        for fd, _ in poller.poll(timeout * 1000):
+            if fd == alarm_fd:
+                alarm.silence()
             else:
                 channel.receive()
 

@@ -9,16 +9,22 @@ import collections
 import fcntl
 import mmap
 import os
+import sys
 import threading
-from typing import Callable, Deque, List, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
 
 from . import layout
+from .owned import Owned
 
 # Missing from the fcntl module of some CPython builds; values from linux/fcntl.h.
 F_ADD_SEALS = getattr(fcntl, "F_ADD_SEALS", 1033)
 F_SEAL_SEAL = getattr(fcntl, "F_SEAL_SEAL", 1)
 F_SEAL_SHRINK = getattr(fcntl, "F_SEAL_SHRINK", 2)
 F_SEAL_GROW = getattr(fcntl, "F_SEAL_GROW", 4)
+
+# Before 3.13 a mapping keeps a descriptor of its own, and closes that number when it goes.
+_MAP_OPTIONS: Dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+_kept: List[memoryview] = []  # mappings whose own descriptor is somebody else's by now
 
 MAX_RINGS = 64  # 4096 announcing threads at once; later ones stay unannounced and are counted
 
@@ -33,10 +39,11 @@ class Ring:
         self.capacity = capacity
         self.first_record = layout.records_offset(lanes)
         size = layout.file_size(lanes, capacity)
-        self.fd = os.memfd_create("lezea-scope", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        fd = os.memfd_create("lezea-scope", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self._owned = Owned(fd)
         try:
-            os.ftruncate(self.fd, size)
-            self._map = memoryview(mmap.mmap(self.fd, size))
+            os.ftruncate(fd, size)
+            self._map = memoryview(mmap.mmap(fd, size, **_MAP_OPTIONS))
             layout.HEADER.pack_into(
                 self._map,
                 0,
@@ -47,14 +54,19 @@ class Ring:
                 capacity,
                 self.first_record,
             )
-            fcntl.fcntl(self.fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+            fcntl.fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
         except BaseException:
-            os.close(self.fd)
+            self._owned.close()
             raise
         self.heads = self._map[: self.first_record].cast("Q")
         # A deque: its single operations are atomic, so a dying thread needs no lock to give its
         # lane back (a lock could be held by a thread that a fork left behind).
         self.free: Deque[int] = collections.deque(range(lanes))
+
+    @property
+    def fd(self) -> int:
+        """The memfd; -1 when it is closed."""
+        return self._owned.fd
 
     def head_index(self, lane: int) -> int:
         """Index of the lane's head in `heads`, in 8-byte words."""
@@ -68,9 +80,8 @@ class Ring:
 
     def close(self) -> None:
         """Closes the descriptor; the mapping goes with the last thread that holds a view."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
+        if not self._owned.close() and not _MAP_OPTIONS:
+            _kept.append(self._map)
 
 
 class RingPool:

@@ -27,6 +27,7 @@ PUSH_MAX = 64  # scopes that a training thread defines by itself; a longer backl
 # interpreter to get out of its `push` gets it in between.
 SENDING_TRIES = 10
 SENDING_TRY_SECONDS = 0.1
+_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Address:
@@ -249,13 +250,13 @@ class Session:
             size = 0
             while self._defined < len(tree.nodes) and size < BATCH_BYTES:
                 node = tree.nodes[self._defined]
-                scopes.append(json.dumps(node.definition(), separators=(",", ":")))
+                scopes.append(_json(node.definition()))
                 size += len(scopes[-1]) + 1
                 self._defined += 1
             self.channel.send(
                 b'{"jsonrpc":"2.0","method":"scope.define",'
                 b'"params":{"session":%s,"scopes":[%s]}}\n'
-                % (json.dumps(self.token).encode(), ",".join(scopes).encode())
+                % (_json(self.token).encode(), ",".join(scopes).encode())
             )
 
     def _on_message(self, message: Dict[str, Any]) -> None:

@@ -12,7 +12,9 @@ import socket
 import stat
 import struct
 import time
-from typing import Any, Callable, Dict, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from .owned import Owned
 
 SYSTEM_SOCKET = "/run/lezea-monitor/agent.sock"
 MAX_REQUEST = 64 * 1024  # bytes, the agent's limit
@@ -47,12 +49,14 @@ def candidates(explicit: Optional[str]) -> List[Tuple[str, bool]]:
 
 
 # Every socket that is open, so that a forked child can close those of threads it does not have.
-_sockets: Set[socket.socket] = set()
+_sockets: Dict[socket.socket, Owned] = {}
 
 
 def close(connection: socket.socket) -> None:
-    """Closes a socket that `connect` made."""
-    _sockets.discard(connection)
+    """Closes a socket that `connect` made, unless its number is somebody else's by now."""
+    owned = _sockets.pop(connection, None)
+    if owned is not None and owned.fd < 0:
+        connection.detach()
     connection.close()
 
 
@@ -66,7 +70,7 @@ def connect(path: str, kind: int, own_folder: bool, deadline: float) -> socket.s
     """A connected, checked socket. `deadline` is on time.monotonic(). Raises Unavailable."""
     folder = os.path.dirname(path)
     connection = socket.socket(socket.AF_UNIX, kind)
-    _sockets.add(connection)
+    _sockets[connection] = Owned(connection.fileno())
     try:
         status = os.lstat(folder) if own_folder else os.stat(folder)
         if own_folder:
@@ -127,6 +131,7 @@ class Channel:
     def __init__(self, connection: socket.socket, on_message: Callable[[Dict[str, Any]], None]):
         connection.setblocking(False)
         self.connection = connection
+        self._owned = Owned(connection.fileno())
         self.unsent = bytearray()
         self._on_message = on_message
         self._received = bytearray()
@@ -138,6 +143,7 @@ class Channel:
     def flush(self) -> None:
         """Sends what the socket takes now. Raises Unavailable when the connection is gone."""
         while self.unsent:
+            self._check()
             try:
                 sent = self.connection.send(self.unsent, socket.MSG_NOSIGNAL)
             except BlockingIOError:
@@ -148,6 +154,7 @@ class Channel:
 
     def receive(self) -> None:
         """Hands over every complete message. Raises Unavailable at the end of the connection."""
+        self._check()
         try:
             chunk = self.connection.recv(65536)
         except BlockingIOError:
@@ -183,11 +190,16 @@ class Channel:
             self.flush()
             self.receive()
 
+    def _check(self) -> None:
+        if self._owned.fd < 0:
+            raise Unavailable("connection lost: the program closed its descriptor")
+
     def abort(self) -> None:
         """Ends the connection from any thread: whoever polls it hears, and closes it."""
         try:
+            self._check()
             self.connection.shutdown(socket.SHUT_RDWR)
-        except OSError:
+        except (OSError, Unavailable):
             pass  # it has ended already
 
     def close(self) -> None:
@@ -200,6 +212,8 @@ def offer_ring(path: str, own_folder: bool, session: str, fd: int, deadline: flo
     Raises AgentError when it is refused, Unavailable when there is nobody.
     """
     ring_path = os.path.join(os.path.dirname(path), "ring.sock")
+    if fd < 0:
+        raise AgentError({"message": "ring lost: the program closed its descriptor"})
     connection = connect(ring_path, socket.SOCK_SEQPACKET, own_folder, deadline)
     try:
         socket.send_fds(connection, [json.dumps({"session": session}).encode()], [fd])

@@ -75,7 +75,8 @@ class ForkTest(AgentTest):
         inode = str(self.agent.rings[0].inode)
         with open("/proc/self/maps") as maps:
             self.assertIn(inode, [line.split()[4] for line in maps])
-        owned = [run._pool.rings[0].fd, link._session.channel.connection.fileno(), *link._pipe]
+        owned = [run._pool.rings[0].fd, link._session.channel.connection.fileno(), link._alarm.fd]
+        owned.append(link._alarm._write.fd)
 
         def work():
             for fd in owned:

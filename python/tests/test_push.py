@@ -1,4 +1,4 @@
-"""A scope's definition goes out from the thread that made it, or else through the queue, in order."""
+"""A scope's definition goes out from the thread that made it, else through the queue, in order."""
 
 import signal
 import socket
