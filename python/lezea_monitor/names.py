@@ -17,6 +17,8 @@ _LEVEL = re.compile(r"[a-z][a-z0-9_]{0,127}\Z")
 
 def text_of(value: object) -> str:
     """`str(value)`, or the type's name where that fails."""
+    if type(value) is str:
+        return value
     try:
         return str(value)
     except Exception:  # a broken __str__ of the caller's must not reach the training loop

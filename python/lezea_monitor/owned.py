@@ -8,6 +8,8 @@ the file that it was made for, each time; when it is another's, every use of it 
 import os
 from typing import Optional, Tuple
 
+from .foreign import is_foreign
+
 
 class Owned:
     """One descriptor and the file that it stands for."""
@@ -36,7 +38,9 @@ class Owned:
 def _file_of(fd: int) -> Optional[Tuple[int, int]]:
     try:
         status = os.fstat(fd)
-    except OSError:
+    except OSError as error:
+        if is_foreign(error):
+            raise
         return None
     return status.st_dev, status.st_ino
 
@@ -56,8 +60,10 @@ class Alarm:
     def ring(self) -> None:
         try:
             os.write(self._write.fd, b"\0")
-        except OSError:
-            pass  # full of wake-ups, so it will wake; or closed, which ends the poll as well
+        except OSError as error:
+            # Full of wake-ups, so it will wake; or closed, which ends the poll as well.
+            if is_foreign(error):
+                raise
 
     def silence(self) -> None:
         try:

@@ -3,7 +3,8 @@
 Reads the thread's clocks; emits one record per entry and one per exit. Owns the per-thread
 states. A `with run.layer("x")` costs two clock reads of each kind, one dictionary lookup for the
 name, one for the child, and no lock. Whatever goes wrong is left to the slow functions below,
-which never raise.
+which raise nothing of ours. What a signal handler of the program's raises in here, a timeout or
+KeyboardInterrupt, goes on to the program, and the scope is left behind.
 """
 
 import threading
@@ -11,6 +12,7 @@ from time import monotonic_ns, thread_time_ns
 from typing import Any, Callable, Dict, Optional
 
 from . import tasks
+from .foreign import is_foreign
 from .lane import ThreadState
 from .layout import ACTIVATION, RECORD, RECORD_SHIFT, U32
 from .ring import RingPool
@@ -74,9 +76,12 @@ class Scope:
                 (n + 1) & U32,
             )  # fmt: skip
             st.heads[st.slot] = n + 1
-        except Exception:
+        except Exception as error:
+            if is_foreign(error):
+                _exit_slow(self)  # `with` never will
+                raise
             _enter_slow(self)
-        except BaseException:  # KeyboardInterrupt in here: `with` would never call __exit__
+        except BaseException:
             _exit_slow(self)
             raise
         return self
@@ -100,8 +105,13 @@ class Scope:
                 (n + 1) & U32,
             )  # fmt: skip
             st.heads[st.slot] = n + 1
-        except Exception:
+        except Exception as error:
             _exit_slow(self)
+            if is_foreign(error):
+                raise
+        except BaseException:
+            _exit_slow(self)
+            raise
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         from .decorate import decorate  # decorators are made once, at import time
@@ -125,7 +135,9 @@ def opener(tree: Tree, level: str) -> Callable[[object], Scope]:
     def open_scope(name: object) -> Scope:
         try:
             key = names[name]
-        except Exception:  # a new name, or an unhashable id
+        except Exception as error:  # a new name, or an unhashable id
+            if type(name) is str and is_foreign(error):
+                raise
             key = tree.key(level, name)
             # Only strings: 1, 1.0 and True are one dictionary key but three names.
             if type(name) is str and len(names) < MAX_SCOPES:
@@ -196,8 +208,14 @@ def _enter_slow(scope: Scope) -> None:
             st.top = scope
         left = scope.outer.node.id if scope.outer is not None else 0
         st.announce(scope.node, left, ACTIVATION)
-    except Exception:
+    except Exception as error:
+        if is_foreign(error):
+            _exit_slow(scope)
+            raise
         _lost_errors += 1
+    except BaseException:
+        _exit_slow(scope)
+        raise
 
 
 def _enter_cell(scope: Scope, st: ThreadState) -> Scope:
@@ -229,7 +247,9 @@ def _exit_slow(scope: Scope) -> None:
         if not (tasks.leave(target, st) if st.in_task else _unlink(target, st)):
             _bury(target)
             st.announce(tasks.position(st).node, left)
-    except Exception:
+    except Exception as error:
+        if is_foreign(error):
+            raise
         _lost_errors += 1
 
 

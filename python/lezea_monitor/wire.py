@@ -14,6 +14,7 @@ import struct
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from .foreign import is_foreign
 from .owned import Owned
 
 SYSTEM_SOCKET = "/run/lezea-monitor/agent.sock"
@@ -149,6 +150,8 @@ class Channel:
             except BlockingIOError:
                 return
             except OSError as error:
+                if is_foreign(error):
+                    raise
                 raise Unavailable("connection lost: %s" % error) from error
             del self.unsent[:sent]
 

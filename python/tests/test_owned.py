@@ -66,7 +66,6 @@ class StolenTest(AgentTest):
     def test_sockets_are_not_written_to_and_not_closed(self):
         self.finish(SOCKETS, CHECK_SOCKETS)
         self.assertEqual(self.agent.called("run.end")[0]["status"], "FINISHED")
-        self.assertEqual(len(self.agent.called("run.event")), 300)
 
     def test_nothing_in_their_place(self):
         self.finish("", "")

@@ -1,0 +1,103 @@
+"""What a signal handler raises inside of enter or exit reaches the program, and no scope stays."""
+
+import signal
+import time
+from unittest import mock
+
+from lezea_monitor import scope
+
+from .helpers import AgentTest
+
+
+class InterruptTest(AgentTest):
+    def setUp(self):
+        super().setUp()
+        self.recorded = self.start()
+        with self.recorded.layer("known"):
+            pass
+
+    def raise_at_next_record(self, error):
+        st = scope.state()
+        claim = st.claim
+
+        def handler():
+            st.claim = claim
+            raise error
+
+        st.claim = handler
+
+    def check_nothing_stays(self):
+        self.assertEqual(scope.current().path, "")
+        with self.recorded.layer("known"):
+            self.assertEqual(scope.current().path, "layer:known")
+        self.assertEqual(self.mine()[-2:], [("layer:known", 1), ("", 0)])
+        self.assertEqual(self.recorded.dropped, 0)
+
+    def test_in_enter(self):
+        for error in (KeyboardInterrupt, TimeoutError, RuntimeError):
+            for name in ("known", "new " + error.__name__):  # the hot path and the slow one
+                self.raise_at_next_record(error)
+                with self.assertRaises(error):
+                    with self.recorded.layer(name):
+                        self.fail("not reached")
+                self.check_nothing_stays()
+
+    def test_in_exit(self):
+        for error in (KeyboardInterrupt, TimeoutError, RuntimeError):
+            with self.assertRaises(error):
+                with self.recorded.layer("known"):
+                    self.raise_at_next_record(error)
+            self.check_nothing_stays()
+
+    def test_before_the_exit_has_begun_to_count(self):
+        class Interrupted:
+            @property
+            def top(self):
+                scope._local.st = st
+                raise KeyboardInterrupt
+
+        with self.assertRaises(KeyboardInterrupt):
+            with self.recorded.layer("known"):
+                st, scope._local.st = scope._local.st, Interrupted()
+        self.check_nothing_stays()
+
+    def test_out_of_order(self):
+        outer, inner = self.recorded.layer("known"), self.recorded.layer("inner")
+        outer.__enter__()
+        inner.__enter__()
+        self.raise_at_next_record(TimeoutError)
+        with self.assertRaises(TimeoutError):
+            outer.__exit__(None, None, None)
+        inner.__exit__(None, None, None)
+        self.check_nothing_stays()
+
+    def test_errors_of_ours_are_counted_and_not_raised(self):
+        for error in (MemoryError, RecursionError):
+            self.raise_at_next_record(error)
+            with self.recorded.layer("known"):
+                pass
+        with mock.patch.object(scope, "_pack", None), self.recorded.layer("known"):
+            pass
+        self.assertEqual(scope.current().path, "")
+
+    def test_no_alarm_is_lost(self):
+        rung = []
+
+        def handler(number, frame):
+            rung.append(number)
+            raise TimeoutError
+
+        def work(delay):
+            end = time.monotonic() + 1
+            signal.setitimer(signal.ITIMER_REAL, delay)
+            while time.monotonic() < end:
+                with self.recorded.layer("known"):
+                    pass
+
+        previous = signal.signal(signal.SIGALRM, handler)
+        self.addCleanup(signal.signal, signal.SIGALRM, previous)
+        self.addCleanup(signal.setitimer, signal.ITIMER_REAL, 0)
+        for number in range(2000):
+            with self.assertRaises(TimeoutError):
+                work(0.0002 + number % 97 * 1e-6)
+        self.assertEqual(len(rung), 2000)
