@@ -2,7 +2,7 @@
 
 Owns the thread, the current Session and the outbox. The thread sends what is queued, reads
 replies, notices the end of a connection and makes a new one. Nothing that a training thread calls
-here waits, except `open` (once, at the start) and `request` (bounded by its timeout).
+here waits, except `begin` (once, at the start) and `request` (bounded by its timeout).
 """
 
 import logging
@@ -18,7 +18,7 @@ from .owned import Alarm
 from .ring import RingPool
 from .session import Address, Identity, Session, Waiting
 from .tree import Tree
-from .wire import AgentError, Unavailable
+from .wire import AgentError, Lost, Unavailable
 
 log = logging.getLogger("lezea_monitor")
 
@@ -84,6 +84,21 @@ class Link:
             session.close()
             raise
         self._session = session
+
+    def begin(self, deadline: float) -> None:
+        """`open`, tried again while there is an agent that has no room just now.
+
+        It takes 64 connections at once that are not in a session yet; a job may start more.
+        """
+        delay = BACKOFF_FIRST_SECONDS
+        while True:
+            try:
+                return self.open(deadline)
+            except Lost:
+                if time.monotonic() + delay >= deadline:
+                    raise
+            time.sleep(delay * random.uniform(0.5, 1.0))
+            delay = min(delay * 2, BACKOFF_MAX_SECONDS)
 
     def start(self) -> None:
         """Starts the thread, once. Where that is impossible (at exit) the link stays silent."""

@@ -62,7 +62,7 @@ class Run:
         self._link = Link(address, identity, self._tree, self._pool)
         try:
             self._pool.prepare()
-            self._link.open(time.monotonic() + START_SECONDS)
+            self._link.begin(time.monotonic() + START_SECONDS)
         except BaseException:
             self._pool.close()
             raise

@@ -37,6 +37,10 @@ class Unavailable(Exception):
     """There is no agent to talk to (any more), or it did not answer in time."""
 
 
+class Lost(Unavailable):
+    """There is one, but it took no connection, or ended it: too many at once, or a restart."""
+
+
 def candidates(explicit: Optional[str]) -> List[Tuple[str, bool]]:
     """Sockets to try, in order: (path, whether its folder must be ours alone)."""
     named = explicit or os.environ.get("LEZEA_MONITOR_SOCKET")
@@ -85,7 +89,10 @@ def connect(path: str, kind: int, own_folder: bool, deadline: float) -> socket.s
         return connection
     except OSError as error:
         close(connection)
-        raise Unavailable("%s: %s" % (path, error.strerror or error)) from error
+        full = isinstance(error, BlockingIOError)  # the queue of those that wait to be accepted
+        raise (Lost if full else Unavailable)(
+            "%s: %s" % (path, error.strerror or error)
+        ) from error
     except BaseException:
         close(connection)
         raise
@@ -152,7 +159,7 @@ class Channel:
             except OSError as error:
                 if is_foreign(error):
                     raise
-                raise Unavailable("connection lost: %s" % error) from error
+                raise Lost("connection lost: %s" % error) from error
             del self.unsent[:sent]
 
     def receive(self) -> None:
@@ -163,9 +170,9 @@ class Channel:
         except BlockingIOError:
             return
         except OSError as error:
-            raise Unavailable("connection lost: %s" % error) from error
+            raise Lost("connection lost: %s" % error) from error
         if not chunk:
-            raise Unavailable("connection closed by the agent")
+            raise Lost("connection closed by the agent")
         self._received += chunk
         if b"\n" not in chunk and len(self._received) <= MAX_REPLY:
             return
@@ -176,7 +183,7 @@ class Channel:
         for line in lines:
             try:
                 message = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise Unavailable("a reply is not JSON") from error
             if isinstance(message, dict):
                 self._on_message(message)
@@ -221,8 +228,10 @@ def offer_ring(path: str, own_folder: bool, session: str, fd: int, deadline: flo
     try:
         socket.send_fds(connection, [json.dumps({"session": session}).encode()], [fd])
         answer = json.loads(connection.recv(4096) or b"{}")
-    except (OSError, ValueError) as error:
-        raise Unavailable("%s: %s" % (ring_path, error)) from error
+    except OSError as error:
+        raise Lost("%s: %s" % (ring_path, error)) from error
+    except (ValueError, RecursionError) as error:
+        raise Unavailable("%s: a reply is not JSON" % ring_path) from error
     finally:
         close(connection)
     if not isinstance(answer, dict) or answer.get("accepted") is not True:

@@ -79,6 +79,7 @@ class FakeAgent:
         self.runs = set()
         self.replies = {}
         self.delay = 0.0  # seconds before every reply
+        self.full = 0  # so many connections are closed as soon as they are accepted
         self.stalled = threading.Event()  # set: reads nothing and answers nothing
         self.changed = threading.Condition()
         self._sockets = []
@@ -110,8 +111,10 @@ class FakeAgent:
             except OSError:
                 return
             self._sockets.append(connection)
-            if not self._alive:
-                connection.close()  # accepted during kill
+            if not self._alive or self.full:
+                self.full = max(0, self.full - 1)
+                connection.close()  # accepted during kill, or one too many
+                continue
             self._thread(serve, connection)
 
     def kill(self):
