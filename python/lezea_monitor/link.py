@@ -16,7 +16,7 @@ from . import wire
 from .outbox import Outbox
 from .owned import Alarm
 from .ring import RingPool
-from .session import Address, Identity, Session, Waiting
+from .session import Address, Identity, Session, Stuck, Waiting
 from .tree import Tree
 from .wire import AgentError, Lost, Unavailable
 
@@ -184,6 +184,8 @@ class Link:
                     if error.code in FINAL_CODES:
                         self._warn("refused", "the agent refused to go on: %s", error)
                         return
+                except Stuck:  # that handler may be the one that asks, and its request is queued
+                    self._drop_session()
                 except Unavailable as error:
                     self._lose(error)
                 except Exception as error:  # a bug of ours must not end the recording

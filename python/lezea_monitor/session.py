@@ -95,6 +95,10 @@ class Waiting:
             pending.done.set()
 
 
+class Stuck(Unavailable):
+    """A signal handler that does not return has interrupted a `push`: nothing can be sent here."""
+
+
 class Session:
     """See the module. The constructor connects, checks the server and says everything."""
 
@@ -207,11 +211,10 @@ class Session:
     def sending(self) -> Iterator[None]:
         """For the link's thread: nobody else sends meanwhile.
 
-        Raises Unavailable when that takes too long: a signal handler that will not return has
-        interrupted a `push`, and only another connection can go on.
+        Raises Stuck when that takes too long: only another connection can go on.
         """
         if not self._acquire():
-            raise Unavailable("a thread was stopped while it sent a scope's definition")
+            raise Stuck("a thread was stopped while it sent a scope's definition")
         try:
             yield
         finally:

@@ -147,19 +147,30 @@ class InterruptTest(AgentTest):
         flush = channel.flush
 
         def interrupted():
+            if threading.current_thread() is not threading.main_thread():
+                return flush()
             channel.flush = flush
             channel.connection.send(bytes(channel.unsent[:20]))  # and nobody notes that
             raise KeyboardInterrupt
 
         channel.flush = interrupted
         with self.assertRaises(KeyboardInterrupt):
-            with run.layer("new"):
-                self.fail("not reached")
+            for number in range(1000):  # the link's thread may be at it the first time
+                with run.layer("new %d" % number):
+                    pass
         self.agent.wait(lambda: len(self.agent.scopes) == 2)  # half a line is never continued
         with run.layer("after"):
             pass
-        self.agent.wait(lambda: len(list(self.agent.scopes.values())[1]) == 3)
+        nodes = run._tree.nodes
+        self.agent.wait(lambda: len(list(self.agent.scopes.values())[1]) == len(nodes))
         self.assertEqual(self.mine()[-2:], [("layer:after", 1), ("", 0)])
+
+    def test_a_handler_that_ends_the_run(self):
+        run = self.start()
+        run._link._session._lock.acquire()  # by the frame below the handler's
+        with mock.patch("lezea_monitor.session.SENDING_TRY_SECONDS", 0.001):
+            run.end("INTERRUPTED", "preempted")
+        self.assertEqual(self.agent.called("run.end")[0]["reason"], "preempted")
 
     def test_an_interrupt_that_keeps_the_lock(self):
         run = self.start()
