@@ -58,6 +58,11 @@ export class Ledger {
     this.#batch.scopes.set(scope.slot, scope.record);
   }
 
+  /** Stored with what became of the runs of the boot before: half of it would bring dead processes back to life. */
+  bootChanged(bootId: string): void {
+    this.#batch.bootId = bootId;
+  }
+
   runChanged(run: TrackedRun): void {
     this.#batch.runs.set(run.handle, run.record);
   }

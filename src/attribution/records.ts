@@ -101,6 +101,8 @@ export interface PageRecord extends Page {
 
 /** What one transaction writes. Later entries of a map replace earlier ones, so a failed batch can be added to. */
 export interface Batch {
+  /** From now on stored counters belong to this boot; those of another have been dealt with in this batch. */
+  bootId?: string;
   runs: Map<RunHandle, RunRecord>;
   figures: Map<RunHandle, RunFigures>;
   scopes: Map<Slot, ScopeRecord>;
@@ -133,8 +135,6 @@ export interface Persistence {
   highestIds(): { run: RunHandle; slot: Slot; session: SessionHandle };
   /** Writes all of it or nothing; `durable`: on the disk, not only in its cache, when this returns. */
   commit(batch: Batch, durable: boolean): void;
-  /** From now on stored counters belong to this boot; those of another have been dealt with. */
-  adoptBoot(bootId: string): void;
   openRuns(): SavedRun[];
   load(handle: RunHandle): SavedRun | undefined;
   /** The newest attempt, or that one. */
@@ -169,7 +169,11 @@ export function emptyBatch(): Batch {
 }
 
 export function isEmpty(batch: Batch): boolean {
-  return Object.values(batch).every((part: Map<unknown, unknown> | unknown[]) =>
-    Array.isArray(part) ? part.length === 0 : part.size === 0,
+  const { bootId, ...parts } = batch;
+  return (
+    bootId === undefined &&
+    Object.values(parts).every((part: Map<unknown, unknown> | unknown[]) =>
+      Array.isArray(part) ? part.length === 0 : part.size === 0,
+    )
   );
 }

@@ -37,7 +37,7 @@ export function restoreRuns(options: RestoreOptions): TrackedRun[] {
     log.info({ run: run.key, status: run.status, ...event }, 'a run was taken up again');
     if (!sameBoot || run.status === 'FINISHING') over.push(run);
   }
-  persistence.adoptBoot(bootId);
+  if (!sameBoot) options.ledger.bootChanged(bootId);
   return over;
 }
 

@@ -7,6 +7,7 @@ import BetterSqlite3, { type Database } from 'better-sqlite3';
 import type { Logger } from 'pino';
 import { LezeaError, messageOf } from '../errors.js';
 import { createTables, isBlank, schemaFault } from './schema.js';
+import { SqlitePersistence } from './sqlite-persistence.js';
 
 export const DATABASE_FILE = 'state.db';
 /** SQLite's own companions of a database file. */
@@ -36,7 +37,7 @@ function openFound(path: string): Opened {
     db = new BetterSqlite3(path);
     if (isBlank(db)) createTables(db);
     // The shape first: quick_check of a foreign file says nothing about whose it is.
-    const fault = schemaFault(db) ?? integrityFault(db);
+    const fault = schemaFault(db) ?? integrityFault(db) ?? contentFault(db);
     if (!fault) {
       configure(db);
       return { db };
@@ -67,6 +68,17 @@ function integrityFault(db: Database): { reason: string; detail: string } | unde
   return verdict === 'ok' ? undefined : { reason: 'corrupt', detail: verdict };
 }
 
+/** What SQLite cannot know: whether the runs that are to go on can be read. Its transient errors are the caller's. */
+function contentFault(db: Database): { reason: string; detail: string } | undefined {
+  try {
+    new SqlitePersistence(db).openRuns();
+    return undefined;
+  } catch (error) {
+    if (isTransient(error)) throw error;
+    return { reason: 'corrupt', detail: `a run that is to go on cannot be read: ${messageOf(error)}` };
+  }
+}
+
 /** WAL: a checkpoint costs no fsync (NORMAL); what must be on the disk is committed with FULL. */
 function configure(db: Database): void {
   db.pragma('journal_mode = WAL');
@@ -75,10 +87,15 @@ function configure(db: Database): void {
   db.defaultSafeIntegers(false);
 }
 
-/** Says nothing about the file itself: no space, no permission, held by someone. */
+/**
+ * Says nothing about what is in the file: no space, no permission, held by someone. A full disk is an IO error where the
+ * write-ahead log's index finds no room; an IO error in reading is the file's own.
+ */
 function isTransient(error: unknown): boolean {
   const code = (error as { code?: unknown }).code;
-  return typeof code === 'string' && /^SQLITE_(FULL|CANTOPEN|PERM|READONLY|BUSY|LOCKED|NOMEM)/.test(code);
+  if (typeof code !== 'string') return false;
+  if (code.startsWith('SQLITE_IOERR')) return !/_(READ|SHORT_READ|CORRUPTFS|DATA)$/.test(code);
+  return /^SQLITE_(FULL|CANTOPEN|PERM|READONLY|BUSY|LOCKED|NOMEM)/.test(code);
 }
 
 function unusable(path: string, cause: unknown): LezeaError {

@@ -48,10 +48,6 @@ export class SqlitePersistence implements Persistence {
     return row?.value ?? '';
   }
 
-  adoptBoot(bootId: string): void {
-    this.#sql("INSERT OR REPLACE INTO meta (key, value) VALUES ('boot_id', ?)").run(bootId);
-  }
-
   highestIds(): { run: number; slot: number; session: number } {
     const highest = (query: string) => (this.#sql(query).pluck().get() as number | null) ?? 0;
     const unattributed = highest("SELECT max(json_extract(record, '$.unattributedSlot')) FROM runs");
@@ -76,6 +72,9 @@ export class SqlitePersistence implements Persistence {
   }
 
   #writeAll(batch: Batch): void {
+    if (batch.bootId !== undefined) {
+      this.#sql("INSERT OR REPLACE INTO meta (key, value) VALUES ('boot_id', ?)").run(batch.bootId);
+    }
     for (const record of batch.runs.values()) this.#putRun(record);
     for (const [handle, figures] of batch.figures) this.#putFigures(handle, figures);
     this.#putScopes(batch);

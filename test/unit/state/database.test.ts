@@ -1,6 +1,7 @@
 // Databases that cannot be used: corrupt, of the future, of another program. The agent gets a new one, the old one stays.
 
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import BetterSqlite3 from 'better-sqlite3';
 import { pino } from 'pino';
@@ -114,6 +115,18 @@ describe('a database that cannot be used is set aside', () => {
       spoil: () => change('ALTER TABLE scopes DROP COLUMN label'),
     },
     {
+      name: 'with a run that cannot be read',
+      reason: 'corrupt',
+      detail: /cannot be read/,
+      spoil: () => change("UPDATE runs SET record = '{'"),
+    },
+    {
+      name: 'with totals that are no row',
+      reason: 'corrupt',
+      detail: /cannot be read/,
+      spoil: () => change("UPDATE runs SET totals = x'00'"),
+    },
+    {
       name: 'without a version',
       reason: 'corrupt',
       detail: /version/,
@@ -161,7 +174,31 @@ describe('a database that cannot be used is set aside', () => {
     expect(() => open()).toThrow(/state\.db/);
     expect(asides()).toEqual([]);
   });
+
+  it('nor is one that a full disk keeps from being opened after a kill', async () => {
+    const bench = startBench(folder.path);
+    bench.attribution.commands.start(callerOf(1), { runId: 'kept' });
+    await bench.attribution.commands.openSession(callerOf(1), openRequest('kept', 1));
+    const killed = join(folder.path, 'killed');
+    bench.crash(killed);
+    rmSync(join(killed, 'state.db-shm'), { force: true });
+    // No file of this process grows past 1 KiB: as on a full disk, the index of the log finds no room.
+    limitFileSize('1024');
+    try {
+      expect(() => openDatabase(killed, pino({ level: 'silent' }), NOW)).toThrow(/state\.db/);
+    } finally {
+      limitFileSize('unlimited');
+    }
+    expect(readdirSync(killed).filter((name) => name.includes('corrupt'))).toEqual([]);
+    const again = startBench(killed);
+    expect(again.attribution.store.list(10).map((run) => run.runId)).toEqual(['kept']);
+    again.close();
+  });
 });
+
+function limitFileSize(bytes: string): void {
+  execFileSync('prlimit', ['--pid', String(process.pid), `--fsize=${bytes}:unlimited`]);
+}
 
 describe('the lock', () => {
   it('lets one agent in, and the next when it has gone', () => {

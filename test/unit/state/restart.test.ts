@@ -161,6 +161,15 @@ describe('a restart on another boot', () => {
     restart({ bootId: 'boot-2' });
     expect(current().status).toBe('LOST');
   });
+
+  it('is still one on another boot when the agent is killed before it has stored what it found', async () => {
+    await running();
+    restart({ bootId: 'boot-2' });
+    restart({ bootId: 'boot-2' });
+    expect(bench.sampler.processes.size).toBe(0);
+    await expect.poll(() => current().status).toBe('LOST');
+    expect(current().reason).toMatch(/rebooted/);
+  });
 });
 
 describe('what is published', () => {
