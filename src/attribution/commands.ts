@@ -62,11 +62,12 @@ export class Commands implements RunCommands {
     const run = this.#liveRun(caller, request.runId);
     const { sessions, limiter, sampler, registry } = this.#o;
     const outside = processKey(caller.process) !== processKey(request.process);
-    const earlier = this.#earlierPart(run, request, outside);
+    const standing = this.#standingPart(run, request, outside);
     limiter.admit('sessions', sessions.countOf(caller.owner));
     const birth = request.birthScope === undefined ? 0 : sessions.scopeAt(run, request.birthScope).slot;
     const handle = registry.take('session');
-    const part = earlier ?? this.#newPart(run, caller, request, handle);
+    const part =
+      standing?.run === run.handle ? standing : this.#newPart(run, caller, request, { handle, leaves: standing });
     sessions.closeOf(part);
     part.session = handle;
     part.outside = outside;
@@ -92,8 +93,8 @@ export class Commands implements RunCommands {
     return session;
   }
 
-  /** The part the process already has in this run; one in another run is given up or stands in the way. */
-  #earlierPart(run: TrackedRun, request: OpenRequest, outside: boolean): PartRecord | undefined {
+  /** The part that the process already has, in this run or one that it may leave; its own in another stands in the way. */
+  #standingPart(run: TrackedRun, request: OpenRequest, outside: boolean): PartRecord | undefined {
     const part = this.#o.lifecycle.livePart(request.process);
     if (!part) return undefined;
     const own = !part.outside;
@@ -104,13 +105,19 @@ export class Commands implements RunCommands {
         `the process has a session of its own in run ${holder?.runId ?? '?'}`,
       );
     }
-    if (part.run === run.handle) return part;
-    this.#o.lifecycle.endPart(part, { status: 'MOVED', reason: `moved to run ${run.runId}` });
-    return undefined;
+    return part;
   }
 
-  #newPart(run: TrackedRun, caller: Caller, request: OpenRequest, handle: number): PartRecord {
+  /** Nothing is refused any more once the part that is left has ended. */
+  #newPart(
+    run: TrackedRun,
+    caller: Caller,
+    request: OpenRequest,
+    given: { handle: number; leaves: PartRecord | undefined },
+  ): PartRecord {
+    const { handle, leaves } = given;
     this.#o.limiter.admit('partsPerRun', run.parts.length);
+    if (leaves) this.#o.lifecycle.endPart(leaves, { status: 'MOVED', reason: `moved to run ${run.runId}` });
     const ancestors = new Set(request.ancestors.map(processKey));
     const part: PartRecord = {
       id: handle,
@@ -246,11 +253,12 @@ export class Commands implements RunCommands {
     };
     if (request.all && !creator)
       throw new LezeaError('not_authorized', 'only the process that began the run ends all');
+    const mine = run.parts.filter((part) => isBy(part, key));
+    for (const part of mine) lifecycle.explainEnd(part, outcome);
     if (creator && (request.all || run.parts.length === 0)) {
       for (const part of run.liveParts()) lifecycle.endPart(part, outcome);
       return lifecycle.finish(run, run.parts.length === 0 ? outcome : undefined);
     }
-    const mine = run.parts.filter((part) => isBy(part, key));
     if (mine.length === 0 && !creator)
       throw new LezeaError('not_authorized', 'the caller has no part of this run');
     for (const part of mine) {

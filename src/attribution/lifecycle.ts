@@ -14,6 +14,8 @@ import type { TrackedRun } from './tracked-run.js';
 
 /** Checkpoints after which a part whose process the sampler does not know is looked for. */
 const GHOST_ROUNDS = 3;
+/** How long whoever bound a process has to say how it ended, where nobody else knows: time to find back to an agent. */
+const WORD_NS = 5_000_000_000n;
 
 export interface LifecycleOptions {
   sampler: Sampler;
@@ -38,6 +40,8 @@ export class Lifecycle {
   readonly #bound = new Map<string, number>();
   readonly #liveParts = new Map<string, PartRecord>();
   readonly #ghostRounds = new Map<PartRecord, number>();
+  /** Parts of live runs that ended as LOST: since when, and through how many rounds somebody might have explained it. */
+  readonly #unexplained = new Map<PartRecord, { sinceNs: bigint; rounds: number }>();
   readonly #finishing = new Map<TrackedRun, Promise<void>>();
   /** Called when a part ends, so that its session goes too. */
   partEnded: (part: PartRecord) => void = () => undefined;
@@ -70,11 +74,18 @@ export class Lifecycle {
   /** Takes up the parts of a run that was restored. */
   adopt(run: TrackedRun): void {
     for (const part of run.liveParts()) this.#liveParts.set(processKey(part.process), part);
+    for (const part of run.parts) this.#noteIfLost(part);
+  }
+
+  #noteIfLost(part: PartRecord): void {
+    if (part.end?.status !== 'LOST') return;
+    this.#unexplained.set(part, { sinceNs: this.#o.monotonicNs(), rounds: 0 });
   }
 
   endPart(part: PartRecord, how: { status: FinalStatus | 'MOVED'; reason?: string }): void {
     if (part.end) return;
     part.end = { ...how, atMs: this.#o.nowMs() };
+    this.#noteIfLost(part);
     const key = processKey(part.process);
     if (this.#liveParts.get(key) === part) this.#liveParts.delete(key);
     this.#ghostRounds.delete(part);
@@ -82,6 +93,15 @@ export class Lifecycle {
     const run = this.#o.registry.byHandle(part.run);
     if (run) this.audit(run, 'process.ended', { pid: part.process.pid, ...how });
     this.partEnded(part);
+  }
+
+  /** The word of one who knows how a part ended, where it was LOST because nobody did. */
+  explainEnd(part: PartRecord, how: Outcome): void {
+    if (!part.end || !this.#unexplained.delete(part)) return;
+    part.end = { ...how, atMs: part.end.atMs };
+    this.#o.ledger.partChanged(part);
+    const run = this.#o.registry.byHandle(part.run);
+    if (run) this.audit(run, 'process.explained', { pid: part.process.pid, ...how });
   }
 
   /** One line for the run's audit trail. */
@@ -118,9 +138,27 @@ export class Lifecycle {
       if (this.#finishing.has(run)) continue;
       this.#findGhosts(run);
       if (run.parts.length === 0) this.#expire(run);
-      else if (run.processes === 0 && run.liveParts().length === 0) this.finish(run);
+      else if (run.processes === 0 && run.liveParts().length === 0 && !this.#awaitsWord(run)) {
+        this.finish(run);
+      }
     }
     this.#o.registry.sweep(this.#o.nowMs());
+  }
+
+  /**
+   * Whether somebody may still say how a LOST part ended: the one that bound it, while it lives and not for ever; or the
+   * process itself, whose last word was sent before it ended and is read by the next round.
+   */
+  #awaitsWord(run: TrackedRun): boolean {
+    let awaits = false;
+    for (const [part, waiting] of this.#unexplained) {
+      if (part.run !== run.handle) continue;
+      waiting.rounds += 1;
+      const own = processKey(part.opener) === processKey(part.process);
+      const late = this.#o.monotonicNs() - waiting.sinceNs > WORD_NS;
+      awaits ||= waiting.rounds === 1 || !(own || late || !this.#o.isAlive(part.opener));
+    }
+    return awaits;
   }
 
   #expire(run: TrackedRun): void {
@@ -161,6 +199,7 @@ export class Lifecycle {
     const { record } = run;
     const outcome = record.outcome ?? given ?? worstOutcome(run.parts) ?? { status: 'FINISHED' };
     for (const part of run.liveParts()) this.endPart(part, outcome);
+    for (const part of run.parts) this.#unexplained.delete(part);
     if (record.status !== 'FINISHING') {
       record.status = 'FINISHING';
       record.outcome = outcome;

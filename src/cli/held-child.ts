@@ -38,8 +38,13 @@ export function commandFault(
   return found.some(isExecutable) ? undefined : { status: 126, why: 'not executable' };
 }
 
+/** A folder of PATH that is none, or that may not be looked into, is passed over as a shell passes it over. */
 function isFile(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
+  try {
+    return statSync(path).isFile();
+  } catch (error) {
+    return refused(error);
+  }
 }
 
 function isExecutable(path: string): boolean {
@@ -47,14 +52,30 @@ function isExecutable(path: string): boolean {
     accessSync(path, constants.X_OK);
     return true;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EACCES') return false;
-    throw error;
+    return refused(error);
   }
+}
+
+/** False for any refusal of the kernel; what is no such refusal is our own mistake. */
+function refused(error: unknown): false {
+  if ((error as NodeJS.ErrnoException).errno === undefined) throw error;
+  return false;
+}
+
+/**
+ * The shell that hands its environment on as it got it. Debian's sh (dash) drops variables whose names are none of its
+ * own (`foo.bar`, exported bash functions); bash as sh keeps them, but it is slower to start.
+ */
+function holdingShell(env: NodeJS.ProcessEnv): string {
+  const plain = Object.keys(env).every((name) => /^[A-Za-z_][A-Za-z0-9_]*$/.test(name));
+  return !plain && isFile('/bin/bash') ? '/bin/bash' : '/bin/sh';
 }
 
 /** Starts the shell that will become the command. Throws when no process can be made. */
 export async function spawnHeld(command: readonly string[], env: NodeJS.ProcessEnv): Promise<HeldChild> {
-  const child = spawn('/bin/sh', ['-c', HOLD, 'lezea-monitor', ...command], {
+  const child = spawn(holdingShell(env), ['-c', HOLD, 'lezea-monitor', ...command], {
+    // As sh, bash reads no start-up file.
+    argv0: 'sh',
     stdio: ['inherit', 'inherit', 'inherit', 'pipe'],
     env,
   });

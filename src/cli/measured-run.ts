@@ -74,13 +74,13 @@ export class MeasuredRun {
 
   /** Ends the command's part; waits a little for an agent that is being restarted. */
   async end(how: RunEnd): Promise<RunResult> {
-    const deadline = Date.now() + COME_BACK_MS;
+    const deadline = performance.now() + COME_BACK_MS;
     for (;;) {
       try {
         return await this.#request<RunResult>('run.end', { run_id: this.runId, ...how }, END_MS);
       } catch (error) {
         const gone = error instanceof LezeaError && (error.code === 'closed' || error.code === 'no_agent');
-        if (!gone || Date.now() > deadline) throw error;
+        if (!gone || performance.now() > deadline) throw error;
         await sleep(RETRY_MS);
         await this.#reconnect();
       }

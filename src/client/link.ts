@@ -131,13 +131,13 @@ export class Link implements Announcer {
 
   /** The same, asked again of an agent that goes away and comes back in time. This keeps the process alive. */
   async requestAgain<T>(method: string, params: object, comeBackMs: number): Promise<T> {
-    for (const deadline = Date.now() + comeBackMs; ; ) {
+    for (const deadline = performance.now() + comeBackMs; ; ) {
       await this.#reconnected(deadline);
       try {
         return await this.request<T>(method, params);
       } catch (error) {
         const gone = error instanceof LezeaError && error.code === 'closed';
-        if (!gone || Date.now() > deadline) throw error;
+        if (!gone || performance.now() > deadline) throw error;
       }
     }
   }
@@ -148,7 +148,7 @@ export class Link implements Announcer {
       this.#attempts = 0;
       void this.#reopen();
     }
-    while (!this.#connection && !this.#closed && Date.now() < deadline) await sleep(RECONNECTED_MS);
+    while (!this.#connection && !this.#closed && performance.now() < deadline) await sleep(RECONNECTED_MS);
   }
 
   close(): void {

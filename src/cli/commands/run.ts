@@ -1,6 +1,7 @@
 // `run CMD…`: any command as a run. Its standard input, output, terminal and exit status are untouched, whatever the agent
 // does; what this program itself says goes to standard error, before the command begins and after it has ended.
 
+import { appendFile, realpath, stat } from 'node:fs/promises';
 import { isRunId, levelFault, nameFault, parsePath } from '../../attribution/names.js';
 import type { Columns } from '../../attribution/totals.js';
 import { LezeaError, messageOf } from '../../errors.js';
@@ -148,12 +149,16 @@ function asTotals(columns: Columns): SummaryDocument['totals'] {
 }
 
 async function writeSummary(run: MeasuredRun, path: string, format: 'json' | 'yaml'): Promise<void> {
-  const { writeAtomically } = await import('../../files/atomic.js');
   const json = (await run.summary()).toString();
-  if (format === 'json') {
-    await writeAtomically(path, [json]);
-    return;
-  }
+  if (format === 'json') return writeDocument(path, json);
   const { stringify } = await import('yaml');
-  await writeAtomically(path, [stringify(JSON.parse(json))]);
+  await writeDocument(path, stringify(JSON.parse(json)));
+}
+
+/** Replaces a file, the one that a link leads to; a device or a pipe (/dev/null, /dev/stdout) is written to, never replaced. */
+async function writeDocument(path: string, text: string): Promise<void> {
+  const found = await stat(path).catch(() => undefined);
+  if (/^\/(dev|proc)\//.test(path) || (found && !found.isFile())) return appendFile(path, text);
+  const { writeAtomically } = await import('../../files/atomic.js');
+  await writeAtomically(found ? await realpath(path) : path, [text]);
 }

@@ -198,7 +198,67 @@ describe('the end of processes', () => {
   });
 });
 
+describe('a part that ended unseen', () => {
+  const end = { runId: 'cmd', status: 'FAILED', reason: 'exit code 3', all: false } as const;
+
+  /** Process 60, bound by 50, which has ended; nobody saw how. */
+  async function lostCommand() {
+    const { commands } = bench.attribution;
+    const { run } = commands.start(callerOf(50), { runId: 'cmd' });
+    await commands.openSession(callerOf(50), openRequest('cmd', 60));
+    bench.sampler.exit(processOf(60));
+    bench.dead.add(60);
+    await settled();
+    return run;
+  }
+
+  it('is explained by who bound it', async () => {
+    const run = await lostCommand();
+    expect(run.status).toBe('RUNNING');
+    const { final } = await bench.attribution.commands.end(callerOf(50), end);
+    expect(final).toBe(true);
+    expect(run).toMatchObject({ status: 'FAILED', reason: 'exit code 3' });
+    expect(bench.written).toHaveLength(1);
+  });
+
+  it('is LOST when that one ends without a word, or takes too long', async () => {
+    const run = await lostCommand();
+    bench.clock.monoNs += 6_000_000_000n;
+    await settled();
+    expect(run.status).toBe('LOST');
+    bench.sampler.processes.clear();
+    const { commands } = bench.attribution;
+    const other = commands.start(callerOf(51), { runId: 'other' }).run;
+    await commands.openSession(callerOf(51), openRequest('other', 61));
+    bench.sampler.exit(processOf(61));
+    bench.dead.add(51);
+    await settled();
+    expect(other.status).toBe('LOST');
+  });
+
+  it('is explained by its own last word, read after its end was seen', async () => {
+    const { run } = await boundRun();
+    bench.sampler.exit(processOf(100), { exitCode: 0 });
+    await bench.checkpoint();
+    const word = { runId: 'r1', status: 'FINISHED', all: false } as const;
+    expect((await bench.attribution.commands.end(callerOf(100), word)).final).toBe(true);
+    expect(run.status).toBe('FINISHED');
+  });
+});
+
 describe('moves and bindings', () => {
+  it('leaves a process where it is when its move is refused', async () => {
+    const { commands } = bench.attribution;
+    const outer = commands.start(callerOf(50), { runId: 'outer' }).run;
+    await commands.openSession(callerOf(50), openRequest('outer', 60));
+    commands.start(callerOf(60), { runId: 'inner' });
+    const bad = commands.openSession(callerOf(60), openRequest('inner', 60, { birthScope: 'Bad:x' }));
+    await expect(bad).rejects.toMatchObject({ code: 'invalid_params' });
+    bench.sampler.exit(processOf(60), { exitSignal: 9 });
+    await settled();
+    expect(outer.status).toBe('KILLED');
+  });
+
   it('refuses a process with a session of its own in another run', async () => {
     const { commands } = bench.attribution;
     await boundRun();

@@ -1,9 +1,10 @@
 // `run`: the command is the same with an agent, without one, and with one that dies; a real socket and real processes.
 
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { execFile, execFileSync } from 'node:child_process';
+import { lstatSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { FakeAgent } from '../client/fake-agent.js';
@@ -47,6 +48,19 @@ describe('without an agent', () => {
       env: none(),
     });
     expect(stdout).toBe('[a b]\n[]\n[--json]\n[$HOME]\n');
+  });
+
+  test('variables reach the command as they are, also those no shell would name', async () => {
+    const odd = { 'foo.bar': 'a b', 'BASH_FUNC_ml%%': '() {  :\n}', 'npm_//x/:_t': '$HOME' };
+    const show = 'process.stdout.write(JSON.stringify(process.env))';
+    const { stdout } = await cli(['run', process.execPath, '-e', show], { env: { ...none(), ...odd } });
+    expect(JSON.parse(stdout)).toMatchObject(odd);
+  });
+
+  test('what is no folder in PATH is passed over', async () => {
+    const PATH = `/etc/passwd:${'x'.repeat(300)}:${process.env.PATH}`;
+    expect((await cli(['run', 'echo', 'hello'], { env: { ...none(), PATH } })).stdout).toBe('hello\n');
+    expect((await cli(['run', '/etc/passwd/x'], { env: none() })).code).toBe(127);
   });
 
   test('a signal to the runner reaches the command', async () => {
@@ -188,7 +202,20 @@ describe('with an agent', () => {
     await cli(['run', '--summary', yaml, '--format', 'yaml', 'true'], { env: env() });
     expect(JSON.parse(readFileSync(json, 'utf8'))).toEqual(document);
     expect(parse(readFileSync(yaml, 'utf8'))).toEqual(document);
-  });
+    // A link leads to the file; a pipe is written to. Neither is replaced.
+    const link = join(folder, 'link.json');
+    symlinkSync(json, link);
+    writeFileSync(json, 'old');
+    await cli(['run', '--summary', link, 'true'], { env: env() });
+    expect(lstatSync(link).isSymbolicLink()).toBe(true);
+    expect(JSON.parse(readFileSync(json, 'utf8'))).toEqual(document);
+    const pipe = join(folder, 'pipe');
+    execFileSync('mkfifo', [pipe]);
+    const reader = promisify(execFile)('cat', [pipe]);
+    await cli(['run', '--summary', pipe, 'true'], { env: env() });
+    expect(lstatSync(pipe).isFIFO()).toBe(true);
+    expect(JSON.parse((await reader).stdout)).toEqual(document);
+  }, 15_000);
 
   test('an agent that refuses does not keep the command from running', async () => {
     agent.answers['session.open'] = () => new Error('too_many');

@@ -106,6 +106,19 @@ describe('a restart on the same boot', () => {
     expect(bench.written).toHaveLength(1);
   });
 
+  it('hears how a command ended meanwhile from who ran it', async () => {
+    const { commands } = bench.attribution;
+    commands.start(callerOf(50), { runId: 'r' });
+    await commands.openSession(callerOf(50), openRequest('r', 60));
+    restart({ isAlive: ({ pid }) => pid === 50 });
+    bench.sampler.exit(processOf(60));
+    await bench.checkpoint();
+    await bench.checkpoint();
+    const end = { runId: 'r', status: 'FINISHED', all: false } as const;
+    expect((await bench.attribution.commands.end(callerOf(50), end)).final).toBe(true);
+    expect(current().status).toBe('FINISHED');
+  });
+
   it('finishes a run that was being finished', async () => {
     await running();
     let reached: () => void = () => undefined;
