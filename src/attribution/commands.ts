@@ -67,7 +67,9 @@ export class Commands implements RunCommands {
     const birth = request.birthScope === undefined ? 0 : sessions.scopeAt(run, request.birthScope).slot;
     const handle = registry.take('session');
     const part =
-      standing?.run === run.handle ? standing : this.#newPart(run, caller, request, { handle, leaves: standing });
+      standing?.run === run.handle
+        ? standing
+        : this.#newPart(run, caller, request, { handle, leaves: standing });
     sessions.closeOf(part);
     part.session = handle;
     part.outside = outside;
