@@ -13,7 +13,7 @@ import { RunDocuments } from '../files/run-documents.js';
 import { type HttpHandle, startHttp } from '../http/server.js';
 import { createHandlers } from '../ipc/handlers.js';
 import { Identities } from '../ipc/identity.js';
-import { prepareFolder, removeStale, removeStaleFile, socketMode } from '../ipc/listen.js';
+import { prepareFolder, removeStale, socketMode } from '../ipc/listen.js';
 import { IpcServer } from '../ipc/server.js';
 import type { Logger } from '../log.js';
 import { Metrics } from '../metrics/metrics.js';
@@ -50,6 +50,7 @@ export class Agent {
   readonly #ipc: IpcServer;
   readonly #metrics: Metrics;
   readonly #startedAtMs: number;
+  readonly #startedMonoNs: bigint;
   #http: HttpHandle | undefined;
   #ready = false;
 
@@ -63,7 +64,7 @@ export class Agent {
       // Whoever holds the socket must be known before anything of this agent listens or samples.
       prepareFolder(dirname(socket.path), agent.mode);
       await removeStale(socket.path);
-      removeStaleFile(ringPath(socket.path));
+      await removeStale(ringPath(socket.path));
       return await new Agent(deps, lock).#started();
     } catch (error) {
       lock.release();
@@ -77,6 +78,7 @@ export class Agent {
     this.#lock = lock;
     this.#stateDir = config.state.dir;
     this.#startedAtMs = deps.now();
+    this.#startedMonoNs = deps.addon.monotonicNs();
     this.#persistence = new SqlitePersistence(openDatabase(config.state.dir, deps.log, deps.now()));
     this.#sampler = this.#makeSampler(config);
     this.#attribution = this.#makeAttribution();
@@ -245,7 +247,8 @@ export class Agent {
   #node() {
     return nodeStatus({
       mode: this.#deps.config().agent.mode,
-      uptimeSeconds: (this.#deps.now() - this.#startedAtMs) / 1000,
+      // The wall clock may be set while the agent runs; at boot it usually is.
+      uptimeSeconds: Number(this.#deps.addon.monotonicNs() - this.#startedMonoNs) / 1e9,
       runsLive: this.#runsLive(),
       figures: this.#sampler.nodeFigures(),
       sources: this.#sampler.sources(),

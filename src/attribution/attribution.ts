@@ -93,8 +93,9 @@ export class Attribution {
 
   /** Takes up what was left open, starts the sampler and the checkpoints. */
   start(): void {
-    const { sampler, persistence, log, bootId } = this.#o;
-    const parts = { sampler, persistence, log, bootId, ledger: this.ledger };
+    const { sampler, persistence, log, bootId, nowMs, keepEndedMs } = this.#o;
+    const endedSinceMs = nowMs() - keepEndedMs();
+    const parts = { sampler, persistence, log, bootId, endedSinceMs, ledger: this.ledger };
     const over = restoreRuns({ ...parts, registry: this.#registry, lifecycle: this.#lifecycle });
     sampler.start();
     this.checkpoint.start();

@@ -60,9 +60,10 @@ export class Checkpoint {
     this.#intervalMs = intervalMs;
   }
 
+  /** The first one is at once: until then nothing is known, and the agent is not well. */
   start(): void {
     this.#running = true;
-    this.#schedule();
+    this.#tick();
   }
 
   /** Stops the schedule and waits for a checkpoint under way. Requests still work, for the last sample. */

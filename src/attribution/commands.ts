@@ -58,6 +58,11 @@ export class Commands implements RunCommands {
     return this.#o.starter.start(caller, request);
   }
 
+  finishing(caller: Caller, runId: string): Promise<void> | undefined {
+    const run = this.#o.registry.get(caller.owner, runId);
+    return run?.isLive ? this.#o.lifecycle.finishingOf(run) : undefined;
+  }
+
   async openSession(caller: Caller, request: OpenRequest): Promise<Session> {
     const run = this.#liveRun(caller, request.runId);
     const { sessions, limiter, sampler, registry } = this.#o;

@@ -16,6 +16,8 @@ import type { TrackedRun } from './tracked-run.js';
 const GHOST_ROUNDS = 3;
 /** How long whoever bound a process has to say how it ended, where nobody else knows: time to find back to an agent. */
 const WORD_NS = 5_000_000_000n;
+/** How often the documents of an ended run are tried, a checkpoint interval apart. */
+const WRITE_TRIES = 5;
 
 export interface LifecycleOptions {
   sampler: Sampler;
@@ -213,13 +215,26 @@ export class Lifecycle {
     this.#closePhase(run);
     // The documents say what the run will be once they are there.
     const ended: Run = Object.create(run, { status: { value: outcome.status, enumerable: true } });
-    await this.#o.writeFiles(ended).catch((error) => {
-      this.#o.log.error({ run: run.key, reason: messageOf(error) }, "a run's documents could not be written");
-    });
+    await this.#writeFiles(ended);
     record.status = outcome.status;
     this.#o.ledger.runChanged(run);
     await this.#committed({ fresh: true });
     this.#o.registry.retire(run);
+  }
+
+  /** A disk that is full for a moment costs nobody a document; where it stays so, the database answers for it. */
+  async #writeFiles(ended: Run): Promise<void> {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        await this.#o.writeFiles(ended);
+        return;
+      } catch (error) {
+        const line = { run: ended.key, tries, reason: messageOf(error) };
+        if (tries === 1) this.#o.log.error(line, "a run's documents could not be written");
+        if (tries >= WRITE_TRIES) return;
+      }
+      await this.#o.retryDelay();
+    }
   }
 
   #closePhase(run: TrackedRun): void {

@@ -179,6 +179,8 @@ export interface RunStore {
   get(owner: Owner, runId: string, attempt?: number): Run | undefined;
   /** The same by the agent's key. */
   byKey(key: string, attempt?: number): Run | undefined;
+  /** The numbers of a run's stored attempts, ascending. */
+  attempts(key: string): number[];
   /** The newest attempt of every owner's run of that id. */
   find(runId: string): Run[];
   /** Newest attempts of all runs, or of one owner's, newest first, ended ones included. */
@@ -287,6 +289,8 @@ export interface Usage {
 /** What a caller may have done to runs. Refusals are LezeaErrors whose code is a word of the protocol. */
 export interface RunCommands {
   start(caller: Caller, request: StartRequest): { run: Run; created: boolean };
+  /** The end of the caller's run of that id, if it is just being finished: a start waits for it, to be the next attempt. */
+  finishing(caller: Caller, runId: string): Promise<void> | undefined;
   /** Resolves once the process is bound and that is committed. */
   openSession(caller: Caller, request: OpenRequest): Promise<Session>;
   /** The connection of a session has gone; its process may live on. */

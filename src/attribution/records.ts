@@ -136,6 +136,10 @@ export interface Persistence {
   /** Writes all of it or nothing; `durable`: on the disk, not only in its cache, when this returns. */
   commit(batch: Batch, durable: boolean): void;
   openRuns(): SavedRun[];
+  /** Runs that ended at this time or later, milliseconds since 1970; newest first, at most so many. */
+  endedSince(ms: number, limit: number): SavedRun[];
+  /** The attempts of a run that are stored, ascending. */
+  attempts(key: string): number[];
   load(handle: RunHandle): SavedRun | undefined;
   /** The newest attempt, or that one. */
   find(owner: Owner, runId: string, attempt?: number): RunRecord | undefined;

@@ -55,6 +55,13 @@ export class Registry implements RunStore {
     this.#options.ledger.track(run);
   }
 
+  /** A run that had ended when the agent was started: its last figures may not have been asked for yet. */
+  addEnded(run: TrackedRun): void {
+    this.#ended.set(run.handle, run);
+    const key = identity(run.owner, run.runId);
+    if ((this.#newest.get(key)?.attempt ?? 0) < run.attempt) this.#newest.set(key, run);
+  }
+
   /** The run's status became final. */
   retire(run: TrackedRun): void {
     this.#live.delete(run.handle);
@@ -103,6 +110,10 @@ export class Registry implements RunStore {
       if (run.key === key && (attempt === undefined || run.attempt === attempt)) return run;
     }
     return this.#fromRecord(this.#options.persistence.findByKey(key, attempt));
+  }
+
+  attempts(key: string): number[] {
+    return this.#options.persistence.attempts(key);
   }
 
   find(runId: string): TrackedRun[] {

@@ -18,13 +18,21 @@ export interface RestoreOptions {
   persistence: Persistence;
   log: Logger;
   bootId: string;
+  /** Wall clock, milliseconds since 1970: runs that ended since then are still shown. */
+  endedSinceMs: number;
 }
+
+/** Most ended runs that a start reads back. */
+const MAX_ENDED = 1000;
 
 /** Before the sampler is started. Returns the runs to be finished once it is. */
 export function restoreRuns(options: RestoreOptions): TrackedRun[] {
   const { persistence, registry, lifecycle, log, bootId } = options;
   const sameBoot = persistence.bootId === bootId;
   const over: TrackedRun[] = [];
+  for (const saved of persistence.endedSince(options.endedSinceMs, MAX_ENDED)) {
+    registry.addEnded(rebuildRun(saved));
+  }
   for (const saved of persistence.openRuns()) {
     const run = rebuildRun(saved);
     if (run.figures) run.figures.liveProcesses = sameBoot ? saved.processes.length : 0;

@@ -48,14 +48,22 @@ export class RunDocuments {
   }
 
   async list(run: Run): Promise<string[]> {
-    return isLive(run) ? [SUMMARY_FILE] : listRunFiles(this.#o.stateDir, run);
+    if (isLive(run)) return [SUMMARY_FILE];
+    const written = await listRunFiles(this.#o.stateDir, run);
+    return written.includes(SUMMARY_FILE) ? written : [SUMMARY_FILE, ...written];
   }
 
   async read(run: Run, piece: { file: string; offset: number; limit: number }): Promise<FilePiece> {
-    if (!isLive(run) || piece.file !== SUMMARY_FILE) return readRunFile(this.#o.stateDir, run, piece);
+    if (await this.#isFile(run, piece.file)) return readRunFile(this.#o.stateDir, run, piece);
     const { text } = this.#snapshot(run, piece.offset);
     const data = text.subarray(piece.offset, piece.offset + piece.limit);
     return { size: text.length, data, eof: piece.offset + data.length >= text.length };
+  }
+
+  /** False: the summary of a live run, or of one whose file could not be written; it is made of what the store has. */
+  async #isFile(run: Run, file: string): Promise<boolean> {
+    if (file !== SUMMARY_FILE) return true;
+    return !isLive(run) && (await listRunFiles(this.#o.stateDir, run)).includes(file);
   }
 
   /** The text that all pieces of one reading come from. */

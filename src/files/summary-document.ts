@@ -57,7 +57,7 @@ export interface SummaryProcess {
   duration_seconds?: number;
   totals: Columns;
   rest?: true;
-  /** How many processes the rest line stands for. */
+  /** How many processes the rest line stands for; what the run used beyond those that were seen adds none. */
   count?: number;
 }
 

@@ -181,7 +181,7 @@ export function summaryTail(run: Run, sum: ScopeSum): SummaryTail {
 }
 
 export function summaryProcess(process: ProcessTotals): SummaryProcess {
-  if (process.count > 1) return { rest: true, count: process.count, totals: process.totals.toColumns() };
+  if (process.pid === 0) return { rest: true, count: process.count, totals: process.totals.toColumns() };
   return {
     pid: process.pid,
     start: Number(process.startTicks),

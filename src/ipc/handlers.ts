@@ -13,6 +13,8 @@ import { definitionOf, listLine, runView } from './views.js';
 /** Longest `data` of an event, characters of JSON; longest piece of a document, bytes. */
 const MAX_EVENT_CHARS = 16_384;
 const CHUNK_BYTES = 49_152;
+/** Levels of an event's `data`: whoever reads the audit trail must be able to, with a parser that counts them. */
+const MAX_EVENT_LEVELS = 32;
 
 const FEATURES = ['ring', 'scope.enter', 'run.usage', 'run.phase', 'run.event', 'run.get', 'subscribe'];
 
@@ -93,8 +95,12 @@ function runHandlers(
     'run.start': ({ caller }, params) => {
       if (params.limits !== undefined) unsupported('limits');
       const { run_id: runId, world_size: worldSize, limits: _limits, ...rest } = params;
-      const { run, created } = commands.start(caller, { ...rest, ...defined({ runId, worldSize }) });
-      return { run_id: run.runId, created };
+      const start = () => {
+        const { run, created } = commands.start(caller, { ...rest, ...defined({ runId, worldSize }) });
+        return { run_id: run.runId, created };
+      };
+      const finishing = runId === undefined ? undefined : commands.finishing(caller, runId);
+      return finishing ? finishing.then(start, start) : start();
     },
     'run.progress': ({ caller }, { run_id: runId, ...rest }) => {
       commands.progress(caller, { runId, ...rest });
@@ -108,6 +114,9 @@ function runHandlers(
       return {};
     },
     'run.event': ({ caller }, { run_id: runId, event, data }) => {
+      if (isDeeper(data, MAX_EVENT_LEVELS)) {
+        throw new LezeaError('too_large', `data: nested deeper than ${MAX_EVENT_LEVELS} levels`);
+      }
       if (JSON.stringify(data).length > MAX_EVENT_CHARS) {
         throw new LezeaError('too_large', `data: longer than ${MAX_EVENT_CHARS} characters of JSON`);
       }
@@ -226,6 +235,11 @@ function announced(deps: HandlerDeps, session: Session, params: Params<'scope.en
     tNs: said > now ? now : said,
     activation: params.activation,
   };
+}
+
+function isDeeper(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return levels === 0 || Object.values(value).some((inner) => isDeeper(inner, levels - 1));
 }
 
 function unsupported(what: string): never {

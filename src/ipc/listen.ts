@@ -72,21 +72,12 @@ export async function removeStale(path: string): Promise<void> {
     throw new LezeaError('socket', `socket ${path}: something else is there; expected nothing`);
   const answer = await tryConnect(path);
   if (answer !== 'ECONNREFUSED') {
-    const why = answer === 'connected' ? 'an agent is listening there' : answer;
+    // EPROTOTYPE: it listens for messages, not for a stream, as an agent's ring socket does.
+    const listens = answer === 'connected' || answer === 'EPROTOTYPE';
+    const why = listens ? 'an agent is listening there' : answer;
     throw new LezeaError('socket', `socket ${path}: ${why}; expected a free path`);
   }
   unlinkSync(path);
-}
-
-/** Removes a socket file whose owner is known to be gone. */
-export function removeStaleFile(path: string): void {
-  try {
-    if (lstatSync(path).isSocket()) unlinkSync(path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
-      throw new LezeaError('socket', `socket ${path}: ${messageOf(error)}`, { cause: error });
-    }
-  }
 }
 
 function tryConnect(path: string): Promise<string> {

@@ -197,7 +197,7 @@ export const METHODS = {
       event: text(512).describe(
         'Name of the entry; not beginning with `run.`, `process.`, `agent.` or `phase.`.',
       ),
-      data: facts.default({}).describe('At most 16 KiB as JSON.'),
+      data: facts.default({}).describe('At most 16 KiB as JSON, 32 levels deep.'),
     }),
     result: z.object({}),
   }),

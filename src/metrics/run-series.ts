@@ -10,7 +10,7 @@ export const OTHER = '(other)';
 export const UNATTRIBUTED = 'unattributed';
 
 /** Earlier attempts that are read back from the database when an agent meets a run anew. */
-const MAX_EARLIER_ATTEMPTS = 64;
+const MAX_EARLIER_ATTEMPTS = 1000;
 
 export interface SeriesOptions {
   shown: readonly Shown[];
@@ -165,10 +165,15 @@ export class RunSeries {
   }
 }
 
-/** The attempts between the last one that was summed up and the newest; `seen` serves where the store forgot. */
+/**
+ * The attempts between the last one that was summed up and the newest; `seen` serves where the store forgot. Attempts
+ * may be numbered with gaps: a client may know of ones that ran elsewhere.
+ */
 export function* earlierAttempts(newest: Run, done: number, store: RunStore, seen: Run): Generator<Run> {
-  const first = Math.max(done + 1, newest.attempt - MAX_EARLIER_ATTEMPTS);
-  for (let attempt = first; attempt < newest.attempt; attempt++) {
+  if (newest.attempt - 1 <= done) return;
+  const known = new Set(store.attempts(newest.key)).add(seen.attempt);
+  const between = [...known].filter((attempt) => attempt > done && attempt < newest.attempt);
+  for (const attempt of between.sort((a, b) => a - b).slice(-MAX_EARLIER_ATTEMPTS)) {
     const earlier = store.byKey(newest.key, attempt) ?? (seen.attempt === attempt ? seen : undefined);
     if (earlier !== undefined) yield earlier;
   }

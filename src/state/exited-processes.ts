@@ -1,5 +1,5 @@
-// The ended processes of runs: the 1 000 that used most CPU one by one, and one line for all others, so that their sum
-// stays the run's. Owns the table `exited`; everything here happens inside the caller's transaction.
+// The ended processes of runs: the 1 000 that used most CPU one by one, and one line for all others, seen or not, so that
+// their sum stays the run's. Owns the table `exited`; everything here happens inside the caller's transaction.
 
 import type { Database, Statement } from 'better-sqlite3';
 import type { ProcessTotals } from '../attribution/model.js';
@@ -44,9 +44,14 @@ export class ExitedProcesses {
   add(exited: readonly ExitedProcess[]): void {
     const runs = new Set<number>();
     for (const one of exited) {
+      runs.add(one.run);
+      if (one.process.pid === 0) {
+        // What the run used beyond the processes that were seen: no process, and none to count.
+        this.#addToRest(one.run, [one.row], 0);
+        continue;
+      }
       const cpuNs = Totals.fromRow(one.row).native('cpu_seconds') ?? 0n;
       this.#insert.run(one.run, cpuNs, 1, rowToBlob(one.row), exitedToJson(one));
-      runs.add(one.run);
     }
     for (const run of runs) this.#fold(run);
   }
@@ -55,14 +60,20 @@ export class ExitedProcesses {
   #fold(run: number): void {
     const excess = this.#excess.all(run) as { id: number; row: Buffer }[];
     if (excess.length === 0) return;
+    for (const { id } of excess) this.#remove.run(id);
+    this.#addToRest(
+      run,
+      excess.map(({ row }) => frameRow(row)),
+      excess.length,
+    );
+  }
+
+  #addToRest(run: number, rows: readonly BigUint64Array[], processes: number): void {
     const rest = this.#rest.get(run) as { id: number; count: number; row: Buffer } | undefined;
     let sum = Totals.fromRow(rest ? frameRow(rest.row) : emptyRow(run));
-    for (const { id, row } of excess) {
-      sum = sum.plus(Totals.fromRow(frameRow(row)));
-      this.#remove.run(id);
-    }
+    for (const row of rows) sum = sum.plus(Totals.fromRow(row));
     if (rest) this.#remove.run(rest.id);
-    const count = (rest?.count ?? 0) + excess.length;
+    const count = (rest?.count ?? 0) + processes;
     this.#insert.run(run, REST_CPU_NS, count, rowToBlob(sum.toRow()), REST_RECORD);
   }
 

@@ -166,6 +166,18 @@ export class SqlitePersistence implements Persistence {
     return rows.map((row) => this.#saved(row));
   }
 
+  endedSince(ms: number, limit: number): SavedRun[] {
+    const rows = this.#sql(
+      `SELECT * FROM runs WHERE status NOT IN ('REGISTERED', 'RUNNING', 'FINISHING')
+       AND json_extract(record, '$.endedAtMs') >= ? ORDER BY handle DESC LIMIT ?`,
+    ).all(ms, limit) as RunRow[];
+    return rows.map((row) => this.#saved(row));
+  }
+
+  attempts(key: string): number[] {
+    return this.#sql('SELECT attempt FROM runs WHERE key = ? ORDER BY attempt').pluck().all(key) as number[];
+  }
+
   load(handle: number): SavedRun | undefined {
     const row = this.#sql('SELECT * FROM runs WHERE handle = ?').get(handle) as RunRow | undefined;
     return row && this.#saved(row);

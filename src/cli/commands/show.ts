@@ -33,7 +33,10 @@ function formatHead({ run, node, agent }: SummaryDocument): string {
     `${run.id}${attempt}  ${run.status}${run.reason ? `: ${run.reason}` : ''}`,
     ...(what === '' ? [] : [what]),
     `started ${formatTime(run.started_at)}` +
-      (seconds === undefined ? `, ${run.processes} processes now` : `, took ${formatSeconds(seconds)}`) +
+      (seconds === undefined
+        ? `, ${run.processes} processes now`
+        : // The wall clock may have been set back in between.
+          `, took ${formatSeconds(seconds < 0 ? undefined : seconds)}`) +
       ` on ${node.name} as ${run.user}`,
   ];
   if (agent.coverage !== undefined && agent.coverage < 0.9995) {

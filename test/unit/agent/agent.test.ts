@@ -109,6 +109,30 @@ describe('the agent', () => {
     after.close();
   });
 
+  it('is well from the start, and counts its time whatever becomes of the wall clock', async () => {
+    const current = config();
+    let wall = Date.now();
+    const agent = await Agent.start({ addon, config: () => current, log: silent, now: () => wall });
+    agents.push(agent);
+    const client = await Client.connect(agent.addresses.socket);
+    await expect.poll(() => client.result('agent.health'), { timeout: 1500 }).toMatchObject({ status: 'ok' });
+    wall -= 3_600_000;
+    const { uptime_seconds: uptime } = await client.result('node.status');
+    expect(uptime).toBeGreaterThan(0);
+    expect(uptime).toBeLessThan(60);
+    client.close();
+  });
+
+  it('leaves the ring socket of another agent in the same folder alone', async () => {
+    await start();
+    const other = config();
+    const socket = { ...other.socket, path: join(folder.path, 's', 'other.sock') };
+    const elsewhere = { ...other, socket, state: { ...other.state, dir: join(folder.path, 'other') } };
+    const second = Agent.start({ addon, config: () => elsewhere, log: silent, now: Date.now });
+    await expect(second).rejects.toThrow(/ring\.sock: an agent is listening there/);
+    expect(existsSync(join(folder.path, 's', 'ring.sock'))).toBe(true);
+  });
+
   it('refuses a second agent on the same state folder or socket', async () => {
     await start();
     await expect(start()).rejects.toMatchObject({ code: 'state' });

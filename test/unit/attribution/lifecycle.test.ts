@@ -1,5 +1,7 @@
 // The life of runs and parts: statuses by what is known of the processes, ends, moves, further attempts.
 
+import { mkdtempSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ExitedProcess } from '../../../src/native/addon.js';
 import {
@@ -195,6 +197,26 @@ describe('the end of processes', () => {
     bench.dead.add(100);
     await settled();
     expect(run).toMatchObject({ status: 'LOST', reason: 'ended, and how is not known' });
+  });
+});
+
+describe('the documents of an ended run', () => {
+  it('are tried again where the disk was full for a moment, and not for ever', async () => {
+    bench.close();
+    for (const failures of [2, 100]) {
+      let tries = 0;
+      const writeFiles = async () => {
+        tries += 1;
+        if (tries <= failures) throw new Error('ENOSPC');
+      };
+      const into = mkdtempSync(join(folder.path, 'files-'));
+      bench = startBench(into, { writeFiles, checkpointIntervalMs: 1 });
+      const { run } = await boundRun();
+      await bench.attribution.commands.end(callerOf(100), { runId: 'r1', status: 'FINISHED', all: false });
+      expect({ tries, status: run.status }).toEqual({ tries: Math.min(failures + 1, 5), status: 'FINISHED' });
+      bench.close();
+    }
+    bench = startBench(mkdtempSync(join(folder.path, 'files-')));
   });
 });
 

@@ -77,6 +77,14 @@ test('a file is read in pieces, and only the files of a run can be', async () =>
   }
 });
 
+test('an ended run whose file could not be written has its summary all the same', async () => {
+  const run = exampleRun();
+  expect(await documents().list(run)).toEqual([SUMMARY_FILE]);
+  const { data, eof } = await documents().read(run, { file: SUMMARY_FILE, offset: 0, limit: 1e6 });
+  expect(eof).toBe(true);
+  expect(JSON.parse(data.toString())).toEqual(JSON.parse(JSON.stringify(documents().summary(run))));
+});
+
 test('a running run has a summary and no file; its pieces come from one moment', async () => {
   let reads = 0;
   const live = { ...exampleRun(), status: 'RUNNING' } as Run;

@@ -24,7 +24,7 @@ const processes = [
   fakeProcess(),
   fakeProcess({ pid: 4712, exitCode: undefined, exitSignal: 9, oomKilled: true }),
   fakeProcess({ pid: 4713, released: true }),
-  fakeProcess({ count: 40 }),
+  fakeProcess({ pid: 0, count: 40 }),
 ];
 
 test('the document of a run is the golden one', async () => {

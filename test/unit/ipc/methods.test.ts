@@ -138,6 +138,36 @@ describe('a client', () => {
   });
 });
 
+describe('a start while the run is being finished', () => {
+  it('waits for the end and is the next attempt', async () => {
+    await open();
+    let letGo: () => void = () => undefined;
+    bench.sampler.gate = new Promise((resolve) => {
+      letGo = resolve;
+    });
+    const [starter, asker] = [await ipc.connect(), await ipc.connect()];
+    const end = client.result('run.end', { run_id: 'r1', status: 'FINISHED', all: true });
+    await expect.poll(() => [...bench.attribution.store.live()][0]?.status).toBe('FINISHING');
+    const again = starter.result('run.start', { run_id: 'r1' });
+    expect(await asker.result('run.start', { run_id: 'r2' })).toMatchObject({ created: true });
+    letGo();
+    expect(await end).toMatchObject({ final: true });
+    expect(await again).toEqual({ run_id: 'r1', created: true });
+    expect(await client.result('run.get', { run_id: 'r1' })).toMatchObject({ attempt: 2 });
+    for (const each of [starter, asker]) each.close();
+  });
+});
+
+describe('an event', () => {
+  it('is refused when it is nested deeper than its readers can follow', async () => {
+    await open();
+    const nested = (levels: number) => JSON.parse(`{"x":${'['.repeat(levels)}${']'.repeat(levels)}}`);
+    await client.result('run.event', { run_id: 'r1', event: 'flat', data: nested(31) });
+    const deep = { run_id: 'r1', event: 'deep', data: nested(2000) };
+    expect(await client.refusal('run.event', deep)).toBe('too_large');
+  });
+});
+
 describe('who is whose', () => {
   it('binds a living descendant from outside, and no one else', async () => {
     await client.result('run.start', { run_id: 'r1' });

@@ -180,6 +180,23 @@ describe('runs', () => {
     }
   });
 
+  it('goes on with a run whose attempts are numbered with gaps, however many there were', async () => {
+    const from = metrics();
+    for (let attempt = 1; attempt <= 80; attempt += 1) {
+      const run = store.add({ runId: 'gaps', attempt });
+      run.spend('tasker:a', { cpu_seconds: 1_000_000_000 });
+      run.end(nowMs);
+      await scrape(from);
+    }
+    store
+      .add({ runId: 'gaps', attempt: 5000, startedAtMs: nowMs })
+      .spend('tasker:a', { cpu_seconds: 500_000_000 });
+    for (const each of [from, metrics()]) {
+      const samples = await scrape(each);
+      expect(find(samples, 'lezea_run_cpu_seconds_total', { run: 'gaps' })).toBe('80.5');
+    }
+  });
+
   it('shows hashes instead of names in system mode, the same ones after a restart', async () => {
     exampleRun();
     store.add({ runId: 'demo', uid: 1001 }).spend('builder:b0', { cpu_seconds: 1 });

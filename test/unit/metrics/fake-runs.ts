@@ -183,6 +183,10 @@ export class FakeStore implements RunStore {
     return this.#newest((run) => run.key === key && run.attempt === (attempt ?? run.attempt));
   }
 
+  attempts(key: string): number[] {
+    return this.runs.filter((run) => run.key === key).map((run) => run.attempt);
+  }
+
   find(runId: string): FakeRun[] {
     const keys = new Set(this.runs.filter((run) => run.runId === runId).map((run) => run.key));
     return [...keys].map((key) => this.byKey(key) as FakeRun);

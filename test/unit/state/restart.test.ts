@@ -3,6 +3,7 @@
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { AttributionOptions } from '../../../src/attribution/attribution.js';
+import { summaryProcess } from '../../../src/files/summary.js';
 import { KEPT_PROCESSES } from '../../../src/state/exited-processes.js';
 import {
   type Bench,
@@ -146,6 +147,21 @@ describe('a restart on the same boot', () => {
     expect(current().totals.native('cpu_seconds')).toBe(7n);
   });
 
+  it('still shows a run that has just ended: its last figures may not have been asked for', async () => {
+    await running();
+    const { commands } = bench.attribution;
+    await commands.end(callerOf(100), { runId: 'r', status: 'FINISHED', all: false });
+    restart();
+    const [shown, ...others] = bench.attribution.store.recent();
+    expect(others).toEqual([]);
+    expect(shown).toMatchObject({ runId: 'r', status: 'FINISHED' });
+    expect(shown!.totals.native('cpu_seconds')).toBe(7n);
+    expect([...bench.attribution.store.live()]).toEqual([]);
+    const { nowMs } = bench.clock;
+    restart({ nowMs: () => nowMs + 400_000 });
+    expect([...bench.attribution.store.recent()]).toEqual([]);
+  });
+
   it('remembers ended runs, and begins the next attempt after them', async () => {
     const first = await running();
     await bench.attribution.commands.end(callerOf(100), { runId: 'r', status: 'FINISHED', all: false });
@@ -241,7 +257,21 @@ describe('ended processes', () => {
     expect(lines).toHaveLength(KEPT_PROCESSES + 1);
     expect(lines[0]?.totals.native('cpu_seconds')).toBe(BigInt(KEPT_PROCESSES + 50));
     expect(lines.at(-1)).toMatchObject({ pid: 0, count: 51 });
+    expect(summaryProcess(lines.at(-1)!)).toMatchObject({ rest: true, count: 51 });
     const sum = lines.reduce((total, line) => total + line.totals.native('cpu_seconds')!, 0n);
     expect(sum).toBe(run.totals.native('cpu_seconds'));
+  });
+
+  it('what the run used beyond those that were seen is in the line for the rest, and is no process', async () => {
+    const run = await running();
+    for (const ns of [5n, 6n]) {
+      bench.sampler.fork(processOf(100), { pid: 0, startTicks: 0n });
+      bench.sampler.spend({ pid: 0, startTicks: 0n }, ns);
+      bench.sampler.exit({ pid: 0, startTicks: 0n });
+      await bench.checkpoint();
+    }
+    const lines = bench.attribution.store.endedProcesses(run);
+    expect(lines).toHaveLength(1);
+    expect(summaryProcess(lines[0]!)).toEqual({ rest: true, count: 0, totals: { cpu_seconds: 11e-9 } });
   });
 });
