@@ -1,11 +1,13 @@
 // A run's documents as the agent serves them: the files of one that has ended, the summary of a running one as it is now.
 // Writes the files at the end of a run. Owns the text of live summaries that are being read piece by piece, for seconds.
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Run, RunStore } from '../attribution/model.js';
 import { userName } from './facts.js';
 import { type FilePiece, listRunFiles, readRunFile, SUMMARY_FILE, writeRunFiles } from './run-files.js';
-import { buildSummary, type SummaryContext, type SummaryDocument } from './summary.js';
+import { buildSummary, type SummaryContext } from './summary.js';
 import type { SummaryNode } from './summary-document.js';
+import { summaryText } from './summary-text.js';
 
 /** Who begins to read a live summary within this time of another reader gets the same text, milliseconds. */
 const SHARE_MS = 500;
@@ -21,8 +23,13 @@ export interface RunDocumentsOptions {
   overheadCpuSeconds(): number | undefined;
 }
 
+/** How long a summary is put together before other work has its turn, milliseconds. */
+const SLICE_MS = 5;
+/** How often a summary is begun again because figures were published meanwhile; then it is made at once. */
+const MAX_TRIES = 3;
+
 interface Snapshot {
-  text: Buffer;
+  text: Promise<Buffer>;
   madeAt: number;
   forget: NodeJS.Timeout;
 }
@@ -42,9 +49,9 @@ export class RunDocuments {
     await writeRunFiles(stateDir, { run, processes, events: store.events(run), context: this.#context(run) });
   }
 
-  /** The summary as it is now. */
-  summary(run: Run): SummaryDocument {
-    return buildSummary(run, this.#o.store.endedProcesses(run), this.#context(run));
+  /** The summary as it is now, JSON. */
+  summary(run: Run): Promise<Buffer> {
+    return this.#snapshot(run, 0).text;
   }
 
   async list(run: Run): Promise<string[]> {
@@ -55,7 +62,7 @@ export class RunDocuments {
 
   async read(run: Run, piece: { file: string; offset: number; limit: number }): Promise<FilePiece> {
     if (await this.#isFile(run, piece.file)) return readRunFile(this.#o.stateDir, run, piece);
-    const { text } = this.#snapshot(run, piece.offset);
+    const text = await this.#snapshot(run, piece.offset).text;
     const data = text.subarray(piece.offset, piece.offset + piece.limit);
     return { size: text.length, data, eof: piece.offset + data.length >= text.length };
   }
@@ -68,8 +75,8 @@ export class RunDocuments {
 
   /** The text that all pieces of one reading come from. */
   #snapshot(run: Run, offset: number): Snapshot {
-    const known = this.#snapshots.get(run.key);
-    const fits = known && (offset > 0 || Date.now() - known.madeAt < SHARE_MS);
+    const known = this.#snapshots.get(nameOf(run));
+    const fits = known && (offset > 0 || performance.now() - known.madeAt < SHARE_MS);
     const snapshot = fits ? known : this.#newSnapshot(run, known);
     snapshot.forget.refresh();
     return snapshot;
@@ -77,12 +84,31 @@ export class RunDocuments {
 
   #newSnapshot(run: Run, old: Snapshot | undefined): Snapshot {
     clearTimeout(old?.forget);
-    const forget = setTimeout(() => this.#snapshots.delete(run.key), KEEP_MS);
+    const forget = setTimeout(() => this.#snapshots.delete(nameOf(run)), KEEP_MS);
     forget.unref();
-    const text = Buffer.from(`${JSON.stringify(this.summary(run))}\n`);
-    const snapshot = { text, madeAt: Date.now(), forget };
-    this.#snapshots.set(run.key, snapshot);
+    const snapshot = { text: this.#text(run), madeAt: performance.now(), forget };
+    this.#snapshots.set(nameOf(run), snapshot);
     return snapshot;
+  }
+
+  /** In slices, so that a big run stops nothing; all of it from between two checkpoints, so that it adds up. */
+  async #text(run: Run): Promise<Buffer> {
+    for (let tries = 1; tries <= MAX_TRIES; tries += 1) {
+      const { version } = run;
+      const pieces: string[] = [];
+      let begun = performance.now();
+      for (const piece of summaryText(run, this.#o.store.endedProcesses(run), this.#context(run))) {
+        pieces.push(piece);
+        if (performance.now() - begun < SLICE_MS) continue;
+        await nextTurn();
+        if (run.version !== version) break;
+        begun = performance.now();
+      }
+      if (run.version === version) return Buffer.from(pieces.join(''));
+    }
+    return Buffer.from(
+      JSON.stringify(buildSummary(run, this.#o.store.endedProcesses(run), this.#context(run))),
+    );
   }
 
   #context(run: Run): SummaryContext {
@@ -94,6 +120,11 @@ export class RunDocuments {
       user: userName(run.owner.uid),
     };
   }
+}
+
+/** Of one attempt. */
+function nameOf({ key, attempt }: Run): string {
+  return `${key}/${attempt}`;
 }
 
 function isLive({ status }: Run): boolean {

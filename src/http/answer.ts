@@ -7,6 +7,8 @@ import type { ErrorRequestHandler, Request, RequestHandler, Response } from 'exp
 import type { Logger } from '../log.js';
 import { acceptsGzip } from './negotiate.js';
 
+export const JSON_TYPE = 'application/json; charset=utf-8';
+
 const compress = promisify(gzip);
 /** Below this an answer is one packet anyway. */
 const MIN_GZIP_BYTES = 1024;
@@ -42,7 +44,7 @@ export async function sendBody(
 
 export async function sendJson(request: Request, response: Response, document: unknown): Promise<void> {
   const bytes = Buffer.from(`${JSON.stringify(document)}\n`);
-  await sendBody(request, response, { type: 'application/json; charset=utf-8', bytes });
+  await sendBody(request, response, { type: JSON_TYPE, bytes });
 }
 
 export const notFound: RequestHandler = (request) => {

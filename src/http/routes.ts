@@ -4,7 +4,7 @@
 import { type Request, Router } from 'express';
 import type { Run, RunStore, RunSummary } from '../attribution/model.js';
 import { CONTENT_TYPES, type ExpositionFormat } from '../metrics/encoder.js';
-import { HttpError, sendBody, sendJson } from './answer.js';
+import { HttpError, JSON_TYPE, sendBody, sendJson } from './answer.js';
 import { expositionFormat } from './negotiate.js';
 
 export interface RouteDeps {
@@ -18,8 +18,8 @@ export interface RouteDeps {
   health(): { status: 'ok' | 'degraded' };
   /** Why the agent is not ready yet; undefined when it is. */
   notReady(): string | undefined;
-  /** The run's summary document. */
-  summary(run: Run): unknown;
+  /** The run's summary document, JSON. */
+  summary(run: Run): Promise<Buffer>;
 }
 
 const DEFAULT_LIST = 100;
@@ -58,9 +58,10 @@ function runRoutes(deps: RouteDeps): Router {
     const limit = wholeNumber(request, 'limit', { fallback: DEFAULT_LIST, min: 1, max: MAX_LIST });
     return sendJson(request, response, { runs: deps.store.list(limit).map(listLine) });
   });
-  router.get('/:id', (request, response) =>
-    sendJson(request, response, deps.summary(findRun(request, deps.store))),
-  );
+  router.get('/:id', async (request, response) => {
+    const bytes = await deps.summary(findRun(request, deps.store));
+    await sendBody(request, response, { type: JSON_TYPE, bytes });
+  });
   router.get('/:id/usage', (request, response) =>
     sendJson(request, response, usage(findRun(request, deps.store), text(request, 'scope'))),
   );

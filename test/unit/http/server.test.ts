@@ -41,7 +41,8 @@ async function serve(options: Partial<HttpDeps> = {}): Promise<{ handle: HttpHan
     node: () => ({ node: 'n' }),
     health: () => ({ status: 'ok' }),
     notReady: () => undefined,
-    summary: (run) => ({ schema: 'lezea.resources/v1', run: { id: run.runId, attempt: run.attempt } }),
+    summary: async ({ runId: id, attempt }) =>
+      Buffer.from(JSON.stringify({ schema: 'lezea.resources/v1', run: { id, attempt } })),
     ...options,
   });
   handles.push(handle);
