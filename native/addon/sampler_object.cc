@@ -9,23 +9,30 @@
 namespace lezea {
 namespace {
 
-constexpr auto kLongestPull = std::chrono::seconds(30);
-
-// Waits for a snapshot on libuv's pool, builds its JavaScript form on the JavaScript thread.
+// Waits for a snapshot on libuv's pool, builds its JavaScript form on the JavaScript thread. The sampler reports a change
+// once: a snapshot that comes too late for its pull is left to the next one.
 class PullWorker : public Napi::AsyncWorker {
  public:
-  PullWorker(Napi::Env env, std::shared_ptr<Sampler> sampler, bool fresh)
+  PullWorker(Napi::Env env, std::shared_ptr<Pulls> pulls, bool fresh)
       : Napi::AsyncWorker(env, "lezea-pull"),
         deferred_(Napi::Promise::Deferred::New(env)),
-        sampler_(std::move(sampler)),
-        future_(sampler_->pull(fresh)) {}
+        pulls_(std::move(pulls)),
+        late_(!pulls_->late.empty()) {
+    if (late_) {
+      future_ = std::move(pulls_->late.front());
+      pulls_->late.pop_front();
+    } else {
+      future_ = pulls_->sampler->pull(fresh);
+    }
+  }
 
   Napi::Promise promise() const { return deferred_.Promise(); }
 
  protected:
   void Execute() override {
-    if (future_.wait_for(kLongestPull) != std::future_status::ready) {
-      SetError("the sampling thread did not answer within 30 s");
+    if (future_.wait_for(pulls_->timeout) != std::future_status::ready) {
+      SetError("the sampling thread did not answer within " +
+               std::to_string(pulls_->timeout.count()) + " ms");
       return;
     }
     try {
@@ -34,12 +41,21 @@ class PullWorker : public Napi::AsyncWorker {
       SetError("the sampler is stopped");
     }
   }
-  void OnOK() override { deferred_.Resolve(to_js(Env(), snapshot_)); }
-  void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
+  void OnOK() override {
+    const Napi::Value snapshot = to_js(Env(), snapshot_);
+    snapshot.As<Napi::Object>().Set("late", late_);
+    deferred_.Resolve(snapshot);
+  }
+  void OnError(const Napi::Error& error) override {
+    // Still valid: it was not got. In front, where it came from: an older one goes before a newer.
+    if (future_.valid()) pulls_->late.push_front(std::move(future_));
+    deferred_.Reject(error.Value());
+  }
 
  private:
   Napi::Promise::Deferred deferred_;
-  std::shared_ptr<Sampler> sampler_;
+  std::shared_ptr<Pulls> pulls_;
+  const bool late_;
   std::future<Snapshot> future_;
   Snapshot snapshot_;
 };
@@ -159,6 +175,7 @@ SamplerObject::SamplerObject(const Napi::CallbackInfo& info)
   Napi::Object options;
   if (!object_argument(info, options)) return;
   const SamplerSettings settings = settings_of(options);
+  const std::chrono::milliseconds timeout(u32_member(options, "pullTimeoutMs"));
   if (info.Env().IsExceptionPending()) return;
   Sources sources = open_sources(settings.proc_root, settings.disabled_sources);
   if (!sources.proc_root.valid()) {
@@ -166,6 +183,9 @@ SamplerObject::SamplerObject(const Napi::CallbackInfo& info)
     return;
   }
   sampler_ = std::make_shared<Sampler>(settings, std::move(sources));
+  pulls_ = std::make_shared<Pulls>();
+  pulls_->sampler = sampler_;
+  pulls_->timeout = timeout;
   // The thread must be gone before the environment is.
   info.Env().AddCleanupHook([sampler = sampler_] { sampler->stop(); });
 }
@@ -297,7 +317,7 @@ Napi::Value SamplerObject::pull(const Napi::CallbackInfo& info) {
     return info.Env().Undefined();
   }
   auto* worker =
-      new PullWorker(info.Env(), sampler_, info[0].As<Napi::Boolean>().Value());  // deletes itself
+      new PullWorker(info.Env(), pulls_, info[0].As<Napi::Boolean>().Value());  // deletes itself
   const Napi::Promise promise = worker->promise();
   worker->Queue();
   return promise;

@@ -4,11 +4,22 @@
 
 #include <napi.h>
 
+#include <chrono>
+#include <deque>
+#include <future>
 #include <memory>
 
 #include "sampler/sampler.h"
 
 namespace lezea {
+
+// What pulls share with their sampler. The deque is the JavaScript thread's.
+struct Pulls {
+  std::shared_ptr<Sampler> sampler;
+  std::chrono::milliseconds timeout;
+  // Snapshots whose pulls gave up waiting, oldest first.
+  std::deque<std::future<Snapshot>> late;
+};
 
 class SamplerObject : public Napi::ObjectWrap<SamplerObject> {
  public:
@@ -35,6 +46,7 @@ class SamplerObject : public Napi::ObjectWrap<SamplerObject> {
 
   // Shared with the workers that wait for a snapshot or for the thread to end.
   std::shared_ptr<Sampler> sampler_;
+  std::shared_ptr<Pulls> pulls_;
 };
 
 }  // namespace lezea

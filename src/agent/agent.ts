@@ -27,6 +27,8 @@ import { healthOf, nodeStatus } from './status.js';
 
 /** How long a process whose ring is known may wait for it after a restart, milliseconds (DESIGN §3.5). */
 const RESTART_WAIT_MS = 3000;
+/** How long whoever asks for a sample waits for the sampling thread, milliseconds. */
+const PULL_TIMEOUT_MS = 30_000;
 
 export interface AgentDeps {
   addon: Addon;
@@ -169,6 +171,7 @@ export class Agent {
       ringSocket: ringPath(socket.path),
       ringSocketMode: socketMode(agent.mode),
       restartWaitMs: RESTART_WAIT_MS,
+      pullTimeoutMs: PULL_TIMEOUT_MS,
       disabledSources: sources.filter(([, source]) => !source.enabled).map(([name]) => name),
     });
   }

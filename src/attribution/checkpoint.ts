@@ -108,12 +108,10 @@ export class Checkpoint {
   }
 
   async #once(how: { fresh: boolean; durable: boolean }): Promise<void> {
-    const { sampler, ledger, persistence, hooks } = this.#parts;
-    const snapshot = await sampler.pull(how.fresh);
+    const { ledger, persistence, hooks } = this.#parts;
+    const snapshot = await this.#pull(how.fresh);
     const begun = performance.now();
-    this.lastSnapshot = snapshot;
-    ledger.absorb(snapshot);
-    hooks.sampled(snapshot);
+    this.#take(snapshot);
     const changed = ledger.commit(persistence, how.durable);
     this.#lastMs = performance.now() - begun;
     this.commitMs += this.#lastMs;
@@ -121,6 +119,21 @@ export class Checkpoint {
     if (this.error) hooks.failing(undefined);
     this.error = undefined;
     hooks.committed(changed);
+  }
+
+  /** A sample of now. One that came too late for an earlier checkpoint goes into this one, before it. */
+  async #pull(fresh: boolean): Promise<Snapshot> {
+    for (;;) {
+      const snapshot = await this.#parts.sampler.pull(fresh);
+      if (!snapshot.late) return snapshot;
+      this.#take(snapshot);
+    }
+  }
+
+  #take(snapshot: Snapshot): void {
+    this.lastSnapshot = snapshot;
+    this.#parts.ledger.absorb(snapshot);
+    this.#parts.hooks.sampled(snapshot);
   }
 
   #failed(cause: unknown): LezeaError {

@@ -31,6 +31,8 @@ export interface SamplerOptions {
   ringSocketMode: number;
   /** How long a restored process may wait for its ring before it is sampled without, milliseconds. */
   restartWaitMs: number;
+  /** How long a pull waits for the sampling thread, milliseconds. */
+  pullTimeoutMs: number;
   /** Sources not to use: `taskstats`, `cn_proc`, `cgroup`, `smaps`, `pidfd_info`. */
   disabledSources: string[];
 }
@@ -70,6 +72,8 @@ export interface Sampler {
 }
 
 export interface Snapshot {
+  /** An earlier pull gave up waiting for it. It must be taken, since changes are reported once; a newer one is to be asked for. */
+  late: boolean;
   /** CLOCK_MONOTONIC of the tick, ns. */
   tMonoNs: bigint;
   /** Wall clock of the tick, milliseconds since 1970. */

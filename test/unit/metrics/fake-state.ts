@@ -12,6 +12,7 @@ export function fakeState(): Omit<AgentState, 'series'> {
       tWallMs: 1,
       acceptedRings: 2,
       refusedRings: 1,
+      late: false,
       lostRecords: 4n,
       lostExitEvents: 0n,
       forgedRecords: 5n,

@@ -204,6 +204,7 @@ export class FakeSampler implements Sampler {
       exited: this.#exited,
       acceptedRings: 0,
       refusedRings: 0,
+      late: false,
       lostRecords: 0n,
       lostExitEvents: 0n,
       forgedRecords: 0n,
