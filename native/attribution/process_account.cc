@@ -208,14 +208,28 @@ void ProcessAccount::threads_to_read(std::vector<int>& tids) const {
   if (uniform && tids.size() > kAlwaysUpTo) tids.clear();
 }
 
+// The clock of a thread that has gone since, at the end of the interval: between its last point and its
+// next stamp, by time.
+std::optional<uint64_t> ProcessAccount::cpu_at_end(const Thread& thread, const Stamp& next) const {
+  const std::optional<uint64_t>& point = thread.point[kClaimCpu];
+  if (!point || !thread.stamp) return std::nullopt;
+  const uint64_t from_ns = std::max(thread.stamp->t_ns, last_close_ns_);
+  const uint64_t end_ns = shares_.now_ns();
+  if (next.cpu_ns <= *point || end_ns <= from_ns || next.t_ns <= end_ns) return *point;
+  const Amount grown = Amount{next.cpu_ns - *point} * (end_ns - from_ns) / (next.t_ns - from_ns);
+  return *point + static_cast<uint64_t>(grown);
+}
+
 void ProcessAccount::claim_tail(int tid, const ThreadReading& now,
-                                std::optional<uint64_t> next_stamp_ns) {
+                                const std::optional<Stamp>& next) {
   const auto found = threads_.find(tid);
   if (found == threads_.end()) return;
   Thread& thread = found->second;
-  thread.tail_read = now.cpu_ns.has_value();
-  if (now.cpu_ns) {
-    uint64_t cpu_ns = next_stamp_ns ? std::min(*now.cpu_ns, *next_stamp_ns) : *now.cpu_ns;
+  std::optional<uint64_t> clock_ns = now.cpu_ns;
+  if (!clock_ns && next) clock_ns = cpu_at_end(thread, *next);
+  thread.tail_read = clock_ns.has_value();
+  if (clock_ns) {
+    uint64_t cpu_ns = next ? std::min(*clock_ns, next->cpu_ns) : *clock_ns;
     // Read after the interval's end: what it can have used since its last stamp until then.
     const uint64_t end_ns = shares_.now_ns();
     if (thread.stamp && end_ns >= thread.stamp->t_ns) {

@@ -43,6 +43,12 @@ struct ThreadReading {
   std::optional<uint64_t> write_bytes;
 };
 
+// What a thread's own clock said at a time, or what its exit record told.
+struct Stamp {
+  uint64_t t_ns = 0;
+  uint64_t cpu_ns = 0;
+};
+
 // One "the thread is in this scope from now on".
 struct Switch {
   int tid = 0;
@@ -78,9 +84,9 @@ class ProcessAccount {
   void settle(uint64_t t_ns);
   // The threads whose clocks are worth reading at this close; empty where all sit in one scope.
   void threads_to_read(std::vector<int>& tids) const;
-  // Before close(): what the kernel says of one thread; `next_stamp_ns` is its first stamp after the
-  // interval's end, where there is one.
-  void claim_tail(int tid, const ThreadReading& now, std::optional<uint64_t> next_stamp_ns);
+  // Before close(): what the kernel says of one thread; `next` is its first stamp after the interval's
+  // end, where there is one.
+  void claim_tail(int tid, const ThreadReading& now, const std::optional<Stamp>& next);
   // Divides the increase since the last close, ends the interval at reading.t_ns.
   void close(const Reading& reading, RunTable& table);
   // What the process holds at this tick, in equal parts where it is now. Between begin and end of a memory tick.
@@ -122,6 +128,7 @@ class ProcessAccount {
   void move(int tid, Thread& thread, uint32_t share);
   void refresh_follow();
   uint64_t checked_stamp(const Thread& thread, const Switch& change);
+  std::optional<uint64_t> cpu_at_end(const Thread& thread, const Stamp& next) const;
   void claim_cpu(Thread& thread, uint64_t cpu_ns);
   void claim_io(Thread& thread, Claim kind, uint64_t bytes);
   uint64_t increase(const Reading& reading, Column column);

@@ -181,7 +181,7 @@ class Engine {
   // Applies what lies before each process's end of interval; leaves the rest in `events`.
   void apply_until_reading(std::vector<Event>& events);
   Process* subject_of(const Event& event);
-  void note_next_stamp(Process& process, const RingRecord& record);
+  void note_next_stamp(Process& process, const Event& event);
   void settle_birth(const Event& event);
   void hold_birth(const Event& event, const std::unordered_set<uint64_t>& holds);
   void apply_or_hold(const Event& event);

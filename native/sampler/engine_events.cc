@@ -209,7 +209,7 @@ void Engine::apply_until_reading(std::vector<Event>& events) {
     const bool record = event.kind == Event::Kind::kRecord;
     if (process->was_read && !process->ended && event.t_ns > process->reading.t_ns) {
       later.push_back(event);
-      if (record) note_next_stamp(*process, event.record);
+      note_next_stamp(*process, event);
     } else if (holds.count(process->serial) != 0 && !is_fork(event)) {
       process->held.push_back(event);
       if (!record && event.event.new_thread()) process->known_tids.insert(event.event.tid);
@@ -221,10 +221,17 @@ void Engine::apply_until_reading(std::vector<Event>& events) {
   events.swap(later);
 }
 
-void Engine::note_next_stamp(Process& process, const RingRecord& record) {
+void Engine::note_next_stamp(Process& process, const Event& event) {
+  if (event.kind == Event::Kind::kProcess) {
+    const auto record = exit_cpu_ns_.find(event.event.tid);
+    if (event.event.kind != ProcEvent::Kind::kExit || record == exit_cpu_ns_.end()) return;
+    process.next_stamps.emplace(event.event.tid, Stamp{event.t_ns, record->second});
+    return;
+  }
+  const RingRecord& record = event.record;
   if (record.kind != LEZEA_RING_KIND_SWITCH || record.value == 0) return;
   const std::optional<int> tid = own_tid(process, record.tid);
-  if (tid) process.next_stamps.emplace(*tid, record.value);
+  if (tid) process.next_stamps.emplace(*tid, Stamp{event.t_ns, record.value});
 }
 
 // After the close: what lies behind the reading, unless it has to wait in its turn.

@@ -194,7 +194,7 @@ void Engine::close_process(Process& process) {
     process.account.threads_to_read(tids);
     for (const int tid : tids) {
       const auto next = process.next_stamps.find(tid);
-      std::optional<uint64_t> next_stamp;
+      std::optional<Stamp> next_stamp;
       if (next != process.next_stamps.end()) next_stamp = next->second;
       process.account.claim_tail(tid, process.reader.read_thread(tid, io), next_stamp);
     }

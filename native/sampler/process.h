@@ -120,7 +120,7 @@ struct Process {
   std::string cgroup_text;            // /proc/PID/cgroup at binding; empty: not bound itself
   std::optional<uint64_t> oom_kills;  // of its memory cgroup, at binding
   uint64_t ended_ns = 0;
-  std::unordered_map<int, uint64_t> next_stamps;  // first stamp after the interval's end, by tid
+  std::unordered_map<int, Stamp> next_stamps;  // first one after the interval's end, by tid
   std::unordered_map<int, std::optional<uint64_t>> thread_clocks;  // read after the rings
 };
 
