@@ -1,4 +1,4 @@
-// Divides what one process used among the scopes that its threads were in (DESIGN: how much, rules 4-9).
+// Divides what one process used among the scopes that its threads were in (docs/meaning.md, rules 3-9).
 // Pure: it is handed stamps and readings, and gives to a RunTable. Owned by the sampling thread only.
 //
 // The kernel's cumulative figure of the process is the truth; stamps and thread clocks only divide its

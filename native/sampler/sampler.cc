@@ -15,7 +15,7 @@ namespace lezea {
 namespace {
 
 constexpr uint64_t kSlowEveryNs = 1'000'000'000;
-// Two takes of one ring are at least this far apart (DESIGN: 1 ms), with room.
+// Two takes of one ring are at least this far apart (docs/ring.md: 1 ms), with room.
 constexpr uint64_t kShortestPauseNs = 2'000'000;
 constexpr uint64_t kBaseDrainNs = 25'000'000;
 

@@ -1,4 +1,4 @@
-// The ring acceptor against real clients: honest ones, every bad offer of DESIGN §6, and those
+// The ring acceptor against real clients: honest ones, every bad offer of docs/ring.md, and those
 // whose descriptors hang.
 #include "scope/ring_acceptor.h"
 

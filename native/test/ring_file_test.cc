@@ -1,4 +1,4 @@
-// Every check that DESIGN §6 asks of a ring's descriptor and of its records, each against a real
+// Every check that docs/ring.md asks of a ring's descriptor and of its records, each against a real
 // memfd that breaks it, and the reader against writers that race it.
 #include "scope/ring_file.h"
 

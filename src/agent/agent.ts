@@ -25,7 +25,7 @@ import { SqlitePersistence } from '../state/sqlite-persistence.js';
 import { VERSION } from '../version.js';
 import { healthOf, nodeStatus } from './status.js';
 
-/** How long a process whose ring is known may wait for it after a restart, milliseconds (DESIGN §3.5). */
+/** How long a process whose ring is known may wait for it after a restart, milliseconds. */
 const RESTART_WAIT_MS = 3000;
 /** How long whoever asks for a sample waits for the sampling thread, milliseconds. */
 const PULL_TIMEOUT_MS = 30_000;

@@ -1,4 +1,4 @@
-// What one owner may use of the agent (DESIGN §11). Owns the figures and the count of refusals by limit, which is
+// What one owner may use of the agent. Owns the figures and the count of refusals by limit, which is
 // published; a refusal names the limit it hit.
 
 import { LezeaError } from '../errors.js';

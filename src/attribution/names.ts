@@ -5,7 +5,7 @@ const RUN_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const LEVEL = /^[a-z][a-z0-9_]*$/;
 // Control characters, lone surrogates, line and paragraph separators, and the marks that reorder text on a terminal.
 const UNPRINTABLE = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u202A-\u202E\u2066-\u2069/]/u;
-/** Level words that mean something else in metric and artifact names (DESIGN §8). */
+/** Level words that mean something else in metric and artifact names. */
 const RESERVED_LEVELS = new Set(['inclusive', 'total', 'nodes', 'attempts']);
 
 /** Longest level, scope or run name, bytes of UTF-8. */

@@ -1,4 +1,4 @@
-// What the end of a process means for its part of a run, and what the parts mean for the run (DESIGN §5). Pure.
+// What the end of a process means for its part of a run, and what the parts mean for the run. Pure.
 
 import { constants } from 'node:os';
 import type { ExitedProcess } from '../native/addon.js';

@@ -1,4 +1,4 @@
-// What a command writes and how it ends: standard output, one-line errors, exit codes (DESIGN §4).
+// What a command writes and how it ends: standard output, one-line errors, exit codes (docs/cli.md).
 
 import { writeSync } from 'node:fs';
 import { LezeaError, messageOf } from '../errors.js';

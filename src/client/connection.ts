@@ -1,4 +1,4 @@
-// One connection to an agent: JSON-RPC 2.0, a JSON object a line, over a Unix stream socket (DESIGN §5). Shared by the
+// One connection to an agent: JSON-RPC 2.0, a JSON object a line, over a Unix stream socket (docs/protocol.md). Shared by the
 // client and the command line. Owns the socket and the requests that wait for their answer; every wait has an end.
 
 import { createConnection, type Socket } from 'node:net';

@@ -1,5 +1,5 @@
 // Follows which scope the JavaScript thread is in. A scope belongs to an async context: it is current while that context's
-// code runs, and nowhere while it waits (DESIGN §9, as under asyncio). Owns the AsyncLocalStorage and the hook that sees
+// code runs, and nowhere while it waits (as under Python's asyncio). Owns the AsyncLocalStorage and the hook that sees
 // contexts come and go; emits `enter` and `exit` calls, innermost last, through the Announcer.
 
 import { AsyncLocalStorage, createHook } from 'node:async_hooks';

@@ -3,7 +3,7 @@
 
 import { cleanLevel, encodeName } from './names.js';
 
-/** Scopes that one process may have; the agent takes no more per run (DESIGN §11). Others count on their parent. */
+/** Scopes that one process may have; the agent takes no more per run. Others count on their parent. */
 const MAX_SCOPES = 10_000;
 
 export interface Scope {

@@ -1,4 +1,4 @@
-// The shape of a run's document, resources/summary.json (DESIGN §8). Types only. Numbers are in base units; what is not
+// The shape of a run's document, resources/summary.json. Types only. Numbers are in base units; what is not
 // known has no key. Sections of later issues (limits, cost, gpus, environment) are absent.
 
 import type { Columns } from '../attribution/totals.js';
@@ -6,7 +6,7 @@ import type { ColumnName } from '../native/frame.js';
 
 export const SUMMARY_SCHEMA = 'lezea.resources/v1';
 
-/** How a run's total was got (DESIGN §3.9). */
+/** How a run's total was got (docs/meaning.md, rule 9). */
 export interface SummaryTotal {
   /** In the column's base unit. */
   value: number;

@@ -53,7 +53,7 @@ const SOURCES: Record<ColumnName, string> = {
 
 const ALWAYS_ESTIMATED = new Set<ColumnName>(['cpu_user_seconds', 'cpu_system_seconds']);
 
-/** Time and times announced: nothing of them is unattributed (DESIGN §3, table). */
+/** Time and times announced: nothing of them is unattributed (docs/meaning.md, columns). */
 const ANNOUNCED = new Set<ColumnName>(['active_seconds', 'activations']);
 
 export function summaryHead(run: Run, context: SummaryContext): SummaryHead {

@@ -1,4 +1,4 @@
-// Errors on the wire: a JSON-RPC code for libraries and a stable word for programs (DESIGN §5). Owns the table.
+// Errors on the wire: a JSON-RPC code for libraries and a stable word for programs. Owns the table.
 
 import { LezeaError, messageOf } from '../errors.js';
 

@@ -1,7 +1,7 @@
 // Cuts a byte stream into lines. Owns at most one unfinished line of limited length: a longer one is reported once and
 // skipped to its end, so a hostile peer can neither fill memory nor end the connection for others' sake.
 
-/** Longest request, bytes without its newline (DESIGN §5). */
+/** Longest request, bytes without its newline. */
 export const MAX_LINE_BYTES = 65_536;
 
 const NEWLINE = 0x0a;

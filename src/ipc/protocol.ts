@@ -1,4 +1,4 @@
-// The socket's methods: one zod schema for the parameters and one for the result of each (DESIGN §5). Owns the shapes on
+// The socket's methods: one zod schema for the parameters and one for the result of each. Owns the shapes on
 // the wire; docs/protocol.md is generated from here. Unknown fields are ignored, unknown methods refused.
 
 import { z } from 'zod';

@@ -30,7 +30,7 @@ function column<N extends string>(name: N, unit: ColumnUnit, word: number, optio
   return { unit, word, additive: true, kind: 'counter' as const, defaultMetric: false, ...options, name };
 }
 
-/** Every column, in frame order; the index is the bit in the mask. Meanings: DESIGN §3. */
+/** Every column, in frame order; the index is the bit in the mask. Meanings: docs/meaning.md. */
 export const COLUMNS = [
   column('cpu_seconds', 'ns', 3, { defaultMetric: true }),
   column('cpu_user_seconds', 'ns', 4),
