@@ -2,7 +2,7 @@
 // code runs, and nowhere while it waits (as under Python's asyncio). Owns the AsyncLocalStorage and the hook that sees
 // contexts come and go; emits `enter` and `exit` calls, innermost last, through the Announcer.
 
-import { AsyncLocalStorage, createHook } from 'node:async_hooks';
+import { AsyncLocalStorage, AsyncResource, createHook, executionAsyncResource } from 'node:async_hooks';
 import type { Scope } from './scopes.js';
 
 /** Where announcements go. A call that returns false was not sent. */
@@ -14,6 +14,9 @@ export interface Announcer {
 /** A context that comes back within this time had not left: most waits are one turn of the loop. ns. */
 const REJOIN_NS = 1_000_000;
 
+/** From Node 24 on an AsyncResource enters its own context only after `before`: it has to be remembered. */
+const RESOURCES_ENTER_LATE = Number.parseInt(process.versions.node, 10) >= 24;
+
 export class ScopeTracker {
   readonly #announcer: Announcer;
   readonly #now: () => number;
@@ -21,6 +24,8 @@ export class ScopeTracker {
   readonly #hook: { enable(): unknown; disable(): unknown };
   /** Contexts that were interrupted by an inner one, by the async id of the inner. */
   readonly #frames: { asyncId: number; outer: Scope | null }[] = [];
+  /** What AsyncResources were made in, where `before` cannot see it. */
+  readonly #madeIn = new WeakMap<object, Scope | null>();
   /** What the code that runs now is in. */
   #current: Scope | null = null;
   /** What the agent believes, a chain from outer to inner. */
@@ -33,7 +38,11 @@ export class ScopeTracker {
   constructor(announcer: Announcer, now: () => number = monotonicNs) {
     this.#announcer = announcer;
     this.#now = now;
+    const init = (_asyncId: number, _type: string, _trigger: number, resource: object) => {
+      if (resource instanceof AsyncResource) this.#madeIn.set(resource, this.current);
+    };
     this.#hook = createHook({
+      ...(RESOURCES_ENTER_LATE ? { init } : {}),
       before: (asyncId) => this.#before(asyncId),
       after: (asyncId) => this.#after(asyncId),
     });
@@ -85,11 +94,17 @@ export class ScopeTracker {
   }
 
   #before(asyncId: number): void {
-    const scope = this.#store.getStore() ?? null;
+    const scope = this.#scopeOfCallback();
     this.#frames.push({ asyncId, outer: this.#current });
     if (scope !== this.#current) this.#move(scope, false);
     // Whoever runs now may run for long: the exit that is still held back must not wait for that.
     else if (scope === null) this.#leaveNow();
+  }
+
+  #scopeOfCallback(): Scope | null {
+    if (!RESOURCES_ENTER_LATE) return this.current;
+    const made = this.#madeIn.get(executionAsyncResource());
+    return made === undefined ? this.current : made;
   }
 
   #after(asyncId: number): void {
