@@ -77,7 +77,7 @@ bool Engine::holds_only(uint32_t run, CgroupCpu& files) {
   for (const int pid : members.value) {
     const Process* member = find_pid(pid);
     if (member != nullptr && member->account.run() == run) continue;
-    if (member != nullptr) return false;
+    if (member != nullptr || pid == sources_.own_pid) return false;
     // Perhaps forked a moment ago by one of the run.
     Result<ProcessFiles> stranger = ProcessFiles::open(sources_.proc_root.get(), pid);
     if (!stranger.ok()) continue;

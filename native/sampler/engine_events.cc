@@ -412,6 +412,11 @@ void Engine::fork_into_run(Process& parent, const ProcEvent& event) {
   const uint64_t forked_boot_ns = event.t_mono_ns + sources_.clock->boot_offset_ns();
   const bool open = reader.open() && reader.started_boot_ns() <= forked_boot_ns;
   if (!open) reader.close();
+  if (event.tgid == sources_.own_pid) {
+    const Result<PidStat> stat = reader.files().stat();
+    if (stat.ok()) parent.children.outside.emplace(event.tgid, stat.value.start_ticks);
+    return;
+  }
   ProcessAccount account(run, birth, event.tgid, base);
   Process& child = add(
       std::make_unique<Process>(next_serial_, event.tgid, std::move(reader), std::move(account)));

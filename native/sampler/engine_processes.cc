@@ -63,7 +63,7 @@ bool Engine::bind_needs_tick(const BindCommand& command) {
 }
 
 void Engine::bind(const BindCommand& command) {
-  if (table_.run(command.run) == nullptr) return;
+  if (table_.run(command.run) == nullptr || command.pid == sources_.own_pid) return;
   Process* process = find_pid(command.pid);
   const bool same = process != nullptr && process->start_ticks == command.start_ticks;
   if (same && process->account.run() == command.run) {

@@ -125,6 +125,7 @@ void probe_own_files(Sources& sources, const Names& disabled) {
 Sources open_sources(const std::string& proc_root, const Names& disabled) {
   Sources sources;
   sources.clock = std::make_unique<SystemClock>();
+  sources.own_pid = getpid();
   sources.proc_root = UniqueFd(open(proc_root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   open_exit_records(sources, disabled);
   open_process_events(sources, disabled);
