@@ -117,7 +117,7 @@ void ProcessAccount::claim_io(Thread& thread, Claim kind, uint64_t bytes) {
 
 void ProcessAccount::apply(const Switch& change) {
   shares_.advance(change.t_ns);
-  Thread& thread = thread_at(change.tid, change.t_ns);
+  Thread& thread = thread_at(change.tid, std::max(change.t_ns, change.counts_from_ns));
   account_stay(change.tid, thread, change.t_ns);
   if (change.cpu_ns) {
     Switch stamp = change;
@@ -152,6 +152,14 @@ void ProcessAccount::end_thread(int tid, uint64_t t_ns, std::optional<uint64_t> 
   }
 }
 
+void ProcessAccount::keep_threads(const std::vector<int>& tids, uint64_t t_ns) {
+  std::vector<int> gone;
+  for (const auto& [tid, thread] : threads_) {
+    if (!std::binary_search(tids.begin(), tids.end(), tid)) gone.push_back(tid);
+  }
+  for (const int tid : gone) end_thread(tid, t_ns, std::nullopt);
+}
+
 void ProcessAccount::void_thread(int tid, uint64_t t_ns) {
   const auto found = threads_.find(tid);
   if (found == threads_.end()) return;
@@ -170,10 +178,16 @@ void ProcessAccount::void_announcements(uint64_t t_ns) {
   refresh_follow();
 }
 
-void ProcessAccount::exec(int tid, uint64_t t_ns) {
-  const uint32_t birth = slot_of(tid);
+// One that never announced anything is not among the threads here; it followed the rules.
+int ProcessAccount::survivor(int leader, bool leader_ended) const {
+  return leader_ended && threads_.size() == 1 ? threads_.begin()->first : leader;
+}
+
+void ProcessAccount::exec(int leader, bool leader_ended, uint64_t t_ns) {
+  const uint32_t birth = slot_of(survivor(leader, leader_ended));
   void_announcements(t_ns);
   threads_.clear();  // only the exec'ing thread is left, and it starts unannounced
+  primary_tid_ = leader;
   set_birth(birth, t_ns);
 }
 

@@ -54,6 +54,7 @@ struct Switch {
   int tid = 0;
   uint64_t t_ns = 0;
   uint32_t slot = 0;               // 0: follow the rules
+  uint64_t counts_from_ns = 0;     // the process's start: a thread is active nowhere before it
   std::optional<uint64_t> cpu_ns;  // the thread's own clock at the edge
   std::optional<uint64_t>
       kernel_ns;  // the kernel's figure for it, read later: a bound on the stamp
@@ -71,7 +72,12 @@ class ProcessAccount {
   // A thread's cumulative storage bytes at a scope edge; the increase belongs to the scope being left.
   void io_stamp(int tid, Claim kind, uint64_t bytes);
   void end_thread(int tid, uint64_t t_ns, std::optional<uint64_t> final_cpu_ns);
-  void exec(int tid, uint64_t t_ns);
+  // Ends all but these (sorted): nobody told that some have gone.
+  void keep_threads(const std::vector<int>& tids, uint64_t t_ns);
+  bool has_threads() const { return !threads_.empty(); }
+  // The thread that exec'd goes on under the leader's id, and by then the ends of all others were told:
+  // `leader_ended` says whether the leader's was.
+  void exec(int leader, bool leader_ended, uint64_t t_ns);
   void void_announcements(uint64_t t_ns);
   // After an overrun: threads without a surviving record follow the rules until they announce again.
   void void_thread(int tid, uint64_t t_ns);
@@ -123,6 +129,7 @@ class ProcessAccount {
   };
 
   void decode_threads(ByteReader& in);
+  int survivor(int leader, bool leader_ended) const;
   Thread& thread_at(int tid, uint64_t t_ns);
   void account_stay(int tid, Thread& thread, uint64_t t_ns);
   void move(int tid, Thread& thread, uint32_t share);

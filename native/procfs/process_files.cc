@@ -5,9 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstdio>
+#include <iterator>
 
 #include "base/read_file.h"
 #include "procfs/pid_list.h"
@@ -162,6 +164,13 @@ Result<PidStatus> ProcessFiles::thread_status(int tid) {
 }
 
 void ProcessFiles::forget_thread(int tid) { threads_.erase(tid); }
+
+void ProcessFiles::keep_threads(const std::vector<int>& tids) {
+  for (auto thread = threads_.begin(); thread != threads_.end();) {
+    const bool kept = std::binary_search(tids.begin(), tids.end(), thread->first);
+    thread = kept ? std::next(thread) : threads_.erase(thread);
+  }
+}
 
 bool ProcessFiles::alive() {
   // statm answers ESRCH like stat does once the process is reaped and costs a third of it.

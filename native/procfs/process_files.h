@@ -48,6 +48,7 @@ class ProcessFiles {
   Result<PidStatus> thread_status(int tid);
   Result<PidStat> thread_stat(int tid);
   void forget_thread(int tid);
+  void keep_threads(const std::vector<int>& tids);  // forgets all others; `tids` is sorted
 
   // False once the process has been reaped (zombies are alive). True on any doubt.
   bool alive();

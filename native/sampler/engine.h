@@ -192,6 +192,10 @@ class Engine {
   void thread_ended(Process& process, const ProcEvent& event);
   std::optional<uint32_t> slot_of_record(const Process& process, const RingRecord& record) const;
   std::optional<int> own_tid(Process& process, uint32_t client_tid);
+  std::optional<int> tid_from_namespace(Process& process, int client_tid);
+  const std::vector<int>& list_threads(Process& process);
+  std::optional<uint64_t> final_cpu_ns(int tid) const;
+  void find_ended_threads(Process& process);
   std::optional<uint64_t> thread_clock(Process& process, int tid);
   // engine_tick.cc
   std::vector<Process*> children_first();
@@ -238,8 +242,9 @@ class Engine {
       superseded_;  // pid to the serial that had it before, in this tick
 
   std::vector<TaskUsage> exit_records_;
-  std::unordered_map<int, uint64_t> exit_cpu_ns_;  // of them, by tid
-  std::vector<ProcEvent> proc_events_;             // drained, not applied yet
+  std::unordered_map<int, uint64_t> exit_cpu_ns_;         // of them, by tid
+  std::unordered_map<int, uint64_t> exit_cpu_before_ns_;  // of those drained the time before
+  std::vector<ProcEvent> proc_events_;                    // drained, not applied yet
   std::vector<TakenRecord> taken_;
   std::unordered_set<int> scanned_pids_;  // seen by the last scan: their parents are known
   bool scan_once_ = false;                // after a restart

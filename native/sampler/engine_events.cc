@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <deque>
+#include <iterator>
+#include <utility>
 
 #include "procfs/pid_list.h"
 #include "sampler/engine.h"
@@ -15,6 +17,8 @@ namespace {
 constexpr uint64_t kHoldNs = 30'000'000'000;
 constexpr size_t kMostHeld = 65'536;
 constexpr size_t kMostEndedTids = 4'096;
+// Of threads that nobody saw, in one tick or drain: their numbers may be invented.
+constexpr size_t kMostUnlistedTids = 4'096;
 
 // Of a process, not of a thread.
 bool is_fork(const Event& event) {
@@ -123,6 +127,10 @@ void Engine::collect_records(std::vector<Event>& events) {
       RingLosses losses;
       ring.file.take(taken_, losses, 0, now + static_cast<uint64_t>(offset));
       for (const TakenRecord& taken : taken_) {
+        if (offset > 0 && taken.record.t_mono_ns <= static_cast<uint64_t>(offset)) {
+          ++forged_records_;  // from before the machine was started
+          continue;
+        }
         Event next;
         next.t_ns = taken.record.t_mono_ns - static_cast<uint64_t>(offset);
         next.process = serial;
@@ -223,9 +231,9 @@ void Engine::apply_until_reading(std::vector<Event>& events) {
 
 void Engine::note_next_stamp(Process& process, const Event& event) {
   if (event.kind == Event::Kind::kProcess) {
-    const auto record = exit_cpu_ns_.find(event.event.tid);
-    if (event.event.kind != ProcEvent::Kind::kExit || record == exit_cpu_ns_.end()) return;
-    process.next_stamps.emplace(event.event.tid, Stamp{event.t_ns, record->second});
+    if (event.event.kind != ProcEvent::Kind::kExit) return;
+    const std::optional<uint64_t> cpu_ns = final_cpu_ns(event.event.tid);
+    if (cpu_ns) process.next_stamps.emplace(event.event.tid, Stamp{event.t_ns, *cpu_ns});
     return;
   }
   const RingRecord& record = event.record;
@@ -320,6 +328,7 @@ void Engine::apply_record(Process& process, const Event& event) {
   Switch change;
   change.tid = *tid;
   change.t_ns = event.t_ns;
+  change.counts_from_ns = process.started_ns;
   change.activation = (record.flags & LEZEA_RING_FLAG_ACTIVATION) != 0;
   if (record.scope != 0) {
     change.slot = table_.slot_or_unattributed(run, slot_of_record(process, record).value_or(0));
@@ -333,26 +342,79 @@ void Engine::apply_record(Process& process, const Event& event) {
 
 std::optional<int> Engine::own_tid(Process& process, uint32_t client_tid) {
   int tid = static_cast<int>(client_tid);
-  if (!process.own_namespace) {
-    const auto known = process.tids_from_namespace.find(tid);
-    if (known != process.tids_from_namespace.end()) return known->second;
-    const Result<std::vector<int>> threads = process.reader.files().thread_ids();
-    if (!threads.ok()) return std::nullopt;
-    for (const int thread : threads.value) {
-      const Result<PidStatus> status = process.reader.files().thread_status(thread);
-      if (!status.ok() || status.value.ns_pids.empty()) continue;
-      process.tids_from_namespace[status.value.ns_pids.back()] = thread;
-    }
-    const auto found = process.tids_from_namespace.find(tid);
-    if (found == process.tids_from_namespace.end()) return std::nullopt;
-    return found->second;
-  }
+  if (!process.own_namespace) return tid_from_namespace(process, tid);
   if (tid == process.pid || process.known_tids.count(tid) != 0) return tid;
-  const bool seen = process.reader.has_thread(tid);
-  // Without clone events a thread may have come and gone unseen; its process bounds what it claims.
-  if (!seen && sources_.events != nullptr) return std::nullopt;
+  const std::vector<int>& listed = list_threads(process);
+  if (!std::binary_search(listed.begin(), listed.end(), tid)) {
+    // Without clone events a thread may have come and gone unseen; its process bounds what it claims.
+    if (sources_.events != nullptr || tid <= 0) return std::nullopt;
+    if (process.unlisted_tids++ >= kMostUnlistedTids) return std::nullopt;
+  }
   process.known_tids.insert(tid);
   return tid;
+}
+
+// Once a tick or drain: a client that invents numbers must not have them looked up one by one. Whoever
+// wrote a record before is in the list, or has ended.
+const std::vector<int>& Engine::list_threads(Process& process) {
+  if (!process.listed_tids) {
+    Result<std::vector<int>> listed = process.reader.files().thread_ids();
+    process.listed_tids = listed.ok() ? std::move(listed.value) : std::vector<int>{};
+  }
+  return *process.listed_tids;
+}
+
+std::optional<int> Engine::tid_from_namespace(Process& process, int client_tid) {
+  auto& tids = process.tids_from_namespace;
+  if (tids.count(client_tid) == 0 && !process.listed_tids) {
+    std::unordered_set<int> known;
+    for (const auto& [inside, tid] : tids) known.insert(tid);
+    for (const int tid : list_threads(process)) {
+      if (known.count(tid) != 0) continue;
+      const Result<PidStatus> status = process.reader.files().thread_status(tid);
+      if (!status.ok() || status.value.ns_pids.empty()) continue;
+      tids[status.value.ns_pids.back()] = tid;
+    }
+  }
+  const auto found = tids.find(client_tid);
+  if (found == tids.end()) return std::nullopt;
+  return found->second;
+}
+
+std::optional<uint64_t> Engine::final_cpu_ns(int tid) const {
+  for (const auto* records : {&exit_cpu_ns_, &exit_cpu_before_ns_}) {
+    const auto record = records->find(tid);
+    if (record != records->end()) return record->second;
+  }
+  return std::nullopt;
+}
+
+// The ends of threads that nobody told: without process events, or when some were lost. What has no end
+// would be announced for ever.
+void Engine::find_ended_threads(Process& process) {
+  if (!process.held.empty() || process.waits_until_ns != 0) return;
+  const bool missed = std::exchange(process.threads_missed, false);
+  if (!missed && sources_.events != nullptr) return;
+  if (missed) process.reader.miss_threads();
+  if (process.ended || !process.reader.is_open()) return;
+  if (process.known_tids.empty() && !process.account.has_threads()) return;
+  const Result<std::vector<int>> listed = process.reader.files().thread_ids();
+  if (!listed.ok() || listed.value.empty()) return;
+  const auto gone = [&listed](int tid) {
+    return !std::binary_search(listed.value.begin(), listed.value.end(), tid);
+  };
+  const uint64_t t_ns = process.was_read ? process.reading.t_ns : sources_.clock->monotonic_ns();
+  process.account.keep_threads(listed.value, t_ns);
+  process.reader.keep_threads(listed.value);
+  const int primary = process.account.primary_tid();
+  if (primary != process.pid && gone(primary)) process.account.set_primary(process.pid, t_ns);
+  for (auto tid = process.known_tids.begin(); tid != process.known_tids.end();) {
+    tid = gone(*tid) ? process.known_tids.erase(tid) : std::next(tid);
+  }
+  auto& inside = process.tids_from_namespace;
+  for (auto pair = inside.begin(); pair != inside.end();) {
+    pair = gone(pair->second) ? inside.erase(pair) : std::next(pair);
+  }
 }
 
 void Engine::apply_process_event(const ProcEvent& event) {
@@ -371,18 +433,19 @@ void Engine::apply_process_event(const ProcEvent& event) {
     thread_ended(*process, event);
     return;
   }
-  process->account.exec(event.tid, event.t_mono_ns);
+  process->account.exec(event.tid, process->reader.leader_told(), event.t_mono_ns);
   process->reader.exec();
   process->known_tids.clear();
   describe(*process);
 }
 
 void Engine::thread_ended(Process& process, const ProcEvent& event) {
-  std::optional<uint64_t> final_cpu_ns;
-  const auto record = exit_cpu_ns_.find(event.tid);
-  if (record != exit_cpu_ns_.end()) final_cpu_ns = record->second;
-  process.account.end_thread(event.tid, event.t_mono_ns, final_cpu_ns);
+  process.account.end_thread(event.tid, event.t_mono_ns, final_cpu_ns(event.tid));
   process.reader.thread_ended(event.tid);
+  auto& inside = process.tids_from_namespace;  // its number there may be another's soon
+  for (auto pair = inside.begin(); pair != inside.end();) {
+    pair = pair->second == event.tid ? inside.erase(pair) : std::next(pair);
+  }
   // A ring offered late may still hold its records.
   process.ended_tids.push_back(event.tid);
   if (process.ended_tids.size() > kMostEndedTids) {

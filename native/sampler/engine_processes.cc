@@ -204,6 +204,10 @@ void Engine::close_session(uint32_t handle) {
       process->saved_rings.push_back({ring.file.inode(), ring.applied});
     }
     process->rings.clear();
+    auto& saved = process->saved_rings;  // of programs that it exec'd since, too: the oldest go
+    if (saved.size() > kMostRings) {
+      saved.erase(saved.begin(), saved.end() - static_cast<ptrdiff_t>(kMostRings));
+    }
   }
   sessions_.erase(session);
 }
@@ -215,6 +219,7 @@ bool Engine::adopt_ring(uint32_t handle, RingFile& file) {
   for (Ring& ring : process->rings) {
     if (ring.file.inode() == file.inode()) return true;  // offered twice
   }
+  if (process->rings.size() >= kMostRings) return true;  // closed unread
   std::vector<uint64_t> applied(file.lanes(), 0);
   auto& saved = process->saved_rings;
   const auto before = std::find_if(saved.begin(), saved.end(), [&](const SavedRing& ring) {

@@ -1,5 +1,7 @@
 // What changed since the last snapshot, and the opaque states that let a restarted agent go on.
 
+#include <algorithm>
+
 #include "sampler/engine.h"
 
 namespace lezea {
@@ -7,7 +9,6 @@ namespace {
 
 constexpr uint32_t kProcessStateVersion = 2;
 constexpr uint32_t kRunStateVersion = 1;
-constexpr uint32_t kMostRings = 64;
 constexpr uint32_t kMostLanes = 1024;
 
 void encode_positions(ByteWriter& out, uint64_t inode, const std::vector<uint64_t>& positions) {
@@ -51,14 +52,16 @@ std::string Engine::encode_process(const Process& process) const {
   }
   process.account.encode(out);
   process.reader.encode(out);
-  out.u32(static_cast<uint32_t>(process.rings.size() + process.saved_rings.size()));
+  const size_t most_saved = kMostRings - std::min(process.rings.size(), kMostRings);
+  const size_t saved = std::min(process.saved_rings.size(), most_saved);
+  out.u32(static_cast<uint32_t>(process.rings.size() + saved));
   for (const Ring& ring : process.rings) {
     // A record that is applied later in this very state is not applied yet; what was dropped is.
     encode_positions(out, ring.file.inode(),
                      process.held.empty() ? ring.file.positions() : ring.applied);
   }
-  for (const SavedRing& ring : process.saved_rings)
-    encode_positions(out, ring.inode, ring.positions);
+  for (size_t i = process.saved_rings.size() - saved; i < process.saved_rings.size(); ++i)
+    encode_positions(out, process.saved_rings[i].inode, process.saved_rings[i].positions);
   return out.take();
 }
 

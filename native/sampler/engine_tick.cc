@@ -93,6 +93,8 @@ void Engine::read_all(bool slow) {
   for (Process* process : children_first()) {
     process->next_stamps.clear();
     process->thread_clocks.clear();
+    process->listed_tids.reset();
+    process->unlisted_tids = 0;
     process->was_read = false;
     const bool waits = process->waits_until_ns > now && !process->reader.ended();
     if (!waits && process->waits_until_ns != 0) {  // the ring came too late, or never will
@@ -105,6 +107,8 @@ void Engine::read_all(bool slow) {
 }
 
 void Engine::take_exit_records() {
+  // The event that tells the end may be younger than what the rings cover, and wait.
+  exit_cpu_before_ns_.swap(exit_cpu_ns_);
   exit_cpu_ns_.clear();
   if (sources_.exits == nullptr) return;
   sources_.exits->drain(exit_records_);
@@ -246,10 +250,7 @@ void Engine::tick(bool slow) {
   if (note_heads()) sources_.clock->sleep_ns(kSettleNs);
   collect_records(events);
   apply_until_reading(events);
-  for (auto& [serial, process] : processes_) {
-    if (!process->held.empty() || !std::exchange(process->threads_missed, false)) continue;
-    process->reader.miss_threads();
-  }
+  for (auto& [serial, process] : processes_) find_ended_threads(*process);
   read_newcomers();
   attach_exit_records(events);
   close_all();
@@ -270,6 +271,8 @@ uint64_t Engine::drain() {
   for (auto& [serial, process] : processes_) {
     process->was_read = false;
     process->thread_clocks.clear();
+    process->listed_tids.reset();
+    process->unlisted_tids = 0;
   }
   std::vector<Event> events;
   const uint64_t covered_until_ns = last_note_ns_;

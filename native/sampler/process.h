@@ -34,6 +34,9 @@ struct Event {
   ProcEvent event{};  // kProcess
 };
 
+// Of one process, offered and to be offered again.
+inline constexpr size_t kMostRings = 64;
+
 using ProcessId = std::pair<int, uint64_t>;  // pid and start ticks
 
 // Birth scopes of the children that ended since the last grant, and how many. They stay until the next
@@ -104,7 +107,11 @@ struct Process {
   std::deque<int> ended_tids;
   std::unordered_map<int, int> tids_from_namespace;  // the client's tid to ours, where they differ
   bool threads_missed = false;  // nobody listened for a while: some may have ended
-  bool own_namespace = true;    // shares the agent's PID namespace
+  // As listed once in this tick or drain, at the first record of a thread that was not known; and how
+  // many were accepted that were not in it.
+  std::optional<std::vector<int>> listed_tids;
+  size_t unlisted_tids = 0;
+  bool own_namespace = true;  // shares the agent's PID namespace
 
   // Events that wait for a scope to be defined; while there are any the interval stays open.
   std::vector<Event> held;

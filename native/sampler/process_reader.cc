@@ -60,7 +60,7 @@ uint64_t ProcessReader::started_boot_ns() {
 }
 
 void ProcessReader::ask_wait_status() {
-  if (wait_status_ || !pidfd_.valid() || !sources_->pidfd_info) return;
+  if (!pidfd_.valid() || !sources_->pidfd_info) return;
   const Result<PidInfo> info = pid_info(pidfd_.get());
   if (info.ok() && info.value.has_exit) wait_status_ = info.value.exit_status;
 }
@@ -270,8 +270,11 @@ void ProcessReader::miss_threads() {
   if (!tids.empty()) thread_io_.missed(tids, pid_);  // else it has ended as a whole
 }
 
+void ProcessReader::keep_threads(const std::vector<int>& listed) { files_.keep_threads(listed); }
+
 void ProcessReader::exec() {
   leader_told_ = false;
+  wait_status_.reset();  // another's, who had the leader's id before
   thread_io_.exec(pid_);
   thread_scheduling_.exec(pid_);
   memory_.starts_fresh();

@@ -55,11 +55,12 @@ class ProcessReader {
   void read_thread_io(Reading& reading);
   // Threads may have ended, or one of them exec'd, without being told.
   void miss_threads();
+  // Closes what is open of all but these.
+  void keep_threads(const std::vector<int>& listed);
   // The last word on an ended process: what exit records told, where they tell more.
   void finish(Reading& reading);
   ThreadReading read_thread(int tid, bool io);
   std::optional<uint64_t> thread_cpu_ns(int tid);
-  bool has_thread(int tid) { return open_ && files_.thread_schedstat(tid).ok(); }
 
   // One thread's or the group's exit record.
   void note_exit_record(const TaskUsage& usage);
@@ -68,6 +69,8 @@ class ProcessReader {
     return like.group ? group_exit_.has_value() : like.tid == pid_ && leader_exit_.has_value();
   }
   void thread_ended(int tid);
+  // Whether the leader's end was told; other threads may go on, and exec starts anew.
+  bool leader_told() const { return leader_told_; }
   void exec();
   // A child that this process reaped took its IO along into this process's own figures.
   void absorb(const IoFigures& child);
@@ -81,7 +84,8 @@ class ProcessReader {
   ProcessFiles& files() { return files_; }
   MemoryEstimate& memory() { return memory_; }
   std::optional<uint32_t> wait_status() const { return wait_status_; }
-  // Asks the kernel for the status of a process that was reaped (PIDFD_GET_INFO).
+  // Asks the kernel for the status of a process that was reaped (PIDFD_GET_INFO). It knows better than
+  // the end of the leader, which may have gone before the others.
   void ask_wait_status();
   void set_wait_status(uint32_t status) { wait_status_ = status; }
 
