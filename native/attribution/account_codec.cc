@@ -105,8 +105,10 @@ ProcessAccount::ProcessAccount(uint32_t run, ByteReader& in)
   memory_bytes_ = decode_optional(in);
   last_close_ns_ = in.u64();
   totals_ = decode_totals(in);
+  const uint64_t segment_start_ns = shares_.segment_start_ns();
   decode_threads(in);
   refresh_follow();
+  shares_.restore_segment_start(segment_start_ns);
 }
 
 void ProcessAccount::decode_threads(ByteReader& in) {

@@ -19,11 +19,8 @@ int bits(Amount value) {
   return count;
 }
 
-// Keeps amount × weight inside 128 bits. CPU and IO never need it; byte·ns over days may.
-int shift_for(Amount amount, Amount sum) {
-  const int excess = bits(amount) + bits(sum) - 127;
-  return excess > 0 ? excess : 0;
-}
+// Keeps sum × weight inside 128 bits. Times never need it.
+int shift_for(Amount sum) { return std::max(0, bits(sum) - 63); }
 
 void hand_out_remainder(uint64_t left, std::vector<std::pair<Amount, size_t>>& remainders,
                         std::vector<Amount>& parts) {
@@ -46,16 +43,19 @@ void apportion(Amount amount, const std::vector<uint64_t>& weights, std::vector<
     parts[0] = amount;
     return;
   }
-  const int shift = shift_for(amount, sum);
+  const int shift = shift_for(sum);
   sum = 0;
   for (const uint64_t weight : weights) sum += weight >> shift;
 
+  const Amount whole = amount / sum;
+  const Amount rest = amount % sum;
   Amount given = 0;
   static thread_local std::vector<std::pair<Amount, size_t>> remainders;
   remainders.clear();
   for (size_t i = 0; i < weights.size(); ++i) {
-    const Amount product = amount * (weights[i] >> shift);
-    parts[i] = product / sum;
+    const Amount weight = weights[i] >> shift;
+    const Amount product = rest * weight;
+    parts[i] = whole * weight + product / sum;
     given += parts[i];
     if (product % sum != 0) remainders.emplace_back(product % sum, i);
   }

@@ -222,6 +222,9 @@ void ProcessAccount::close(const Reading& reading, RunTable& table) {
   settle(reading.t_ns);
   shares_.settle_weights();
   shares_.touch(shares_.follow());
+  // The first: it gets what nothing else tells anything of, for no time has passed.
+  std::vector<uint32_t>& touched = shares_.touched();
+  std::iter_swap(touched.begin(), std::find(touched.begin(), touched.end(), shares_.follow()));
   if ((reading.known & bit(kCpu)) != 0) give_cpu(increase(reading, kCpu), reading, table);
   give_memory(reading.t_ns, reading, table);
   if (reading.slow) give_slow(reading, table);

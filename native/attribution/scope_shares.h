@@ -60,6 +60,8 @@ class ScopeShares {
   const std::vector<uint32_t>& announced() const { return announced_; }
   // When the set of scopes that the process is in last changed.
   uint64_t segment_start_ns() const { return segment_start_ns_; }
+  // After the announcements were made again from their bytes, which is no edge.
+  void restore_segment_start(uint64_t t_ns) { segment_start_ns_ = t_ns; }
 
   // Brings every announced scope's equal weight up to now_ns().
   void settle_weights();
