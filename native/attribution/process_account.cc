@@ -44,12 +44,35 @@ void ProcessAccount::account_stay(int tid, Thread& thread, uint64_t t_ns) {
   } else if (tid == primary_tid_) {
     share = shares_.birth();  // it has nobody to follow
   }
-  for (Stay& stay : thread.stays) {
-    if (stay.share != share) continue;
-    stay.wall_ns += elapsed;
+  add_stay(thread, {share, elapsed});
+}
+
+// Few are looked through; many (a client may have ten thousand scopes, and stamp none) are merged when
+// they have doubled.
+void ProcessAccount::add_stay(Thread& thread, Stay stay) {
+  constexpr size_t kFew = 32;
+  std::vector<Stay>& stays = thread.stays;
+  const auto same = [&stay](const Stay& other) { return other.share == stay.share; };
+  const auto newest = stays.size() <= kFew ? stays.begin() : stays.end() - 1;
+  const auto found = std::find_if(newest, stays.end(), same);
+  if (found != stays.end()) {
+    found->wall_ns += stay.wall_ns;
     return;
   }
-  thread.stays.push_back({share, elapsed});
+  stays.push_back(stay);
+  if (stays.size() < std::max(2 * kFew, thread.merge_at)) return;
+  std::sort(stays.begin(), stays.end(),
+            [](const Stay& a, const Stay& b) { return a.share < b.share; });
+  auto last = stays.begin();
+  for (auto next = last + 1; next != stays.end(); ++next) {
+    if (next->share == last->share) {
+      last->wall_ns += next->wall_ns;
+    } else {
+      *++last = *next;
+    }
+  }
+  stays.erase(last + 1, stays.end());
+  thread.merge_at = 2 * stays.size();
 }
 
 void ProcessAccount::refresh_follow() {

@@ -124,6 +124,7 @@ class ProcessAccount {
     std::optional<uint64_t> point[kClaimCount];  // its counters up to which claims were made
     std::optional<Switch> stamp;                 // its last stamped edge
     std::vector<Stay> stays;  // since the CPU point, or since the last close without one
+    size_t merge_at = 0;      // how many stays are merged by scope
     bool tail_read = false;   // in the interval that is closing
     bool unread = false;      // closed without its clock: the next claim is bounded by its stays
   };
@@ -131,6 +132,7 @@ class ProcessAccount {
   void decode_threads(ByteReader& in);
   int survivor(int leader, bool leader_ended) const;
   Thread& thread_at(int tid, uint64_t t_ns);
+  static void add_stay(Thread& thread, Stay stay);
   void account_stay(int tid, Thread& thread, uint64_t t_ns);
   void move(int tid, Thread& thread, uint32_t share);
   void refresh_follow();

@@ -238,6 +238,8 @@ class Engine {
   std::unordered_map<uint32_t, RunExtra> extras_;
   uint64_t next_serial_ = 1;
 
+  std::unordered_map<uint64_t, std::vector<uint64_t>>
+      children_of_;  // serials, while ends are settled
   std::unordered_map<int, uint64_t>
       superseded_;  // pid to the serial that had it before, in this tick
 

@@ -290,13 +290,16 @@ Process* Engine::other_reaper(const Process& ended_parent) {
 // What is left of an ended process's children goes to whom the kernel gave them; one that is gone
 // already, to who reaps the process itself, so that no CPU or IO can be taken for somebody else's.
 void Engine::hand_over_children(const Process& process) {
-  for (auto& [serial, child] : processes_) {
-    if (child->parent != process.serial) continue;
+  const std::vector<uint64_t> children = std::move(children_of_[process.serial]);
+  for (const uint64_t serial : children) {
+    Process* child = find(serial);
+    if (child == nullptr || child->parent != process.serial) continue;
     const Result<PidStat> stat = child->reader.is_open() ? child->reader.files().stat()
                                                          : Result<PidStat>::fail(ReadStatus::kGone);
     const Process* reaper = stat.ok() ? find_pid(stat.value.ppid) : find(process.parent);
     const bool other = reaper != nullptr && reaper->serial != process.serial;
     child->parent = other ? reaper->serial : 0;
+    children_of_[child->parent].push_back(serial);
     if (!stat.ok()) note_perhaps_reaped(*child, other_reaper(process));
   }
 }

@@ -71,14 +71,27 @@ void Engine::read_with_children(Process& process, bool slow,
   for (const Process* child : gone) other->reader.absorb(child->reader.left_to_parent());
 }
 
-// A moved process is younger here than its children, so the order is by depth.
+// A moved process is younger here than its children, so the order is by depth. Each chain of ancestors is
+// walked once: a program may fork itself ever deeper.
 std::vector<Process*> Engine::children_first() {
+  std::unordered_map<uint64_t, size_t> depths;
   std::vector<std::pair<size_t, Process*>> by_depth;
+  std::vector<Process*> chain;
   for (auto& [serial, process] : processes_) {
-    size_t depth = 0;
-    const Process* up = find(process->parent);
-    for (; up != nullptr && depth < processes_.size(); up = find(up->parent)) ++depth;
-    by_depth.emplace_back(depth, process.get());
+    size_t depth = 0;  // of the last in the chain
+    chain.clear();
+    for (Process* up = process.get(); up != nullptr && chain.size() < processes_.size();
+         up = find(up->parent)) {
+      const auto known = depths.find(up->serial);
+      if (known != depths.end()) {
+        depth = known->second + 1;
+        break;
+      }
+      chain.push_back(up);
+    }
+    for (auto member = chain.rbegin(); member != chain.rend(); ++member, ++depth) {
+      if (depths.emplace((*member)->serial, depth).second) by_depth.emplace_back(depth, *member);
+    }
   }
   std::stable_sort(by_depth.begin(), by_depth.end(),
                    [](const auto& a, const auto& b) { return a.first > b.first; });
@@ -213,6 +226,8 @@ void Engine::close_all() {
     const bool last = process->ended && !awaits_reaper(*process);
     if (last && !stays_open(*process)) ended.push_back(process);
   }
+  children_of_.clear();
+  for (const auto& [serial, process] : processes_) children_of_[process->parent].push_back(serial);
   for (Process* process : ended) {
     close_process(*process);
     finish_exited(*process);

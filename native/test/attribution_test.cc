@@ -3,6 +3,7 @@
 
 #include "attribution/apportion.h"
 #include "attribution/process_account.h"
+#include "base/clock.h"
 #include "check.h"
 #include "sampler/thread_sums.h"
 
@@ -346,6 +347,23 @@ TEST("an exec'd process's primary thread is the leader") {
   it.account.exec(kLeader, true, 10 * kMs);
   it.enter(kLeader, 20, kA);
   CHECK_EQ(it.account.slot_of(kThird), kA);
+}
+
+TEST("a thread that changes among very many scopes without stamps costs no more for each") {
+  Bench it;
+  constexpr uint32_t kScopes = 10'000;
+  for (uint32_t i = 0; i < kScopes; ++i) it.table.define_slot(1000 + i, kRun, 0);
+  it.enter(kSecond, 0, kA);
+  it.tail(kSecond, 1, 0);
+  it.close(1, 0);
+  const SystemClock clock;
+  const uint64_t begun_ns = clock.monotonic_ns();
+  for (uint32_t i = 0; i < 20 * kScopes; ++i) it.enter(kSecond, 2 + i, 1000 + i % kScopes);
+  CHECK(clock.monotonic_ns() - begun_ns < 1'000 * kMs);  // linear, that is
+  it.tail(kSecond, 2 + 20 * kScopes, 5 * kScopes);
+  it.close(2 + 20 * kScopes, 5 * kScopes);
+  CHECK_EQ(it.total(1000, kActive), 20 * kMs);
+  CHECK_EQ(it.total(1000 + kScopes / 2, kCpu), it.total(1001, kCpu));
 }
 
 // --- other quantities
