@@ -73,8 +73,14 @@ class ThreadState:
 
     def _take_lane(self) -> int:
         """Stands in for `claim` until the first record: takes a lane, then claims."""
-        lane = self._pool.take() if self._pool is not None else None
-        if lane is None:
+        pool = self._pool
+        lane = pool.take() if pool is not None else None
+        if self._pool is not pool or self._ring is not None:
+            # A signal handler has forked (this is the child) or recorded something meanwhile.
+            if lane is not None:
+                lane[0].free.appendleft(lane[1])
+            return self.claim()
+        if lane is None or pool is None:
             self.attach(None)
             return self.claim()
         self._ring, self._lane = lane
@@ -87,7 +93,8 @@ class ThreadState:
         self.heads = ring.heads
         self.slot = slot
         self.claim = claim
-        return claim()
+        pool.look_ahead(ring)
+        return self.claim()  # in a child that a signal handler has forked, another one
 
     def __del__(self) -> None:
         ring = getattr(self, "_ring", None)

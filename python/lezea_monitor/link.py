@@ -79,7 +79,9 @@ class Link:
             self.address, self.identity, self._waiting, deadline, self._on_notification
         )
         try:
-            self._offer_rings(session, deadline)
+            with session.sending():
+                session.offer_rings(self._pool)
+            self._hear_answers(session, deadline)
         except BaseException:
             session.close()
             raise
@@ -129,6 +131,13 @@ class Link:
         session = self._session
         if session is None or not session.push(self._tree):
             self.wake()
+
+    def offer(self) -> None:
+        """There is a new ring. The calling thread offers it, if nothing is in the way."""
+        session = self._session
+        if session is not None:
+            session.push_rings(self._pool)
+        self.wake()  # for the agent's answer
 
     def request(self, method: str, params: Dict[str, Any], timeout: float) -> Dict[str, Any]:
         """Asks and waits. Raises AgentError when refused, Unavailable when there is no reply."""
@@ -217,10 +226,11 @@ class Link:
         """Sends what there is and waits for what comes, once."""
         self._woken = False
         channel = session.channel
-        self._offer_rings(session, time.monotonic() + HANDSHAKE_SECONDS)
         with session.sending():
+            session.offer_rings(self._pool)
             more = self._fill(session)
             channel.flush()
+        self._hear_answers(session, time.monotonic() + HANDSHAKE_SECONDS)
         if more and not channel.unsent:
             return  # a fast agent: there is room for the rest
         alarm: Any = self._alarm
@@ -258,8 +268,8 @@ class Link:
             session.channel.send(line)
         return True
 
-    def _offer_rings(self, session: Session, deadline: float) -> None:
-        refusal = session.offer_rings(self._pool, deadline)
+    def _hear_answers(self, session: Session, deadline: float) -> None:
+        refusal = session.hear_answers(deadline)
         if refusal is not None:
             self._warn("ring", "%s: scopes of this process are not recorded", refusal)
 

@@ -85,7 +85,11 @@ class Ring:
 
 
 class RingPool:
-    """The rings of one process: a new one is made when every lane is taken."""
+    """The rings of one process: the next one is made when half of the newest one's lanes are taken.
+
+    So it is with the agent before its first record: an interval that the agent closes without a
+    ring knows nothing of the threads in it.
+    """
 
     def __init__(
         self,
@@ -98,25 +102,47 @@ class RingPool:
         self._on_ring = on_ring
         self._lanes = lanes
         self._capacity = capacity
+        self._told = 0  # how many of `rings` went through `on_ring`
         # Re-entrant: a signal handler that enters a scope may interrupt its own thread in here.
         self._lock = threading.RLock()
 
     def prepare(self) -> None:
         """Makes the first ring ahead of the first record, so that it is offered at the start."""
         with self._lock:
-            lane = self._grow()
-        if lane is not None:
-            lane[0].free.appendleft(lane[1])
+            self._grow()
+            self._told = len(self.rings)
 
     def take(self) -> Optional[Tuple[Ring, int]]:
-        """A free lane, or None when the process has too many announcing threads."""
+        """A free lane, or None when the process has too many announcing threads.
+
+        Whoever takes one calls `look_ahead` before it writes there.
+        """
         lane = self._take_free()
         if lane is None:
             with self._lock:
-                lane = self._take_free() or self._grow()
+                lane = self._take_free()
+                while lane is None and self._grow():
+                    lane = self._take_free()
         if lane is None:
             self.refused_threads += 1
         return lane
+
+    def look_ahead(self, ring: Ring) -> None:
+        """A lane of `ring` was taken: makes the next ring if it is time, and tells of new ones.
+
+        Waits for nothing: who else has the lock is making a ring.
+        """
+        if self.rings[-1:] == [ring] and len(ring.free) <= ring.lanes // 2:
+            if self._lock.acquire(blocking=False):
+                try:
+                    if self.rings[-1:] == [ring]:
+                        self._grow()
+                finally:
+                    self._lock.release()
+        rings = len(self.rings)
+        if self._told < rings:
+            self._on_ring()
+            self._told = rings
 
     def _take_free(self) -> Optional[Tuple[Ring, int]]:
         for ring in self.rings:
@@ -127,17 +153,15 @@ class RingPool:
                     continue  # another thread was faster
         return None
 
-    def _grow(self) -> Optional[Tuple[Ring, int]]:
+    def _grow(self) -> bool:
         if len(self.rings) >= MAX_RINGS:
-            return None
+            return False
         try:
             ring = Ring(self._lanes, self._capacity)
         except (OSError, ValueError):  # out of memory or descriptors: this thread stays quiet
-            return None
-        lane = ring.free.popleft()
+            return False
         self.rings.append(ring)
-        self._on_ring()
-        return ring, lane
+        return True
 
     def close(self) -> None:
         """Lets go of every ring. Safe in a forked child: it takes no lock and writes nothing."""

@@ -56,7 +56,7 @@ class Run:
         """Opens the run. Raises Unavailable or AgentError when there is none to be had."""
         self._on_end = on_end
         self._tree = Tree(self._define)
-        self._pool = RingPool(self._wake)
+        self._pool = RingPool(self._offer)
         self._unreadable = 0  # reports whose data could not be read
         identity = Identity(parameters, threading.get_native_id(), "", True, must_exist)
         self._link = Link(address, identity, self._tree, self._pool)
@@ -234,8 +234,8 @@ class Run:
 
     # Threads and processes
 
-    def _wake(self) -> None:
-        self._link.wake()
+    def _offer(self) -> None:
+        self._link.offer()
 
     def _define(self) -> None:
         self._link.define()
@@ -243,7 +243,7 @@ class Run:
     def _on_ring_in_child(self) -> None:
         """The first record of a forked child opens its session; further rings are offered."""
         self._link.start()
-        self._link.wake()
+        self._link.offer()
 
     def _after_fork(self) -> None:
         """In the child: leaves the parent's sockets and rings alone and gets ready for its own.

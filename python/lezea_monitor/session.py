@@ -3,9 +3,10 @@
 Reads the tree (which scopes to define) and the ring pool (which rings to offer); owns the socket.
 After a reconnect a new Session says everything again, under the same run id and with the same
 rings, so that what was recorded in between is still read. Used by the link's thread; only
-`push` is for every other.
+`push` and `push_rings` are for every other.
 """
 
+import collections
 import contextlib
 import itertools
 import json
@@ -13,7 +14,7 @@ import os
 import socket
 import threading
 import time
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Deque, Dict, Iterator, List, Optional
 
 from . import wire
 from .ring import RingPool
@@ -116,7 +117,9 @@ class Session:
         self._on_notification = on_notification
         self._defined = 0  # how many of tree.nodes this connection has defined
         self._offered = 0  # how many of pool.rings were offered for this session
-        # Of what goes out: `channel.unsent`, `_defined` and the descriptor's life.
+        self._answers: Deque[socket.SocketType] = collections.deque()  # to offers
+        self._refusal: Optional[AgentError] = None  # of a ring, not told yet
+        # Of what goes out: `channel.unsent`, `_defined`, `_offered` and the descriptor's life.
         self._lock = threading.Lock()
         connection = wire.connect(address.path, socket.SOCK_STREAM, address.own_folder, deadline)
         self.channel = Channel(connection, self._on_message)
@@ -194,17 +197,33 @@ class Session:
             raise pending.error
         return pending.result
 
-    def offer_rings(self, pool: RingPool, deadline: float) -> Optional[AgentError]:
-        """Offers the rings that this session has not offered yet; the last refusal, if any."""
-        refusal: Optional[AgentError] = None
+    def offer_rings(self, pool: RingPool) -> None:
+        """Offers the rings that this session has not offered yet; `hear_answers` comes later.
+
+        Waits for nothing; under the lock, from whichever thread.
+        """
+        self.channel.check()
         while self._offered < len(pool.rings):
             ring = pool.rings[self._offered]
             address = self._address
             try:
-                wire.offer_ring(address.path, address.own_folder, self.token, ring.fd, deadline)
+                self._answers.append(
+                    wire.offer_ring(address.path, address.own_folder, self.token, ring.fd)
+                )
             except AgentError as error:
-                refusal = error
+                self._refusal = error
             self._offered += 1
+
+    def hear_answers(self, deadline: float) -> Optional[AgentError]:
+        """For the link's thread: waits for what became of the offers; the last refusal, if any."""
+        while self._answers:
+            try:
+                wire.hear_answer(self._answers.popleft(), deadline)
+            except AgentError as error:
+                self._refusal = error
+        refusal, self._refusal = self._refusal, None
+        if refusal is not None:
+            self.channel.receive()  # a session that has ended is refused as well: Lost
         return refusal
 
     @contextlib.contextmanager
@@ -246,6 +265,20 @@ class Session:
         finally:
             self._lock.release()
 
+    def push_rings(self, pool: RingPool) -> None:
+        """Offers new rings from the thread that made them, before there are records in them.
+
+        What is in the way, the link's thread deals with. Waits for nothing.
+        """
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            self.offer_rings(pool)
+        except Unavailable:
+            pass  # the link's thread tries again, and hears why not
+        finally:
+            self._lock.release()
+
     def define(self, tree: Tree, room: int) -> None:
         """Queues definitions of new scopes, up to `room` unsent bytes in all."""
         while len(self.channel.unsent) < room and self._defined < len(tree.nodes):
@@ -272,5 +305,7 @@ class Session:
         """Closes the connection, but not under a `push`: the descriptor's number is reused."""
         held = self._acquire()
         self.channel.close()
+        while self._answers:
+            wire.close(self._answers.popleft())
         if held:
             self._lock.release()

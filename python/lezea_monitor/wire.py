@@ -12,6 +12,7 @@ import socket
 import stat
 import struct
 import time
+from array import array
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from .foreign import is_foreign
@@ -54,10 +55,10 @@ def candidates(explicit: Optional[str]) -> List[Tuple[str, bool]]:
 
 
 # Every socket that is open, so that a forked child can close those of threads it does not have.
-_sockets: Dict[socket.socket, Owned] = {}
+_sockets: Dict[socket.SocketType, Owned] = {}
 
 
-def close(connection: socket.socket) -> None:
+def close(connection: socket.SocketType) -> None:
     """Closes a socket that `connect` made, unless its number is somebody else's by now."""
     owned = _sockets.pop(connection, None)
     if owned is not None and owned.fd < 0:
@@ -71,10 +72,16 @@ def close_inherited() -> None:
         close(connection)
 
 
-def connect(path: str, kind: int, own_folder: bool, deadline: float) -> socket.socket:
+def connect(path: str, kind: int, own_folder: bool, deadline: float) -> socket.SocketType:
     """A connected, checked socket. `deadline` is on time.monotonic(). Raises Unavailable."""
     folder = os.path.dirname(path)
-    connection = socket.socket(socket.AF_UNIX, kind)
+    try:
+        # The class in C: what it raises, none but a signal handler raises in another module.
+        connection = socket.SocketType(socket.AF_UNIX, kind)
+    except OSError as error:
+        if is_foreign(error):
+            raise
+        raise Unavailable("no socket: %s" % error) from error
     _sockets[connection] = Owned(connection.fileno())
     try:
         status = os.lstat(folder) if own_folder else os.stat(folder)
@@ -89,6 +96,8 @@ def connect(path: str, kind: int, own_folder: bool, deadline: float) -> socket.s
         return connection
     except OSError as error:
         close(connection)
+        if is_foreign(error):
+            raise
         full = isinstance(error, BlockingIOError)  # the queue of those that wait to be accepted
         raise (Lost if full else Unavailable)(
             "%s: %s" % (path, error.strerror or error)
@@ -136,7 +145,7 @@ def _plain(value: Any, depth: int) -> Any:
 class Channel:
     """One connection: lines out (buffered, never blocking), messages in."""
 
-    def __init__(self, connection: socket.socket, on_message: Callable[[Dict[str, Any]], None]):
+    def __init__(self, connection: socket.SocketType, on_message: Callable[[Dict[str, Any]], None]):
         connection.setblocking(False)
         self.connection = connection
         self._owned = Owned(connection.fileno())
@@ -151,7 +160,7 @@ class Channel:
     def flush(self) -> None:
         """Sends what the socket takes now. Raises Unavailable when the connection is gone."""
         while self.unsent:
-            self._check()
+            self.check()
             try:
                 sent = self.connection.send(self.unsent, socket.MSG_NOSIGNAL)
             except BlockingIOError:
@@ -164,7 +173,7 @@ class Channel:
 
     def receive(self) -> None:
         """Hands over every complete message. Raises Unavailable at the end of the connection."""
-        self._check()
+        self.check()
         try:
             chunk = self.connection.recv(65536)
         except BlockingIOError:
@@ -200,14 +209,15 @@ class Channel:
             self.flush()
             self.receive()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raises Unavailable when the descriptor is not ours any more."""
         if self._owned.fd < 0:
             raise Unavailable("connection lost: the program closed its descriptor")
 
     def abort(self) -> None:
         """Ends the connection from any thread: whoever polls it hears, and closes it."""
         try:
-            self._check()
+            self.check()
             self.connection.shutdown(socket.SHUT_RDWR)
         except (OSError, Unavailable):
             pass  # it has ended already
@@ -216,22 +226,40 @@ class Channel:
         close(self.connection)
 
 
-def offer_ring(path: str, own_folder: bool, session: str, fd: int, deadline: float) -> None:
-    """Offers a ring's descriptor on the socket beside the agent's.
+def offer_ring(path: str, own_folder: bool, session: str, fd: int) -> socket.SocketType:
+    """Offers a ring's descriptor on the socket beside the agent's, and waits for nothing.
 
-    Raises AgentError when it is refused, Unavailable when there is nobody.
+    Returns the connection for `hear_answer`. Raises AgentError when there is no ring any more,
+    Unavailable when there is nobody.
     """
     ring_path = os.path.join(os.path.dirname(path), "ring.sock")
     if fd < 0:
         raise AgentError({"message": "ring lost: the program closed its descriptor"})
-    connection = connect(ring_path, socket.SOCK_SEQPACKET, own_folder, deadline)
+    connection = connect(ring_path, socket.SOCK_SEQPACKET, own_folder, time.monotonic())
     try:
-        socket.send_fds(connection, [json.dumps({"session": session}).encode()], [fd])
+        connection.setblocking(False)
+        descriptor = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [fd]))
+        connection.sendmsg([json.dumps({"session": session}).encode()], [descriptor])
+    except OSError as error:
+        close(connection)
+        if is_foreign(error):
+            raise
+        raise Lost("%s: %s" % (ring_path, error)) from error
+    except BaseException:
+        close(connection)
+        raise
+    return connection
+
+
+def hear_answer(connection: socket.SocketType, deadline: float) -> None:
+    """What the agent says to `offer_ring`. Raises AgentError when it is no, Lost without one."""
+    try:
+        connection.settimeout(max(0.01, deadline - time.monotonic()))
         answer = json.loads(connection.recv(4096) or b"{}")
     except OSError as error:
-        raise Lost("%s: %s" % (ring_path, error)) from error
+        raise Lost("the ring's offer was not answered: %s" % error) from error
     except (ValueError, RecursionError) as error:
-        raise Unavailable("%s: a reply is not JSON" % ring_path) from error
+        raise Unavailable("the answer to a ring's offer is not JSON") from error
     finally:
         close(connection)
     if not isinstance(answer, dict) or answer.get("accepted") is not True:
