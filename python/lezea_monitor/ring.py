@@ -27,6 +27,7 @@ _MAP_OPTIONS: Dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13)
 _kept: List[memoryview] = []  # mappings whose own descriptor is somebody else's by now
 
 MAX_RINGS = 64  # 4096 announcing threads at once; later ones stay unannounced and are counted
+MAX_AHEAD = 16  # the agent takes no more of one session: the next would be refused, perhaps unused
 
 
 class Ring:
@@ -132,17 +133,20 @@ class RingPool:
 
         Waits for nothing: who else has the lock is making a ring.
         """
-        if self.rings[-1:] == [ring] and len(ring.free) <= ring.lanes // 2:
-            if self._lock.acquire(blocking=False):
-                try:
-                    if self.rings[-1:] == [ring]:
-                        self._grow()
-                finally:
-                    self._lock.release()
+        if self._is_time(ring) and self._lock.acquire(blocking=False):
+            try:
+                if self._is_time(ring):
+                    self._grow()
+            finally:
+                self._lock.release()
         rings = len(self.rings)
         if self._told < rings:
             self._on_ring()
             self._told = rings
+
+    def _is_time(self, ring: Ring) -> bool:
+        newest = self.rings[-1:] == [ring] and len(self.rings) < MAX_AHEAD
+        return newest and len(ring.free) <= ring.lanes // 2
 
     def _take_free(self) -> Optional[Tuple[Ring, int]]:
         for ring in self.rings:

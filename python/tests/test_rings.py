@@ -104,6 +104,15 @@ for number in range(71):
             crowd.leave()
         self.assertEqual(len(run._pool.rings), 1)
 
+    def test_no_ring_ahead_that_the_agent_would_refuse(self):
+        pool = RingPool(lambda: None, lanes=2, capacity=256)
+        self.addCleanup(pool.close)
+        for lanes in range(1, 33):
+            pool.look_ahead(pool.take()[0])
+            self.assertEqual(len(pool.rings), min(16, lanes // 2 + 1 + lanes % 2))
+        pool.look_ahead(pool.take()[0])
+        self.assertEqual(len(pool.rings), 17)
+
     def test_a_lock_that_is_taken_leaves_it_to_the_link(self):
         run = self.start()
         session = run._link._session
