@@ -3,6 +3,7 @@
 #include "attribution/process_account.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "attribution/apportion.h"
 
@@ -149,6 +150,7 @@ void ProcessAccount::apply(const Switch& change) {
     thread.stamp = stamp;
   }
   const uint32_t share = change.slot == 0 ? ScopeShares::kNone : shares_.index_of(change.slot);
+  thread.voided_slot = 0;
   move(change.tid, thread, share);
   if (change.activation && share != ScopeShares::kNone) ++shares_.at(share).activations;
 }
@@ -188,6 +190,7 @@ void ProcessAccount::void_thread(int tid, uint64_t t_ns) {
   if (found == threads_.end()) return;
   shares_.advance(t_ns);
   account_stay(tid, found->second, t_ns);
+  found->second.voided_slot = 0;
   move(tid, found->second, ScopeShares::kNone);
 }
 
@@ -195,10 +198,22 @@ void ProcessAccount::void_announcements(uint64_t t_ns) {
   shares_.advance(t_ns);
   for (auto& [tid, thread] : threads_) {
     account_stay(tid, thread, t_ns);
+    if (thread.share == ScopeShares::kNone) continue;
+    thread.voided_slot = shares_.at(thread.share).slot;
     shares_.move_announcement(thread.share, ScopeShares::kNone);
     thread.share = ScopeShares::kNone;
   }
   refresh_follow();
+}
+
+// From the last edge on, not from now: the records of the meantime are still to come.
+void ProcessAccount::restore_announcements() {
+  for (auto& [tid, thread] : threads_) {
+    const uint32_t slot = std::exchange(thread.voided_slot, 0);
+    if (slot == 0 || thread.share != ScopeShares::kNone) continue;
+    account_stay(tid, thread, shares_.now_ns());
+    move(tid, thread, shares_.index_of(slot));
+  }
 }
 
 // One that never announced anything is not among the threads here; it followed the rules.

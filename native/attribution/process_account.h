@@ -79,6 +79,9 @@ class ProcessAccount {
   // `leader_ended` says whether the leader's was.
   void exec(int leader, bool leader_ended, uint64_t t_ns);
   void void_announcements(uint64_t t_ns);
+  // The same process has offered a ring of its lost session again: its threads are where they were, but
+  // for those that announced something since.
+  void restore_announcements();
   // After an overrun: threads without a surviving record follow the rules until they announce again.
   void void_thread(int tid, uint64_t t_ns);
   void set_primary(int tid, uint64_t t_ns);
@@ -120,6 +123,8 @@ class ProcessAccount {
   };
   struct Thread {
     uint32_t share = ScopeShares::kNone;
+    uint32_t voided_slot =
+        0;  // where it was when its session was lost; 0: nowhere, or announced since
     uint64_t since_ns = 0;                       // its stay was accounted up to here
     std::optional<uint64_t> point[kClaimCount];  // its counters up to which claims were made
     std::optional<Switch> stamp;                 // its last stamped edge

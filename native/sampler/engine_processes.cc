@@ -230,6 +230,7 @@ bool Engine::adopt_ring(uint32_t handle, RingFile& file) {
     applied.resize(file.lanes(), 0);
     file.set_positions(applied);
     saved.erase(before);
+    process->account.restore_announcements();
   }
   if (saved.empty()) process->waits_until_ns = 0;
   process->rings.push_back({std::move(file), handle, std::move(applied), {}});

@@ -101,7 +101,7 @@ struct Process {
   ChildLedger children;
 
   std::vector<Ring> rings;
-  std::vector<SavedRing> saved_rings;  // of before an agent restart, until offered again
+  std::vector<SavedRing> saved_rings;  // of a lost session or agent, until offered again
   uint64_t waits_until_ns = 0;         // 0: does not wait for its ring
   std::unordered_set<int> known_tids;  // of its threads, the lately ended ones among them
   std::deque<int> ended_tids;

@@ -29,7 +29,7 @@ struct Sources {
   std::unique_ptr<TaskstatsReader>
       taskstats;              // nullptr: IO from /proc/PID/io; only set where exits is
   std::string cgroup2_mount;  // empty: no cgroup figures
-  int own_pid = 0;  // the agent's: in no run, whoever forked it
+  int own_pid = 0;            // the agent's: in no run, whoever forked it
   bool smaps = true;
   bool pidfd_info = true;
   std::vector<SourceStatus> statuses;

@@ -44,3 +44,15 @@ def restart(truth: Truth) -> None:
     for name, workload in runs.items():
         compare(truth, agent, truth.run_id(name), workload)
     agent.stop()
+
+
+@case("reconnect")
+def reconnect(truth: Truth) -> None:
+    """A connection that is lost while the agent lives, in the middle of a long stay."""
+    run_id = truth.run_id()
+    said = truth.start("reconnecting", run_id).finish()
+    document = truth.document(run_id)
+    truth.holds("the client has connected again", said["connected"])
+    cpu = document.scope("part:long", "cpu_seconds")
+    # Some 50 ms pass until the ring is with the agent again.
+    truth.within("CPU of the stay", said["used"], cpu, "s", share=0.05)
