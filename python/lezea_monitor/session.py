@@ -202,8 +202,8 @@ class Session:
 
         Waits for nothing; under the lock, from whichever thread.
         """
-        self.channel.check()
         while self._offered < len(pool.rings):
+            self.channel.check()
             ring = pool.rings[self._offered]
             address = self._address
             try:

@@ -177,6 +177,7 @@ for number in range(71):
         run = self.start()
         session = run._link._session
         session.close()
+        session._offered = 0
         with session._lock:
             with self.assertRaises(wire.Unavailable):
                 session.offer_rings(run._pool)
