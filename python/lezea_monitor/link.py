@@ -199,7 +199,7 @@ class Link:
                     self._lose(error)
                 except Exception as error:  # a bug of ours must not end the recording
                     self._warn("bug", "unexpected: %r", error)
-                    self._lose(error)
+                    self._lose(Unavailable("unexpected: %r" % error))
                 if self._session is None:
                     self._stopping.wait(delay * random.uniform(0.5, 1.0))
                     delay = min(delay * 2, BACKOFF_MAX_SECONDS)
@@ -283,7 +283,7 @@ class Link:
         reason = params.get("reason", "no reason given")
         self._warn("dropped", "the agent counts some scopes on their parents: %s", reason)
 
-    def _lose(self, error: Exception) -> None:
+    def _lose(self, error: Unavailable) -> None:
         """After a loss; requests that were made while there was no connection go on waiting."""
         if self._session is not None:
             self._drop_session()

@@ -212,9 +212,10 @@ class Run:
                 self._last = Usage({"inclusive": reply.get("totals")})
         except (AgentError, Unavailable) as error:
             log.debug("run.end: %s", error)
-        self._link.close()
-        self._pool.close()
-        self._on_end()
+        finally:  # also when a signal handler of the program's raises while the reply is awaited
+            self._link.close()
+            self._pool.close()
+            self._on_end()
 
     def _at_exit(self) -> None:
         self._end(self._exit_hooks.outcome, EXIT_SECONDS)

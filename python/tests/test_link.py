@@ -18,6 +18,14 @@ from .helpers import AgentTest, child_environment, python
 
 
 class ReconnectTest(AgentTest):
+    def test_a_bug_of_ours_reaches_nobody(self):
+        run = self.start()
+        run.usage()
+        with mock.patch("lezea_monitor.run.END_SECONDS", 2.0):
+            with mock.patch.object(run._link, "_turn", side_effect=ValueError("ours")):
+                with self.assertLogs("lezea_monitor", "WARNING"):
+                    run.end()
+
     def test_same_run_same_rings_all_scopes_again(self):
         run = self.start("e", name="n")
         with run.builder("b"), run.layer("x"):

@@ -176,18 +176,21 @@ for number in range(71):
     def test_a_session_that_has_ended_is_offered_nothing(self):
         run = self.start()
         session = run._link._session
-        session.close()
+        self.agent.kill()
+        self.agent.wait(lambda: run._link._session is not session)
+        self.agent.start()
         session._offered = 0
-        with session._lock:
+        with session.sending():
             with self.assertRaises(wire.Unavailable):
                 session.offer_rings(run._pool)
         self.assertFalse(session._answers)
 
     def test_no_descriptor_left_for_the_offer(self):
         run = self.start()
+        session = run._link._session
         with mock.patch("lezea_monitor.wire.socket.SocketType", side_effect=OSError(24, "full")):
             self.crowd(run).add(31)
-            run._link._session.push_rings(run._pool)
+            session.push_rings(run._pool)
         self.crowd(run).add(1)
         self.agent.wait(lambda: len(self.inodes()) == 2)
         self.assertEqual(run.dropped, 0)
