@@ -215,7 +215,8 @@ class Engine {
   static uint64_t brought_by(const Process& child);
   void child_ended(Process& child);
   void grant_reaped(Process& process);
-  bool child_just_reaped(const Process& process);
+  uint64_t just_reaped_ns(const Process& reaper);
+  void index_children();
   bool outside_child_reaped(ChildLedger& ledger);
   void grant(uint64_t ns, const std::map<uint32_t, uint64_t>& weights);
   bool anyone_waits(uint32_t run) const;

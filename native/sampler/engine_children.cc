@@ -72,11 +72,26 @@ void Engine::grant(uint64_t ns, const std::map<uint32_t, uint64_t>& weights) {
   }
 }
 
-// A child that was reaped since it was read may be in the reaper's figure already; it is settled first.
-bool Engine::child_just_reaped(const Process& process) {
-  return std::any_of(processes_.begin(), processes_.end(), [&process](const auto& entry) {
-    return entry.second->parent == process.serial && !entry.second->reader.alive();
-  });
+// What was reaped since it was read may be in the reaper's figure already, and is not settled yet: all that
+// is known of it, so that none of it is taken for missing. Under a child that has ended the kernel may have
+// given the orphans to this reaper, which shows at the next reading only.
+uint64_t Engine::just_reaped_ns(const Process& reaper) {
+  uint64_t sum_ns = 0;
+  std::vector<uint64_t> below = children_of_[reaper.serial];
+  for (size_t i = 0; i < below.size(); ++i) {
+    Process* child = find(below[i]);
+    if (child == nullptr || child->serial == reaper.serial) continue;
+    if (!child->reader.alive()) {
+      const uint64_t told_ns = child->reader.cpu_told_ns();
+      const uint64_t counted_ns = child->account.counter(kCpu);
+      sum_ns += brought_by(*child) + (told_ns > counted_ns ? told_ns - counted_ns : 0);
+    } else if (!child->reader.ended()) {
+      continue;
+    }
+    const std::vector<uint64_t>& orphans = children_of_[child->serial];
+    below.insert(below.end(), orphans.begin(), orphans.end());
+  }
+  return sum_ns;
 }
 
 // Of the children that are not counted; what came with them cannot be told apart.
@@ -100,9 +115,12 @@ void Engine::grant_reaped(Process& process) {
   if (!facts || !process.was_read || !ledger.usable || anyone_waits(run)) return;
   const uint64_t reaped_ns = ledger.pass ? facts->reaped_cpu_most_ns : facts->reaped_cpu_ns;
   const uint64_t accounted_ns = ledger.base_ns + ledger.known_ns + ledger.granted_ns;
-  if (reaped_ns <= accounted_ns || child_just_reaped(process)) return;
+  if (reaped_ns <= accounted_ns) return;
+  const uint64_t unsettled_ns = just_reaped_ns(process);
+  if (ledger.pass && unsettled_ns > 0) return;
+  if (reaped_ns - accounted_ns <= unsettled_ns) return;
   const bool pass = std::exchange(ledger.pass, false);
-  const uint64_t missing_ns = reaped_ns - accounted_ns;
+  const uint64_t missing_ns = reaped_ns - accounted_ns - unsettled_ns;
   ledger.granted_ns += missing_ns;
   if (pass) return;
   // Where a cgroup tells, it tells this too: one of the two, never both.

@@ -211,13 +211,22 @@ void Engine::apply_until_reading(std::vector<Event>& events) {
   const std::unordered_set<uint64_t> holds = find_holds(events, sources_.clock->monotonic_ns());
   sort_by_time(events);
   std::vector<Event> later;
+  std::unordered_set<int> to_be_forked;  // by what is in `later`
   for (const Event& event : events) {
     Process* process = subject_of(event);
-    if (process == nullptr) continue;
     const bool record = event.kind == Event::Kind::kRecord;
+    if (process == nullptr) {
+      // Of a process that is forked only after its parent's reading: so is what it forks itself.
+      const int about = is_fork(event) ? event.event.parent_tgid : event.event.tgid;
+      if (record || to_be_forked.count(about) == 0) continue;
+      later.push_back(event);
+      if (is_fork(event)) to_be_forked.insert(event.event.tgid);
+      continue;
+    }
     if (process->was_read && !process->ended && event.t_ns > process->reading.t_ns) {
       later.push_back(event);
       note_next_stamp(*process, event);
+      if (is_fork(event)) to_be_forked.insert(event.event.tgid);
     } else if (holds.count(process->serial) != 0 && !is_fork(event)) {
       process->held.push_back(event);
       if (!record && event.event.new_thread()) process->known_tids.insert(event.event.tid);

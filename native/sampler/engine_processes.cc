@@ -87,6 +87,7 @@ void Engine::close_before_leaving(Process& process) {
     if (other->parent == process.serial) children.push_back(other.get());
   }
   read_with_children(process, true, children);
+  index_children();
   close_process(process);
 }
 

@@ -220,14 +220,18 @@ void Engine::close_process(Process& process) {
   process.account.close(reading, table_);
 }
 
+void Engine::index_children() {
+  children_of_.clear();
+  for (const auto& [serial, process] : processes_) children_of_[process->parent].push_back(serial);
+}
+
 void Engine::close_all() {
   std::vector<Process*> ended;
   for (Process* process : children_first()) {
     const bool last = process->ended && !awaits_reaper(*process);
     if (last && !stays_open(*process)) ended.push_back(process);
   }
-  children_of_.clear();
-  for (const auto& [serial, process] : processes_) children_of_[process->parent].push_back(serial);
+  index_children();
   for (Process* process : ended) {
     close_process(*process);
     finish_exited(*process);

@@ -326,6 +326,13 @@ void ProcessReader::finish(Reading& reading) {
   reading.slow = true;
 }
 
+uint64_t ProcessReader::cpu_told_ns() const {
+  uint64_t most_ns = seen_.counter[kCpu];
+  if (leader_exit_) most_ns = std::max(most_ns, leader_exit_->cpu_ns);
+  if (group_exit_) most_ns = std::max(most_ns, group_exit_->cpu_ns);
+  return most_ns;
+}
+
 void ProcessReader::encode(ByteWriter& out) const {
   const auto figures = [&out](const auto& values) {
     for (const uint64_t value : values) out.u64(value);

@@ -70,6 +70,8 @@ class ProcessReader {
   }
   void thread_ended(int tid);
   // Whether the leader's end was told; other threads may go on, and exec starts anew.
+  // The greatest CPU time that was seen or told of it, closed or not.
+  uint64_t cpu_told_ns() const;
   bool leader_told() const { return leader_told_; }
   void exec();
   // A child that this process reaped took its IO along into this process's own figures.

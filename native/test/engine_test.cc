@@ -44,8 +44,14 @@ struct Case {
     engine->tick(true);
   }
 
+  uint64_t cpu_ns() {
+    for (const RunState& run : engine->snapshot().runs) total = run.totals.value[kCpu];
+    return static_cast<uint64_t>(total);
+  }
+
   FakeWorld world;
   std::unique_ptr<Engine> engine;
+  Amount total = 0;
   int root = 0;
   int child = 0;
   int agent = 0;
@@ -86,6 +92,51 @@ TEST("nor does a scan find it") {
   engine.tick(true);
   CHECK(is_in_run(engine, other));
   CHECK(!is_in_run(engine, later));
+}
+
+TEST("a daemon that forks itself twice between the readings and the events is in the run") {
+  Case it;
+  it.tick();
+  int daemon = 0;
+  it.world.after_readings = [&] {
+    it.world.now_ns += 1'000'000;
+    const int between = it.world.fork(it.root, it.root).pid;
+    daemon = it.world.fork(between, between).pid;
+    it.world.exit(between);
+    it.world.reap(between);
+  };
+  it.tick();
+  it.world.use(daemon, daemon, 70'000'000);
+  it.tick();
+  CHECK(is_in_run(*it.engine, daemon));
+  it.tick();
+  CHECK_EQ(it.cpu_ns(), 70'000'000);
+}
+
+TEST("the last moments of children count, however densely children come and go") {
+  Case it;
+  it.tick();
+  uint64_t used_ns = 0;
+  for (int i = 0; i < 20; ++i) {
+    const int child = it.world.fork(it.root, it.root).pid;
+    it.world.use(child, child, 8'000'000);
+    it.world.exit(child);
+    it.world.exits.back().cpu_ns -=
+        2'000'000;  // the record comes before the address space is torn down
+    it.world.reap(child);
+    const int next = it.world.fork(it.root, it.root).pid;
+    // One more is read alive, and reaped before its parent is read: what it used is not missing.
+    it.world.use(next, next, 5'000'000);
+    it.world.after_readings = [&it, next] {
+      it.world.exit(next);
+      it.world.reap(next);
+    };
+    it.tick();
+    used_ns += 13'000'000;
+  }
+  const uint64_t before_ns = it.cpu_ns();
+  CHECK(before_ns <= used_ns);
+  CHECK(before_ns + 30'000'000 >= used_ns);  // cutime is in ticks
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <utility>
 
 namespace lezea::test {
 namespace {
@@ -48,6 +49,7 @@ class FakeExits final : public ExitListener {
   explicit FakeExits(FakeWorld* world) : world_(world) {}
   int fd() const override { return -1; }
   void drain(std::vector<TaskUsage>& out) override {
+    if (const auto happens = std::exchange(world_->after_readings, nullptr)) happens();
     out.insert(out.end(), world_->exits.begin(), world_->exits.end());
     world_->exits.clear();
   }

@@ -3,6 +3,7 @@
 // process used. Pids are above the kernel's greatest, so that no real process can be met.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -101,6 +102,9 @@ class FakeWorld {
   uint64_t now_ns = 1'000'000'000'000;
   int next_pid = 5'000'000;
   bool agent_up = true;  // events go nowhere while it is down
+
+  // What happens between the readings of the processes and of the events, once.
+  std::function<void()> after_readings;
 
   std::vector<ProcEvent> events;
   std::vector<TaskUsage> exits;
