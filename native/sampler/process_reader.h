@@ -69,9 +69,9 @@ class ProcessReader {
     return like.group ? group_exit_.has_value() : like.tid == pid_ && leader_exit_.has_value();
   }
   void thread_ended(int tid);
-  // Whether the leader's end was told; other threads may go on, and exec starts anew.
   // The greatest CPU time that was seen or told of it, closed or not.
   uint64_t cpu_told_ns() const;
+  // Whether the leader's end was told; other threads may go on, and exec starts anew.
   bool leader_told() const { return leader_told_; }
   void exec();
   // A child that this process reaped took its IO along into this process's own figures.
