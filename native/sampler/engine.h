@@ -169,13 +169,14 @@ class Engine {
   void hand_over_children(const Process& process);
   Process* other_reaper(const Process& ended_parent);
   void note_perhaps_reaped(Process& child, Process* reaper);
-  // engine_events.cc
+  // engine_collect.cc
   void collect_process_events(uint64_t until_ns, std::vector<Event>& events);
   void find_unseen();
   void scan_for_children(const std::unordered_set<int>& told, std::vector<Event>& events);
   Event fork_by_scan(int pid, int parent_pid, int parent_tid) const;
   void collect_records(std::vector<Event>& events);
   void void_overrun_threads(Process& process, Ring& ring, const RingLosses& losses);
+  // engine_events.cc
   void take_held(std::vector<Event>& events);
   std::unordered_set<uint64_t> find_holds(const std::vector<Event>& events, uint64_t now_ns);
   // Applies what lies before each process's end of interval; leaves the rest in `events`.
@@ -186,6 +187,7 @@ class Engine {
   void hold_birth(const Event& event, const std::unordered_set<uint64_t>& holds);
   void apply_or_hold(const Event& event);
   void apply(const Event& event);
+  // engine_apply.cc
   void apply_record(Process& process, const Event& event);
   void apply_process_event(const ProcEvent& event);
   void fork_into_run(Process& parent, const ProcEvent& event);

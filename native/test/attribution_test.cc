@@ -1,4 +1,4 @@
-// The rules by which one process's use is divided (DESIGN: what the numbers mean), one fact each.
+// The rules by which one process's use is divided (docs/meaning.md), one fact each.
 #include <initializer_list>
 
 #include "attribution/apportion.h"
