@@ -1,5 +1,8 @@
-// The whole agent in this process, with the real sampler on the real kernel: this test's own process is the workload.
+// The whole agent in this process, with the real sampler on the real kernel. The workload is a child: the agent's own process
+// is in no run.
 
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -11,6 +14,7 @@ import { Client } from '../support/ipc-bench.js';
 
 let folder: ReturnType<typeof temporaryFolder>;
 const agents: Agent[] = [];
+const workloads: ChildProcess[] = [];
 const addon = loadAddon();
 
 beforeEach(() => {
@@ -18,6 +22,7 @@ beforeEach(() => {
 });
 
 afterEach(async () => {
+  for (const workload of workloads.splice(0)) workload.kill();
   for (const agent of agents.splice(0)) await agent.stop();
   folder.remove();
 });
@@ -45,14 +50,30 @@ async function stop(agent: Agent): Promise<void> {
   await agent.stop();
 }
 
-function burn(ms: number): number {
-  const begun = process.cpuUsage();
-  let used = 0;
-  while (used < ms) {
-    const { user, system } = process.cpuUsage(begun);
-    used = (user + system) / 1000;
-  }
-  return used / 1000;
+/** Uses as many milliseconds of CPU as it is told, and says how many seconds those were. */
+const BURNER = `
+  process.on('message', (ms) => {
+    const begun = process.cpuUsage();
+    let used = 0;
+    while (used < ms) {
+      const { user, system } = process.cpuUsage(begun);
+      used = (user + system) / 1000;
+    }
+    process.send(used / 1000);
+  });
+  process.send('ready');
+`;
+
+async function startWorkload(): Promise<{ pid: number; burn: (ms: number) => Promise<number> }> {
+  const child = spawn(process.execPath, ['-e', BURNER], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+  workloads.push(child);
+  await once(child, 'message');
+  const burn = async (ms: number) => {
+    child.send(ms);
+    const [used] = await once(child, 'message');
+    return used as number;
+  };
+  return { pid: child.pid!, burn };
 }
 
 const clock = () => Number(addon.monotonicNs());
@@ -65,10 +86,10 @@ describe('the agent', () => {
     expect(statSync(told.socket).mode & 0o777).toBe(0o600);
     const client = await Client.connect(told.socket);
     await client.result('run.start', { run_id: 'self' });
-    const { session } = await client.result('session.open', { run_id: 'self', t_ns: clock() });
-    await client.result('scope.enter', { session, path: 'builder:b0/tasker:t0', t_ns: clock() });
-    const used = burn(300);
-    await client.result('scope.exit', { session, path: 'builder:b0/tasker:t0', t_ns: clock() });
+    const { pid, burn } = await startWorkload();
+    const where = { birth_scope: 'builder:b0/tasker:t0', t_ns: clock() };
+    await client.result('session.open', { run_id: 'self', pid, ...where });
+    const used = await burn(300);
     const usage = await client.result('run.usage', { run_id: 'self', fresh: true });
     expect((usage.inclusive as Record<string, number>).cpu_seconds).toBeGreaterThan(used * 0.95);
     const scope = await client.result('run.usage', { run_id: 'self', scope: 'builder:b0' });
@@ -91,17 +112,18 @@ describe('the agent', () => {
     const first = await start();
     const before = await Client.connect(first.addresses.socket);
     await before.result('run.start', { run_id: 'long' });
-    await before.result('session.open', { run_id: 'long', t_ns: clock() });
-    const used = burn(200);
+    const { pid, burn } = await startWorkload();
+    await before.result('session.open', { run_id: 'long', pid, t_ns: clock() });
+    const used = await burn(200);
     before.close();
     await stop(first);
     expect(existsSync(join(folder.path, 's', 'agent.sock'))).toBe(false);
-    const missed = burn(200);
+    const missed = await burn(200);
     const second = await start();
     const after = await Client.connect(second.addresses.socket);
     const started = await after.result('run.start', { run_id: 'long' });
     expect(started).toEqual({ run_id: 'long', created: false });
-    await after.result('session.open', { run_id: 'long', t_ns: clock() });
+    await after.result('session.open', { run_id: 'long', pid, t_ns: clock() });
     const usage = await after.result('run.usage', { run_id: 'long', fresh: true });
     const cpu = (usage.inclusive as Record<string, number>).cpu_seconds!;
     expect(cpu).toBeGreaterThan((used + missed) * 0.95);
