@@ -74,5 +74,5 @@ def native_block(truth: Truth) -> None:
     run_id = truth.run_id()
     said = truth.start("native_block", run_id).finish()
     document = truth.document(run_id)
-    truth.points("the scope, the thread's clock", said["used"],
+    truth.points("the scope, the process's clock", said["used"],
                  document.scope("part:native", "cpu_seconds"), said["used"])  # fmt: skip
