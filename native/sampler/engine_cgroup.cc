@@ -45,7 +45,10 @@ void Engine::grant_by_cgroup() {
     if (ledger.active && ledger.usage_ns && !ledger.ended.count.empty() && !anyone_waits(id)) {
       const __int128 missing = static_cast<__int128>(*ledger.usage_ns) - ledger.offset_ns -
                                static_cast<__int128>(run.totals.value[kCpu]);
-      if (missing > 0) {
+      // A stranger may have come since the last check.
+      if (missing > 0 && !holds_only(id, ledger.files)) {
+        ledger.active = false;
+      } else if (missing > 0) {
         grant(static_cast<uint64_t>(missing), ledger.ended.count);
         ledger.ended.granted = true;
       }

@@ -89,6 +89,8 @@ void Engine::close_before_leaving(Process& process) {
   read_with_children(process, true, children);
   index_children();
   close_process(process);
+  // What it uses from now on is still its cgroup's, but not the run's.
+  extras_[process.account.run()].cgroup.active = false;
 }
 
 void Engine::bind_new(const BindCommand& command, Process* moved_from) {

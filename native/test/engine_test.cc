@@ -1,4 +1,7 @@
 // The engine's rules that the random schedules do not single out, on a machine that exists only here.
+#include <filesystem>
+#include <fstream>
+
 #include "check.h"
 #include "fake_world.h"
 
@@ -76,6 +79,81 @@ TEST("what such an agent used is not granted to the run when it is reaped") {
   it.tick();
   it.tick();
   CHECK_EQ(static_cast<uint64_t>(it.engine->snapshot().runs.at(0).totals.value[kCpu]), 0);
+}
+
+void write_file(const std::string& path, const std::string& text) {
+  std::ofstream(path, std::ios::trunc) << text;
+}
+
+// A v2 cgroup beside the fake /proc. It holds the root of a run, which has had one child.
+struct CgroupCase {
+  CgroupCase() {
+    root = world.spawn(1).pid;
+    Sources sources = world.sources(false, false, false);
+    sources.cgroup2_mount = world.root + "/cgroup";
+    std::filesystem::create_directories(folder());
+    holds({root});
+    uses(0);
+    engine = std::make_unique<Engine>(std::move(sources), 3'000'000'000ull);
+    engine->open_run(kRun, kUnattributed);
+    bind(*engine, world, root);
+    const int child = world.fork(root, root).pid;
+    holds({root, child});
+    tick();
+    world.exit(child);
+    world.reap(child);
+    holds({root});
+    tick();
+  }
+
+  std::string folder() const { return world.root + "/cgroup/job"; }
+  void holds(const std::vector<int>& pids) {
+    std::string members;
+    for (const int pid : pids) {
+      members += std::to_string(pid) + "\n";
+      write_file(world.root + "/" + std::to_string(pid) + "/cgroup", "0::/job\n");
+    }
+    write_file(folder() + "/cgroup.procs", members);
+  }
+  void uses(uint64_t cpu_us) {
+    write_file(folder() + "/cpu.stat", "usage_usec " + std::to_string(cpu_us) + "\n");
+  }
+  void tick() {
+    world.now_ns += 100'000'000;
+    world.publish();
+    engine->tick(true);
+    for (const RunState& run : engine->snapshot().runs) {
+      cpu_ns = static_cast<uint64_t>(run.totals.value[kCpu]);
+    }
+  }
+
+  FakeWorld world;
+  std::unique_ptr<Engine> engine;
+  int root = 0;
+  uint64_t cpu_ns = 0;
+};
+
+TEST("what a cgroup that holds the run alone has above the known is granted") {
+  CgroupCase it;
+  it.uses(30'000);
+  it.tick();
+  CHECK_EQ(it.cpu_ns, 30'000'000);
+}
+
+TEST("what is used in its cgroup after a process left the run is not the run's") {
+  CgroupCase it;
+  it.engine->end_part(it.root, it.world.find(it.root)->start_ticks);
+  it.uses(30'000);
+  it.tick();
+  CHECK_EQ(it.cpu_ns, 0);
+}
+
+TEST("what a stranger uses who came to the cgroup since the last check is not the run's") {
+  CgroupCase it;
+  it.holds({it.root, it.world.spawn(1).pid});
+  it.uses(30'000);
+  it.tick();
+  CHECK_EQ(it.cpu_ns, 0);
 }
 
 TEST("nor does a scan find it") {
