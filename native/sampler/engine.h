@@ -228,6 +228,7 @@ class Engine {
   void check_cgroup(uint32_t run, CgroupLedger& ledger);
   std::string common_cgroup(uint32_t run);
   bool holds_only(uint32_t run, CgroupCpu& files);
+  bool just_forked_in(uint32_t run, int pid);
   // engine_snapshot.cc
   std::string encode_process(const Process& process) const;
 

@@ -13,6 +13,7 @@ namespace {
 constexpr uint64_t kCheckEveryNs = 1'000'000'000;
 // The offset is taken a moment after the run's figures, so the total may pass the cgroup by that much.
 constexpr uint64_t kExcessToleranceNs = 20'000'000;
+constexpr int kMostUnknownAncestors = 16;
 
 }  // namespace
 
@@ -80,16 +81,28 @@ bool Engine::holds_only(uint32_t run, CgroupCpu& files) {
   for (const int pid : members.value) {
     const Process* member = find_pid(pid);
     if (member != nullptr && member->account.run() == run) continue;
-    if (member != nullptr || pid == sources_.own_pid) return false;
-    // Perhaps forked a moment ago by one of the run.
-    Result<ProcessFiles> stranger = ProcessFiles::open(sources_.proc_root.get(), pid);
-    if (!stranger.ok()) continue;
-    const Result<PidStat> stat = stranger.value.stat();
-    if (!stat.ok()) continue;
-    const Process* parent = find_pid(stat.value.ppid);
-    if (parent == nullptr || parent->account.run() != run) return false;
+    if (member != nullptr || !just_forked_in(run, pid)) return false;
   }
   return true;
+}
+
+// Whether a process that is not known descends from one of the run, so that it will be told of: not one
+// of the children from before the binding, nor the agent. One that has gone meanwhile did.
+bool Engine::just_forked_in(uint32_t run, int pid) {
+  for (int steps = 0; steps < kMostUnknownAncestors && pid != sources_.own_pid; ++steps) {
+    Result<ProcessFiles> stranger = ProcessFiles::open(sources_.proc_root.get(), pid);
+    if (!stranger.ok()) return true;
+    const Result<PidStat> stat = stranger.value.stat();
+    if (!stat.ok()) return true;
+    const Process* parent = find_pid(stat.value.ppid);
+    if (parent != nullptr) {
+      const ProcessId id = {pid, stat.value.start_ticks};
+      return parent->account.run() == run && parent->children.outside.count(id) == 0;
+    }
+    if (stat.value.ppid <= 1) return false;
+    pid = stat.value.ppid;
+  }
+  return false;
 }
 
 void Engine::check_cgroup(uint32_t run_id, CgroupLedger& ledger) {

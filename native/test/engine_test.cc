@@ -87,22 +87,23 @@ void write_file(const std::string& path, const std::string& text) {
 
 // A v2 cgroup beside the fake /proc. It holds the root of a run, which has had one child.
 struct CgroupCase {
-  CgroupCase() {
+  explicit CgroupCase(bool with_earlier_child = false) {
     root = world.spawn(1).pid;
+    const int earlier = with_earlier_child ? world.fork(root, root).pid : root;
     Sources sources = world.sources(false, false, false);
     sources.cgroup2_mount = world.root + "/cgroup";
     std::filesystem::create_directories(folder());
-    holds({root});
+    holds({root, earlier});
     uses(0);
     engine = std::make_unique<Engine>(std::move(sources), 3'000'000'000ull);
     engine->open_run(kRun, kUnattributed);
     bind(*engine, world, root);
     const int child = world.fork(root, root).pid;
-    holds({root, child});
+    holds({root, child, earlier});
     tick();
     world.exit(child);
     world.reap(child);
-    holds({root});
+    holds({root, earlier});
     tick();
   }
 
@@ -143,6 +144,13 @@ TEST("what a cgroup that holds the run alone has above the known is granted") {
 TEST("what is used in its cgroup after a process left the run is not the run's") {
   CgroupCase it;
   it.engine->end_part(it.root, it.world.find(it.root)->start_ticks);
+  it.uses(30'000);
+  it.tick();
+  CHECK_EQ(it.cpu_ns, 0);
+}
+
+TEST("nor is what a child uses that was forked before the binding") {
+  CgroupCase it(true);
   it.uses(30'000);
   it.tick();
   CHECK_EQ(it.cpu_ns, 0);
