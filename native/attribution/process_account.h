@@ -123,9 +123,8 @@ class ProcessAccount {
   };
   struct Thread {
     uint32_t share = ScopeShares::kNone;
-    uint32_t voided_slot =
-        0;  // where it was when its session was lost; 0: nowhere, or announced since
-    uint64_t since_ns = 0;                       // its stay was accounted up to here
+    uint32_t voided_slot = 0;  // where it was when its session was lost, if it said nothing since
+    uint64_t since_ns = 0;     // its stay was accounted up to here
     std::optional<uint64_t> point[kClaimCount];  // its counters up to which claims were made
     std::optional<Switch> stamp;                 // its last stamped edge
     std::vector<Stay> stays;  // since the CPU point, or since the last close without one

@@ -78,7 +78,7 @@ void Engine::grant(uint64_t ns, const std::map<uint32_t, uint64_t>& weights) {
 uint64_t Engine::just_reaped_ns(const Process& reaper) {
   uint64_t sum_ns = 0;
   std::vector<uint64_t> below = children_of_[reaper.serial];
-  for (size_t i = 0; i < below.size(); ++i) {
+  for (size_t i = 0; i < std::min(below.size(), processes_.size()); ++i) {
     Process* child = find(below[i]);
     if (child == nullptr || child->serial == reaper.serial) continue;
     if (!child->reader.alive()) {

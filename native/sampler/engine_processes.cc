@@ -82,12 +82,10 @@ void Engine::close_before_leaving(Process& process) {
   for (const Event& event : held) apply(event);
   process.birth_waits = false;
   process.waits_until_ns = 0;
-  std::vector<Process*> children;
-  for (auto& [serial, other] : processes_) {
-    if (other->parent == process.serial) children.push_back(other.get());
-  }
-  read_with_children(process, true, children);
   index_children();
+  std::vector<Process*> children;
+  for (const uint64_t serial : children_of_[process.serial]) children.push_back(find(serial));
+  read_with_children(process, true, children);
   close_process(process);
   // What it uses from now on is still its cgroup's, but not the run's.
   extras_[process.account.run()].cgroup.active = false;

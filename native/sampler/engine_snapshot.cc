@@ -117,8 +117,8 @@ bool Engine::restore_process(uint32_t run, std::string_view state) {
       ring.positions.push_back(in.u64());
     saved.push_back(std::move(ring));
   }
-  // A parent is older than its children, but for one that has moved since (its number is then greater).
-  if (!in.finished() || serial == 0 || find(serial) != nullptr) return false;
+  const bool sound = in.finished() && serial != 0 && serial != parent;
+  if (!sound || find(serial) != nullptr) return false;
   scan_once_ = true;
   bool open = reader.open();
   if (open) {

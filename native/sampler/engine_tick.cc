@@ -1,6 +1,7 @@
-// One tick, in the order that conservation needs (docs/meaning.md, rule 5): the cgroup's figure, the processes' clocks
-// and cutime, then exit records, then fork events, then at least 1 ms, then the rings, then the threads'
-// clocks. In any other order what begins or ends within the tick is counted twice or not at all.
+// One tick, in the order that conservation needs (docs/meaning.md, rule 5): the cgroup's figure, the
+// processes' clocks and cutime, then exit records, then fork events, then at least 1 ms, then the rings,
+// then the threads' clocks. In any other order what begins or ends within the tick is counted twice or
+// not at all.
 
 #include <algorithm>
 #include <utility>
