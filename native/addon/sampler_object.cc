@@ -129,6 +129,7 @@ SamplerSettings settings_of(const Napi::Object& options) {
   settings.proc_root = string_member(options, "procRoot");
   settings.sys_root = string_member(options, "sysRoot");
   settings.interval_ns = uint64_t{u32_member(options, "intervalMs")} * 1'000'000;
+  settings.cpu_budget = u32_member(options, "cpuBudgetPpm") / 1e6;
   settings.node_interval_ns = uint64_t{u32_member(options, "nodeIntervalMs")} * 1'000'000;
   settings.restart_wait_ns = uint64_t{u32_member(options, "restartWaitMs")} * 1'000'000;
   settings.ring_socket_mode = u32_member(options, "ringSocketMode");

@@ -70,6 +70,7 @@ Napi::Object to_js(Napi::Env env, const SelfUse& self) {
   out.Set("rssBytes", static_cast<double>(self.rss_bytes));
   out.Set("ticks", big(env, self.ticks));
   out.Set("overruns", big(env, self.overruns));
+  out.Set("intervalMs", static_cast<double>(self.interval_ns) / 1e6);
   auto buckets = Napi::BigUint64Array::New(env, self.tick_buckets.size(), napi_biguint64_array);
   for (size_t i = 0; i < self.tick_buckets.size(); ++i) buckets[i] = self.tick_buckets[i];
   out.Set("tickDurationNs", buckets);

@@ -87,13 +87,17 @@ Result<uint64_t> ProcessFiles::rss_bytes() {
   });
 }
 
-Result<SmapsRollup> ProcessFiles::smaps_rollup() {
-  Result<SmapsRollup> rollup = parse_kept(kept("smaps_rollup", smaps_rollup_), parse_smaps_rollup);
-  if (rollup.status != ReadStatus::kGone || !alive()) return rollup;
-  // The descriptor belongs to the address space it was opened on; exec replaced that. A zombie has
-  // none and stays kGone here.
-  smaps_rollup_.reset();
-  return parse_kept(kept("smaps_rollup", smaps_rollup_), parse_smaps_rollup);
+// Opened anew each time: a descriptor belongs to the address space that it was opened on, and exec
+// replaces that.
+Result<SmapsRollup> read_smaps_rollup(int process_fd) {
+  Result<UniqueFd> file = open_at(process_fd, "smaps_rollup");
+  if (!file.ok()) return Result<SmapsRollup>::fail(file.status);
+  return parse_kept(Result<int>::of(file.value.get()), parse_smaps_rollup);
+}
+
+Result<UniqueFd> ProcessFiles::duplicate_directory() const {
+  UniqueFd copy(fcntl(directory_.get(), F_DUPFD_CLOEXEC, 0));
+  return copy.valid() ? Result<UniqueFd>::of(std::move(copy)) : Result<UniqueFd>::fail_errno(errno);
 }
 
 Result<PidStatus> ProcessFiles::status() {
@@ -182,8 +186,7 @@ bool ProcessFiles::alive() {
 size_t ProcessFiles::open_descriptors() const {
   size_t count = 0;
   const auto add = [&count](const UniqueFd& fd) { count += fd.valid() ? 1 : 0; };
-  for (const UniqueFd* fd :
-       {&directory_, &task_, &stat_, &statm_, &io_, &smaps_rollup_, &status_}) {
+  for (const UniqueFd* fd : {&directory_, &task_, &stat_, &statm_, &io_, &status_}) {
     add(*fd);
   }
   for (const auto& [tid, files] : threads_) {

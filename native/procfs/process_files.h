@@ -21,6 +21,9 @@
 
 namespace lezea {
 
+// Of the process whose /proc/<pid> this is. It waits while the target's address space is locked.
+Result<SmapsRollup> read_smaps_rollup(int process_fd);
+
 class ProcessFiles {
  public:
   ProcessFiles() = default;
@@ -33,7 +36,9 @@ class ProcessFiles {
   // refusal it is asked again, since rights come and go with exec and setuid.
   Result<PidIo> io();
   // Takes milliseconds for gigabytes of small pages; may be kDenied; kGone for zombies too.
-  Result<SmapsRollup> smaps_rollup();
+  Result<SmapsRollup> smaps_rollup() const { return read_smaps_rollup(directory_.get()); }
+  // Of /proc/<pid>, for whoever reads it elsewhere.
+  Result<UniqueFd> duplicate_directory() const;
   Result<PidStatus> status();
   Result<std::string> cgroup_text();
   Result<std::string> exe();              // kDenied for other users; "… (deleted)" as it is
@@ -69,7 +74,6 @@ class ProcessFiles {
   UniqueFd stat_;
   UniqueFd statm_;
   UniqueFd io_;
-  UniqueFd smaps_rollup_;
   UniqueFd status_;
   std::unordered_map<int, ThreadFiles> threads_;
 

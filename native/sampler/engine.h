@@ -122,12 +122,13 @@ class Engine {
   // One tick. `slow`: the costlier columns are read of every process, not only of small ones.
   void tick(bool slow);
   // Between ticks: takes what the rings had at the last note, so that no lane is lapped. At least 1 ms
-  // after the last note or tick. Returns after how many ns to come again at the rate just seen.
-  uint64_t drain();
+  // after the last note or tick.
+  void drain();
+  // When to drain again, at the rate just seen; 0: there is no ring.
+  uint64_t drain_pause_ns() const { return rings_noted_ ? drain_pause_ns_ : 0; }
   EngineSnapshot snapshot();
 
   const Sources& sources() const { return sources_; }
-  bool has_rings() const;
 
  private:
   struct Session {
@@ -258,6 +259,8 @@ class Engine {
   uint64_t last_tick_ns_ = 0;
   uint64_t last_cgroup_check_ns_ = 0;
   uint64_t last_note_ns_ = 0;
+  uint64_t drain_pause_ns_ = 50'000'000;
+  bool rings_noted_ = false;
   uint64_t lost_records_ = 0;
   uint64_t forged_records_ = 0;
   uint64_t cut_stamps_ = 0;

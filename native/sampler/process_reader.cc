@@ -115,17 +115,26 @@ void ProcessReader::read_cpu(Reading& reading) {
 void ProcessReader::read_memory(Reading& reading) {
   const Result<uint64_t> rss = files_.rss_bytes();
   if (!rss.ok() || (stat_->state == 'Z')) return;
-  if (sources_->smaps && memory_.due(reading.t_ns, rss.value)) {
-    const Result<SmapsRollup> rollup = files_.smaps_rollup();
-    if (rollup.ok() && rollup.value.rss_bytes > 0) {
-      const uint64_t cost_ns = sources_->clock->monotonic_ns() - reading.t_ns;
-      memory_.refreshed(rollup.value.rss_bytes, rollup.value.pss_bytes, reading.t_ns, cost_ns);
-    } else {
-      memory_.refused(reading.t_ns);
-    }
-  }
+  read_proportion(reading.t_ns, rss.value);
   reading.memory_bytes = memory_.proportional_bytes(rss.value);
   reading.memory_estimated = memory_.estimated();
+}
+
+// Asked for in one sample, it may be there in the same or in a later one.
+void ProcessReader::read_proportion(uint64_t t_ns, uint64_t rss_bytes) {
+  if (!sources_->rollups) return;
+  if (!rollup_ && memory_.due(t_ns, rss_bytes)) {
+    Result<UniqueFd> process = files_.duplicate_directory();
+    if (process.ok()) rollup_ = sources_->rollups->ask(std::move(process.value));
+  }
+  if (!rollup_ || !rollup_->done) return;
+  const std::optional<SmapsRollup>& sizes = rollup_->sizes;
+  if (sizes && sizes->rss_bytes > 0) {
+    memory_.refreshed(sizes->rss_bytes, sizes->pss_bytes, t_ns, rollup_->cost_ns);
+  } else {
+    memory_.refused(t_ns);
+  }
+  rollup_.reset();
 }
 
 std::vector<int> ProcessReader::thread_ids() {
@@ -138,10 +147,24 @@ void ProcessReader::set_io(Reading& reading, const IoFigures& figures) {
   for (size_t i = 0; i < kIoFigures; ++i) reading.set(kIoColumns[i], figures[i]);
 }
 
+// The process's own file holds what all its threads ever did, so threads are read only when it has
+// changed. It is read before them: what they do meanwhile shows the next time. One thread's own file
+// costs no more.
+bool ProcessReader::no_thread_did_io() {
+  if (facts_ && facts_->threads == 1) return false;
+  const Result<PidIo> io = files_.io();
+  if (!io.ok()) return false;
+  const IoFigures now = io_figures(io.value);
+  const bool same = all_io_ == now;
+  all_io_ = now;
+  return same;
+}
+
 // A thread's own figures are apart from those of reaped children. Its file is exact; taskstats, which
 // needs no right to the process, rounds each figure down to 1024 and so all but loses the call counts.
 void ProcessReader::read_thread_io(Reading& reading) {
   if (!open_ || !stat_ || !io_by_threads()) return;
+  if (no_thread_did_io()) return set_io(reading, thread_io_.total());
   const std::vector<int> tids = thread_ids();
   const std::vector<int> untold = thread_io_.missing_from(tids);
   if (sources_->events == nullptr) {
@@ -151,6 +174,7 @@ void ProcessReader::read_thread_io(Reading& reading) {
   const bool leader_told = stat_->state == 'Z' && leader_told_;
   // A thread that is missing may have exec'd a moment ago: then the leader's figures are its.
   const bool leader_doubtful = sources_->events != nullptr && !untold.empty();
+  if (leader_doubtful) all_io_.reset();
   for (const int tid : tids) {
     if (tid == pid_ && (leader_told || leader_doubtful)) continue;
     const Result<PidIo> io = files_.thread_io(tid);
@@ -277,6 +301,7 @@ void ProcessReader::exec() {
   wait_status_.reset();  // another's, who had the leader's id before
   thread_io_.exec(pid_);
   thread_scheduling_.exec(pid_);
+  rollup_.reset();  // of the program before
   memory_.starts_fresh();
 }
 

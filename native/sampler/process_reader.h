@@ -98,9 +98,11 @@ class ProcessReader {
   void note_facts(const PidStat& stat);
   void read_cpu(Reading& reading);
   void read_memory(Reading& reading);
+  void read_proportion(uint64_t t_ns, uint64_t rss_bytes);
   void read_io_by_process(Reading& reading);
   void read_scheduling(Reading& reading);
   std::vector<int> thread_ids();
+  bool no_thread_did_io();
   void set_io(Reading& reading, const IoFigures& figures);
 
   Sources* sources_;
@@ -109,10 +111,12 @@ class ProcessReader {
   UniqueFd pidfd_;
   ProcessFiles files_;
   MemoryEstimate memory_;
+  std::shared_ptr<Rollup> rollup_;  // asked for, not taken yet
   std::optional<StatFacts> facts_;
   std::optional<PidStat> stat_;
 
   ThreadSums<kIoFigures> thread_io_;
+  std::optional<IoFigures> all_io_;  // /proc/PID/io when the threads were read last
   ThreadSums<3> thread_scheduling_;  // run-queue wait ns, voluntary, involuntary switches
   bool leader_told_ = false;         // that it ended: a zombie's file still shows what was counted
   IoFigures raw_io_{};               // /proc/PID/io as last read

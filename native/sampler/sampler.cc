@@ -15,15 +15,20 @@ namespace lezea {
 namespace {
 
 constexpr uint64_t kSlowEveryNs = 1'000'000'000;
-// Two takes of one ring are at least this far apart (docs/ring.md: 1 ms), with room.
-constexpr uint64_t kShortestPauseNs = 2'000'000;
-constexpr uint64_t kBaseDrainNs = 25'000'000;
+// A request that would wait longer than this for the next tick has one taken.
+constexpr uint64_t kPatienceNs = 100'000'000;
 
 void raise_descriptor_limit() {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+uint64_t cpu_ns(clockid_t clock) {
+  timespec used{};
+  if (clock_gettime(clock, &used) != 0) return 0;
+  return static_cast<uint64_t>(used.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(used.tv_nsec);
 }
 
 }  // namespace
@@ -34,7 +39,8 @@ Sampler::Sampler(SamplerSettings settings, Sources sources)
       engine_(std::make_unique<Engine>(std::move(sources), settings_.restart_wait_ns)),
       node_reader_(settings_.proc_root, settings_.sys_root),
       timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)),
-      wakeup_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+      wakeup_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      governor_(settings_.interval_ns, settings_.cpu_budget) {
   raise_descriptor_limit();
   engine_->before_rings([this] { adopt_rings(); });
 }
@@ -74,6 +80,7 @@ void Sampler::stop() {
   if (thread_.joinable()) thread_.join();
   const std::lock_guard<std::mutex> lock(mutex_);
   requests_.clear();  // their futures say broken_promise
+  taken_requests_.clear();
 }
 
 void Sampler::wake() {
@@ -152,7 +159,7 @@ std::future<Snapshot> Sampler::pull(bool fresh) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (running_) requests_.push_back(std::move(request));
   }
-  if (fresh) wake();
+  wake();
   return future;
 }
 
@@ -163,11 +170,8 @@ std::vector<NodeFigure> Sampler::node_figures() const {
 
 SelfUse Sampler::measure_self() const {
   SelfUse use = self_;
-  timespec cpu{};
-  if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu) == 0) {
-    use.cpu_ns =
-        static_cast<uint64_t>(cpu.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(cpu.tv_nsec);
-  }
+  use.cpu_ns = cpu_ns(CLOCK_PROCESS_CPUTIME_ID);
+  use.interval_ns = governor_.interval_ns();
   Result<ProcessFiles> own = ProcessFiles::open(engine_->sources().proc_root.get(), getpid());
   if (own.ok()) {
     const Result<uint64_t> rss = own.value.rss_bytes();
@@ -192,20 +196,22 @@ void Sampler::tick(bool slow) {
     if (took <= kTickBucketsNs[i]) ++self_.tick_buckets[i];
   }
   ++self_.tick_buckets[kTickBucketsNs.size()];
-  schedule_drain(kBaseDrainNs);
+  schedule_drain();
 }
 
-// With rings a drain comes at least every 25 ms: a lane then takes a burst of 650 000 records/s.
-void Sampler::schedule_drain(uint64_t wanted_ns) {
-  const uint64_t pause = std::clamp(wanted_ns, kShortestPauseNs, kBaseDrainNs);
-  next_drain_ns_ = engine_->has_rings() ? clock_.monotonic_ns() + pause : 0;
+void Sampler::schedule_drain() {
+  const uint64_t pause_ns = engine_->drain_pause_ns();
+  next_drain_ns_ = pause_ns == 0 ? 0 : clock_.monotonic_ns() + pause_ns;
 }
 
+// Requests are taken together with the commands that were queued before them.
 bool Sampler::run_commands() {
   std::vector<Queued> batch;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     batch.swap(queue_);
+    for (Request& request : requests_) taken_requests_.push_back(std::move(request));
+    requests_.clear();
   }
   bool ticked = false;
   for (Queued& queued : batch) {
@@ -221,12 +227,7 @@ bool Sampler::run_commands() {
 }
 
 void Sampler::answer_requests() {
-  std::vector<Request> requests;
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    requests.swap(requests_);
-  }
-  for (Request& request : requests) {
+  for (Request& request : taken_requests_) {
     Snapshot snapshot;
     snapshot.engine = engine_->snapshot();
     if (acceptor_) {
@@ -237,6 +238,7 @@ void Sampler::answer_requests() {
     snapshot.self = measure_self();
     request.promise.set_value(std::move(snapshot));
   }
+  taken_requests_.clear();
 }
 
 void Sampler::wait(uint64_t until_ns) {
@@ -252,31 +254,41 @@ void Sampler::wait(uint64_t until_ns) {
   }
 }
 
+// Whoever waits is not kept waiting for a whole interval when that is long. `slow`: a second is over, or
+// somebody wants it fresh.
+bool Sampler::tick_is_due(uint64_t now_ns, bool* slow) {
+  const bool fresh = std::any_of(taken_requests_.begin(), taken_requests_.end(),
+                                 [](const Request& request) { return request.fresh; });
+  const uint64_t interval_ns = governor_.interval_ns();
+  const bool due = now_ns >= next_tick_ns_;
+  const bool impatient = !taken_requests_.empty() && next_tick_ns_ > now_ns + kPatienceNs;
+  if (due) {
+    if (next_tick_ns_ + interval_ns < now_ns) ++self_.overruns;
+    next_tick_ns_ += interval_ns;
+  }
+  if (impatient || next_tick_ns_ < now_ns) next_tick_ns_ = now_ns + interval_ns;
+  *slow = fresh || now_ns + kPatienceNs / 2 >= next_slow_ns_;  // ticks are late by turns
+  return due || impatient || fresh;
+}
+
 void Sampler::run() {
   prctl(PR_SET_NAME, "lezea-sampler");
   next_tick_ns_ = clock_.monotonic_ns();
   next_node_ns_ = next_tick_ns_;
   while (running_) {
-    bool fresh = false;
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      fresh =
-          std::any_of(requests_.begin(), requests_.end(), [](const Request& r) { return r.fresh; });
-    }
     bool ticked = run_commands();
     const uint64_t now = clock_.monotonic_ns();
-    if (fresh || now >= next_tick_ns_) {
-      const bool slow = fresh || now >= next_slow_ns_;
-      if (slow) next_slow_ns_ = now + kSlowEveryNs;
-      if (now >= next_tick_ns_) {
-        if (next_tick_ns_ + settings_.interval_ns < now) ++self_.overruns;
-        next_tick_ns_ += settings_.interval_ns;
-        if (next_tick_ns_ < now) next_tick_ns_ = now + settings_.interval_ns;
+    bool slow = false;
+    if (tick_is_due(now, &slow)) {
+      if (slow) {
+        next_slow_ns_ = now + kSlowEveryNs;
+        governor_.note(now, cpu_ns(CLOCK_PROCESS_CPUTIME_ID), cpu_ns(CLOCK_THREAD_CPUTIME_ID));
       }
       tick(slow);
       ticked = true;
     } else if (next_drain_ns_ != 0 && now >= next_drain_ns_) {
-      schedule_drain(engine_->drain());
+      engine_->drain();
+      schedule_drain();
     }
     if (ticked) answer_requests();
     if (now >= next_node_ns_) {

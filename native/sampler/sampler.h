@@ -16,6 +16,7 @@
 #include "base/unique_fd.h"
 #include "node/node_figures.h"
 #include "sampler/engine.h"
+#include "sampler/rate_governor.h"
 #include "scope/ring_acceptor.h"
 
 namespace lezea {
@@ -24,6 +25,7 @@ struct SamplerSettings {
   std::string proc_root;
   std::string sys_root;
   uint64_t interval_ns = 100'000'000;
+  double cpu_budget = 0;  // share of one core above which it samples less often; 0: none
   uint64_t node_interval_ns = 1'000'000'000;
   uint64_t restart_wait_ns = 3'000'000'000;
   std::string ring_socket;  // empty: none
@@ -40,7 +42,8 @@ struct SelfUse {
   uint64_t cpu_ns = 0;
   uint64_t rss_bytes = 0;
   uint64_t ticks = 0;
-  uint64_t overruns = 0;  // ticks that were due before the one before had ended
+  uint64_t overruns = 0;     // ticks that were due before the one before had ended
+  uint64_t interval_ns = 0;  // from tick to tick, at present
   std::array<uint64_t, kTickBucketsNs.size() + 1> tick_buckets{};  // cumulative
   uint64_t tick_sum_ns = 0;
 };
@@ -90,8 +93,9 @@ class Sampler {
   void run();
   void wait(uint64_t until_ns);
   bool run_commands();
+  bool tick_is_due(uint64_t now_ns, bool* slow);
   void tick(bool slow);
-  void schedule_drain(uint64_t wanted_ns);
+  void schedule_drain();
   void answer_requests();
   void read_node();
   void wake();
@@ -120,10 +124,12 @@ class Sampler {
   std::vector<NodeFigure> node_figures_;
 
   // The sampling thread's own.
+  std::vector<Request> taken_requests_;
   SelfUse self_;
+  RateGovernor governor_;
   uint64_t next_tick_ns_ = 0;
   uint64_t next_node_ns_ = 0;
-  uint64_t next_drain_ns_ = 0;
+  uint64_t next_drain_ns_ = 0;  // 0: there are no rings
   uint64_t next_slow_ns_ = 0;
 };
 

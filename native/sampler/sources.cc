@@ -99,9 +99,9 @@ void probe_own_files(Sources& sources, const Names& disabled) {
       : io              ? "from /proc/PID/io, same user only"
                         : "/proc/PID/io is refused",
       "same user, taskstats, or CAP_SYS_PTRACE with CAP_DAC_READ_SEARCH");
-  sources.smaps = !has(disabled, "smaps");
   const bool smaps = own.ok() && own.value.smaps_rollup().ok();
-  if (!sources.smaps) {
+  if (!has(disabled, "smaps")) sources.rollups = std::make_unique<RollupThread>();
+  if (!sources.rollups) {
     add(sources, "proportional_memory", "disabled",
         "disabled by configuration; resident memory is counted");
   } else {

@@ -11,6 +11,7 @@
 #include "base/unique_fd.h"
 #include "netlink/proc_connector.h"
 #include "netlink/taskstats.h"
+#include "sampler/rollup_thread.h"
 
 namespace lezea {
 
@@ -27,10 +28,10 @@ struct Sources {
   std::unique_ptr<ExitListener> exits;  // nullptr: no exit records
   std::unique_ptr<ProcEvents> events;   // nullptr: children are found by scanning
   std::unique_ptr<TaskstatsReader>
-      taskstats;              // nullptr: IO from /proc/PID/io; only set where exits is
-  std::string cgroup2_mount;  // empty: no cgroup figures
-  int own_pid = 0;            // the agent's: in no run, whoever forked it
-  bool smaps = true;
+      taskstats;                          // nullptr: IO from /proc/PID/io; only set where exits is
+  std::string cgroup2_mount;              // empty: no cgroup figures
+  int own_pid = 0;                        // the agent's: in no run, whoever forked it
+  std::unique_ptr<RollupThread> rollups;  // nullptr: resident memory counts
   bool pidfd_info = true;
   std::vector<SourceStatus> statuses;
 };

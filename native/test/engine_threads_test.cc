@@ -230,6 +230,39 @@ TEST(
   CHECK(it.total(kOuter, kCpu) >= 35 * kMs - 1);
 }
 
+TEST("drains are drawn together at once by a fast writer, and come apart slowly") {
+  Rig it;
+  it.tick();
+  CHECK_EQ(it.engine->drain_pause_ns(), 50 * kMs);
+  const auto write_and_drain = [&](uint64_t records) {
+    it.pass(10);
+    for (uint64_t i = 0; i < records; ++i) it.world.announce(it.pid, it.pid, 1, false, false);
+    it.engine->drain();
+    return it.engine->drain_pause_ns();
+  };
+  CHECK_EQ(write_and_drain(8), 50 * kMs);  // 256 a lane: 80 ms for a quarter of it
+  CHECK_EQ(write_and_drain(64), 10 * kMs);
+  CHECK_EQ(write_and_drain(250), 5 * kMs);  // never sooner
+  uint64_t calm = 0;
+  while (write_and_drain(0) < 50 * kMs && calm < 100) ++calm;
+  CHECK(calm >= 15 && calm < 30);
+}
+
+TEST("a process without a ring asks for no drains") {
+  FakeWorld world;
+  const int pid = world.spawn(1).pid;
+  world.publish();
+  Engine engine(world.sources(true, true, false), 0);
+  engine.open_run(kRun, kUnattributed);
+  BindCommand command;
+  command.pid = command.primary_tid = pid;
+  command.start_ticks = world.find(pid)->start_ticks;
+  command.run = kRun;
+  engine.bind(command);
+  engine.tick(true);
+  CHECK_EQ(engine.drain_pause_ns(), 0u);
+}
+
 TEST("records from before the binding do not make a scope active before it") {
   Rig it;
   it.pass(100);

@@ -132,7 +132,6 @@ Sources FakeWorld::sources(bool with_events, bool with_exits, bool with_taskstat
   if (with_events) sources.events = std::make_unique<FakeEvents>(this);
   if (with_exits) sources.exits = std::make_unique<FakeExits>(this);
   if (with_taskstats) sources.taskstats = std::make_unique<TaskstatsReader>();
-  sources.smaps = false;
   sources.pidfd_info = false;
   return sources;
 }

@@ -167,6 +167,7 @@ export class Agent {
       procRoot: this.#procRoot(),
       sysRoot: this.#deps.roots?.sys ?? '/sys',
       intervalMs: sampling.interval_ms,
+      cpuBudgetPpm: Math.round(sampling.cpu_budget_percent * 10_000),
       nodeIntervalMs: sampling.node_interval_ms,
       ringSocket: ringPath(socket.path),
       ringSocketMode: socketMode(agent.mode),

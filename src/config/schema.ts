@@ -130,6 +130,14 @@ const sampling = section('How often and from where the kernel is read.', {
       live: false,
     },
   ),
+  cpu_budget_percent: key(z.number().min(0).max(100), 0.5, {
+    description:
+      'CPU that the agent may use, as a share of one core. Above it processes are sampled less often, down to once a ' +
+      'second (`lezea_agent_sampling_interval_seconds`); 0 never does that.',
+    expects: 'a number from 0 to 100',
+    unit: 'percent',
+    live: false,
+  }),
   node_interval_ms: wholeNumber(
     { min: 100, max: 600_000, fallback: 1000 },
     { description: 'Period of the node figures (`lezea_node_*`).', unit: 'milliseconds', live: false },

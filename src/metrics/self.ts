@@ -80,6 +80,12 @@ const FAMILIES: readonly SelfFamily[] = [
     figures: ({ snapshot }) => snapshot?.self.overruns,
   },
   {
+    name: 'lezea_agent_sampling_interval_seconds',
+    type: 'gauge',
+    help: 'Time from one sample of the process tier to the next; longer than configured while the agent is above its CPU budget.',
+    figures: ({ snapshot }) => (snapshot === undefined ? undefined : snapshot.self.intervalMs / 1000),
+  },
+  {
     name: 'lezea_agent_tick_duration_seconds',
     type: 'histogram',
     labels: ['le'],

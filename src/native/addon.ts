@@ -23,6 +23,8 @@ export interface SamplerOptions {
   sysRoot: string;
   /** Tick period of the process tier, milliseconds. */
   intervalMs: number;
+  /** Millionths of one core that the agent may use before it samples less often; 0: any. */
+  cpuBudgetPpm: number;
   /** Period of the node figures, milliseconds. */
   nodeIntervalMs: number;
   /** Path of the ring socket, or null for none. */
@@ -97,6 +99,8 @@ export interface Snapshot {
     rssBytes: number;
     ticks: bigint;
     overruns: bigint;
+    /** From tick to tick at present: longer than configured while the agent would use too much CPU. */
+    intervalMs: number;
     /** Cumulative counts of ticks at most as long as each of TICK_BUCKETS_NS, then of all. */
     tickDurationNs: BigUint64Array;
     tickDurationSumNs: bigint;

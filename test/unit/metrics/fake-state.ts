@@ -22,6 +22,7 @@ export function fakeState(): Omit<AgentState, 'series'> {
         rssBytes: 70_000_000,
         ticks: 7n,
         overruns: 1n,
+        intervalMs: 100,
         tickDurationNs: new BigUint64Array([1n, 6n, 7n]),
         tickDurationSumNs: 9_000_000n,
       },

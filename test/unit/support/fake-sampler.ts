@@ -214,6 +214,7 @@ export class FakeSampler implements Sampler {
         rssBytes: 0,
         ticks: BigInt(this.pulls),
         overruns: 0n,
+        intervalMs: 100,
         tickDurationNs: new BigUint64Array(1),
         tickDurationSumNs: 0n,
       },
