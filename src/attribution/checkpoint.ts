@@ -11,7 +11,7 @@ import type { TrackedRun } from './tracked-run.js';
 /** While no run is live only the agent's own figures change: it looks at them every so many intervals. */
 const IDLE_INTERVALS = 10;
 /** The interval stretches so that checkpoints take at most this share of the time. */
-const MAX_SHARE = 0.05;
+const MAX_SHARE = 0.02;
 
 export interface CheckpointHooks {
   /** Before the commit: what the sample means for the runs, to be stored with it. */

@@ -3,7 +3,7 @@
 // the sampler reports a change once.
 
 import type { ProcessId, Snapshot } from '../native/addon.js';
-import { rowId, rowsOf } from '../native/frame.js';
+import { halvesOf, ROW_HALVES } from '../native/frame.js';
 import {
   type Batch,
   emptyBatch,
@@ -87,10 +87,11 @@ export class Ledger {
   /** Takes a sample into the pending batch. */
   absorb(snapshot: Snapshot): void {
     this.#sampledMonoNs = snapshot.tMonoNs;
-    for (const row of rowsOf(snapshot.slots)) {
-      const place = this.#slots.get(rowId(row));
+    const halves = halvesOf(snapshot.slots);
+    for (let at = 0; at < halves.length; at += ROW_HALVES) {
+      const place = this.#slots.get(halves[at] ?? 0);
       if (!place) continue;
-      place.run.rows.write(place.index, row);
+      place.run.rows.write(place.index, halves, at);
       this.#sampled.add(place.run);
     }
     for (const sample of snapshot.runs) {

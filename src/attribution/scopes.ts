@@ -75,7 +75,7 @@ export class ScopeTree {
   /** Goes up with everything that is published: what was summed before is void. */
   version = 0;
   readonly #byPath = new Map<string, Scope>();
-  readonly #byIndex = new Map<number, Scope>();
+  readonly #byIndex: (Scope | undefined)[] = [];
   readonly #bySlot = new Map<Slot, Scope>();
 
   constructor(
@@ -125,7 +125,7 @@ export class ScopeTree {
 
   /** The row at this place was committed anew. */
   show(index: number): void {
-    const scope = this.#byIndex.get(index);
+    const scope = this.#byIndex[index];
     if (scope) scope.self = new Totals(this.rows.committed, index);
   }
 
@@ -137,7 +137,7 @@ export class ScopeTree {
   #insert(record: ScopeRecord, parent: Scope | null, index: number): Scope {
     const scope = new Scope(record, parent, index, this);
     this.#byPath.set(scope.path, scope);
-    this.#byIndex.set(index, scope);
+    this.#byIndex[index] = scope;
     this.#bySlot.set(scope.slot, scope);
     (scope.parent?.children ?? this.roots).push(scope);
     return scope;

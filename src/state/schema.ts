@@ -40,8 +40,8 @@ const TABLES: Record<string, Record<string, string>> = {
     steps: 'REAL NOT NULL',
     episodes: 'REAL NOT NULL',
   },
-  /** Frame rows of a run's scopes, so many to a page. */
-  totals: { run: 'INTEGER NOT NULL', page: 'INTEGER NOT NULL', rows: 'BLOB NOT NULL' },
+  /** Frame rows of a run's scopes, PAGE_ROWS of src/attribution/rows.ts to a page. */
+  scope_pages: { run: 'INTEGER NOT NULL', page: 'INTEGER NOT NULL', rows: 'BLOB NOT NULL' },
   sessions: {
     id: 'INTEGER PRIMARY KEY',
     run: 'INTEGER NOT NULL',
@@ -90,7 +90,7 @@ const INDEXES = [
   'CREATE INDEX runs_started ON runs (started_ms)',
   'CREATE INDEX runs_open ON runs (handle) WHERE status IN (' + "'REGISTERED', 'RUNNING', 'FINISHING')",
   'CREATE INDEX scopes_run ON scopes (run, slot)',
-  'CREATE UNIQUE INDEX totals_identity ON totals (run, page)',
+  'CREATE UNIQUE INDEX scope_pages_identity ON scope_pages (run, page)',
   'CREATE INDEX sessions_run ON sessions (run)',
   'CREATE UNIQUE INDEX processes_identity ON processes (pid, start_ticks)',
   'CREATE INDEX processes_run ON processes (run)',

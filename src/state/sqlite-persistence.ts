@@ -130,7 +130,8 @@ export class SqlitePersistence implements Persistence {
       putScope.run(s.slot, s.run, s.parent, s.level, s.name, s.label ?? null, steps, episodes);
     }
     const putPage = this.#sql(
-      'INSERT INTO totals (run, page, rows) VALUES (?, ?, ?) ON CONFLICT (run, page) DO UPDATE SET rows = excluded.rows',
+      `INSERT INTO scope_pages (run, page, rows) VALUES (?, ?, ?)
+       ON CONFLICT (run, page) DO UPDATE SET rows = excluded.rows`,
     );
     for (const { run, page, bytes } of batch.pages) putPage.run(run, page, bytes);
   }
@@ -187,7 +188,7 @@ export class SqlitePersistence implements Persistence {
     const { handle } = row;
     const record = runRecordOf(row);
     const all = <T>(query: string) => this.#sql(query).all(handle) as T[];
-    const pages = all<{ rows: Buffer }>('SELECT rows FROM totals WHERE run = ?');
+    const pages = all<{ rows: Buffer }>('SELECT rows FROM scope_pages WHERE run = ?');
     const figures = figuresOf(row);
     return {
       record,

@@ -11,10 +11,12 @@ import {
   checkAddonLayout,
   emptyRow,
   FRAME_WORDS,
+  halvesOf,
+  ROW_HALVES,
   rowFromBlob,
-  rowsOf,
   rowToBlob,
 } from '../../../src/native/frame.js';
+import { pageRows } from '../../../src/state/codec.js';
 
 /** Known columns and their values; 128 bits for byte·ns, 64 for the rest. Room is left above for sums. */
 const values = fc.record(
@@ -127,25 +129,36 @@ describe('Totals', () => {
 describe('RowTable', () => {
   it('shows what was published, keeps what would go down, and names the pages that changed', () => {
     const table = new RowTable();
-    const indexes = Array.from({ length: 40 }, () => table.add());
-    const view = new Totals(table.committed, 20);
-    table.write(20, rowOf({ cpu_seconds: 5n }));
-    table.write(39, rowOf({ cpu_seconds: 1n }));
+    const indexes = Array.from({ length: 140 }, () => table.add());
+    const view = new Totals(table.committed, 80);
+    // As it lies in a frame, behind another row.
+    const write = (index: number, ns: bigint) => {
+      const frame = BigUint64Array.from([...emptyRow(1), ...rowOf({ cpu_seconds: ns })]);
+      table.write(index, halvesOf(frame), ROW_HALVES);
+    };
+    write(80, 5n);
+    write(139, 1n);
+    write(139, 2n);
     expect(view.native('cpu_seconds')).toBeUndefined();
-    expect([...table.dirtyPages()].map(({ page }) => page)).toEqual([1, 2]);
+    const pages = [...table.dirtyPages()];
+    expect(pages.map(({ page, bytes }) => [page, bytes.length / (FRAME_WORDS * 8)])).toEqual([
+      [1, 64],
+      [2, 12],
+    ]);
+    expect(pageRows(pages[1]!.bytes).map((row) => row[COLUMN_LIST[0]!.word])).toEqual([2n]);
     const seen: [number, boolean][] = [];
     table.publish((index, decreased) => seen.push([index, decreased]));
     expect(view.native('cpu_seconds')).toBe(5n);
     expect([...table.dirtyPages()]).toEqual([]);
-    table.write(20, rowOf({ cpu_seconds: 4n }));
+    write(80, 4n);
     table.publish((index, decreased) => seen.push([index, decreased]));
     expect(view.native('cpu_seconds')).toBe(5n);
     expect(seen).toEqual([
-      [20, false],
-      [39, false],
-      [20, true],
+      [80, false],
+      [139, false],
+      [80, true],
     ]);
-    expect(indexes.at(-1)).toBe(39);
+    expect(indexes.at(-1)).toBe(139);
   });
 });
 
@@ -164,7 +177,7 @@ describe('the frame', () => {
   });
 
   it('takes rows and blobs of the right size only', () => {
-    expect(() => [...rowsOf(new BigUint64Array(FRAME_WORDS + 1))]).toThrow(/multiple/);
+    expect(() => halvesOf(new BigUint64Array(FRAME_WORDS + 1))).toThrow(/multiple/);
     const row = rowOf({ cpu_seconds: 3n });
     expect(rowFromBlob(rowToBlob(row))).toEqual(row);
     expect(rowFromBlob(Buffer.alloc(8))).toBeUndefined();
