@@ -33,7 +33,8 @@ def build(name: str) -> str:
     program = os.path.join(BUILT, name)
     if not os.path.exists(CORE):
         raise Missing("build/Release/lezea_core.a: npm run build:native makes it")
-    newest = max(os.path.getmtime(path) for path in (source, CORE))
+    sources = [entry.path for entry in os.scandir(os.path.dirname(source))]
+    newest = max(os.path.getmtime(path) for path in sources + [CORE])
     if not os.path.exists(program) or os.path.getmtime(program) < newest:
         os.makedirs(BUILT, exist_ok=True)
         command = [os.environ.get("CXX", "g++"), "-std=c++17", "-O2", "-g", "-Wall", "-Wextra"]

@@ -112,10 +112,10 @@ void Engine::grant_reaped(Process& process) {
   ChildLedger& ledger = process.children;
   const auto& facts = process.reader.facts();
   const uint32_t run = process.account.run();
-  if (!facts || !process.was_read || !ledger.usable || anyone_waits(run)) return;
+  if (!facts || !process.was_read || !ledger.usable) return;
   const uint64_t reaped_ns = ledger.pass ? facts->reaped_cpu_most_ns : facts->reaped_cpu_ns;
   const uint64_t accounted_ns = ledger.base_ns + ledger.known_ns + ledger.granted_ns;
-  if (reaped_ns <= accounted_ns) return;
+  if (reaped_ns <= accounted_ns || anyone_waits(run)) return;
   const uint64_t unsettled_ns = just_reaped_ns(process);
   if (ledger.pass && unsettled_ns > 0) return;
   if (reaped_ns - accounted_ns <= unsettled_ns) return;

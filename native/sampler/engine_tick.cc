@@ -13,8 +13,9 @@ namespace {
 
 // By then every store before a lane's noted head is visible on any CPU.
 constexpr uint64_t kSettleNs = 1'000'000;
-// The costlier figures of a process with more threads than this are read at slow ticks only.
+// The costlier figures are read at every tick of few processes with few threads each, else at slow ones only.
 constexpr uint64_t kFewThreads = 8;
+constexpr size_t kFewProcesses = 32;
 // A longer pause between two ticks was not observed (the agent was down or starved).
 constexpr uint64_t kObservedGapNs = 2'000'000'000;
 // Drains are so far apart that a lane takes 330 000 records/s from one to the next without loss; where
@@ -28,7 +29,7 @@ void Engine::read_process(Process& process, bool slow) {
   process.reading = Reading{};
   const bool ended = process.reader.ended();  // asked first: what is read after it is final
   const auto& facts = process.reader.facts();
-  const bool few = !facts || facts->threads <= kFewThreads;
+  const bool few = processes_.size() <= kFewProcesses && (!facts || facts->threads <= kFewThreads);
   process.was_read = process.reader.read(process.reading, slow || few || ended);
   process.ended = ended || !process.was_read;
   if (process.was_read) {
