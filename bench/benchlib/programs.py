@@ -22,6 +22,15 @@ def node(script: str, *arguments: object, timeout: float = 300) -> Any:
     return json.loads(_output(command, timeout))
 
 
+def node_peer(script: str, *arguments: object) -> Any:
+    """The same for a peer's package, which bench/package.json brings."""
+    package = script.rsplit(".", 1)[0]
+    folders = [os.path.join(folder, "node_modules", package) for folder in (REPOSITORY, BENCH)]
+    if not any(os.path.isdir(folder) for folder in folders):
+        raise Missing("npm package %s (npm ci --prefix bench)" % package)
+    return node(script, *arguments)
+
+
 def native(name: str, *arguments: object, timeout: float = 300) -> Any:
     """Builds bench/native/NAME.cc with the agent's own objects if needed, runs it; the JSON it prints."""
     return json.loads(_output([build(name)] + [str(a) for a in arguments], timeout))
