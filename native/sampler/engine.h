@@ -194,7 +194,7 @@ class Engine {
   void fork_into_run(Process& parent, const ProcEvent& event);
   void thread_ended(Process& process, const ProcEvent& event);
   std::optional<uint32_t> slot_of_record(const Process& process, const RingRecord& record) const;
-  std::optional<int> own_tid(Process& process, uint32_t client_tid);
+  std::optional<int> own_tid(Process& process, uint32_t client_tid, uint64_t t_ns);
   std::optional<int> tid_from_namespace(Process& process, int client_tid);
   const std::vector<int>& list_threads(Process& process);
   std::optional<uint64_t> final_cpu_ns(int tid) const;
@@ -235,6 +235,7 @@ class Engine {
 
   Sources sources_;
   uint64_t restart_wait_ns_;
+  uint64_t listening_since_ns_;  // to process events
   std::function<void()> before_rings_;
   RunTable table_;
   std::map<uint64_t, std::unique_ptr<Process>> processes_;

@@ -33,7 +33,7 @@ std::optional<uint64_t> Engine::thread_clock(Process& process, int tid) {
 }
 
 void Engine::apply_record(Process& process, const Event& event) {
-  const std::optional<int> tid = own_tid(process, event.record.tid);
+  const std::optional<int> tid = own_tid(process, event.record.tid, event.t_ns);
   if (!tid) {
     ++forged_records_;
     return;
@@ -60,14 +60,16 @@ void Engine::apply_record(Process& process, const Event& event) {
   process.account.apply(change);
 }
 
-std::optional<int> Engine::own_tid(Process& process, uint32_t client_tid) {
+std::optional<int> Engine::own_tid(Process& process, uint32_t client_tid, uint64_t t_ns) {
   int tid = static_cast<int>(client_tid);
   if (!process.own_namespace) return tid_from_namespace(process, tid);
   if (tid == process.pid || process.known_tids.count(tid) != 0) return tid;
   const std::vector<int>& listed = list_threads(process);
   if (!std::binary_search(listed.begin(), listed.end(), tid)) {
-    // Without clone events a thread may have come and gone unseen; its process bounds what it claims.
-    if (sources_.events != nullptr || tid <= 0) return std::nullopt;
+    // Without clone events, or before this agent began to listen to them, a thread may have come and gone
+    // unseen; its process bounds what it claims.
+    const bool told = sources_.events != nullptr && t_ns >= listening_since_ns_;
+    if (told || tid <= 0) return std::nullopt;
     if (process.unlisted_tids++ >= kMostUnlistedTids) return std::nullopt;
   }
   process.known_tids.insert(tid);
@@ -166,7 +168,8 @@ void Engine::thread_ended(Process& process, const ProcEvent& event) {
   for (auto pair = inside.begin(); pair != inside.end();) {
     pair = pair->second == event.tid ? inside.erase(pair) : std::next(pair);
   }
-  // A ring offered late may still hold its records.
+  // A ring offered late may still hold its records, also of a thread from before this agent.
+  process.known_tids.insert(event.tid);
   process.ended_tids.push_back(event.tid);
   if (process.ended_tids.size() > kMostEndedTids) {
     process.known_tids.erase(process.ended_tids.front());

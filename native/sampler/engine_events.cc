@@ -105,7 +105,7 @@ void Engine::note_next_stamp(Process& process, const Event& event) {
   }
   const RingRecord& record = event.record;
   if (record.kind != LEZEA_RING_KIND_SWITCH || record.value == 0) return;
-  const std::optional<int> tid = own_tid(process, record.tid);
+  const std::optional<int> tid = own_tid(process, record.tid, event.t_ns);
   if (tid) process.next_stamps.emplace(*tid, Stamp{event.t_ns, record.value});
 }
 

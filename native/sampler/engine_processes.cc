@@ -9,7 +9,9 @@
 namespace lezea {
 
 Engine::Engine(Sources sources, uint64_t restart_wait_ns)
-    : sources_(std::move(sources)), restart_wait_ns_(restart_wait_ns) {}
+    : sources_(std::move(sources)),
+      restart_wait_ns_(restart_wait_ns),
+      listening_since_ns_(sources_.clock->monotonic_ns()) {}
 
 Process* Engine::find(uint64_t serial) {
   const auto found = processes_.find(serial);

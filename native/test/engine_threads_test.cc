@@ -191,6 +191,39 @@ TEST("a thread that ended while the agent was down is announced nowhere afterwar
   CHECK_EQ(it.active_ms(kOuter), then);
 }
 
+TEST("threads that ended before their ring came back to a new agent keep their scopes") {
+  Rig it;
+  const int gone_unseen = it.world.clone_thread(it.pid);
+  const int gone_waiting = it.world.clone_thread(it.pid);
+  const auto work = [&](int tid, uint32_t scope) {
+    it.world.announce(it.pid, tid, scope, true, true);
+    it.world.use(it.pid, tid, 20 * kMs);
+    it.pass(20);
+    it.world.announce(it.pid, tid, 0, true, false);
+  };
+  work(gone_unseen, 1);
+  work(gone_waiting, 2);
+  it.tick();
+  it.world.agent_up = false;
+  work(gone_unseen, 1);
+  work(gone_waiting, 2);
+  it.world.end_thread(it.pid, gone_unseen);
+  it.world.agent_up = true;
+  it.restart();
+  it.tick();
+  work(gone_waiting, 2);
+  it.world.end_thread(it.pid, gone_waiting);
+  it.pass(10);
+  it.tick();  // the ring is not there yet
+  it.bind();
+  it.tick();
+  it.pass(10);
+  it.tick();
+  CHECK_EQ(it.forged, 0);
+  CHECK(it.cpu_ms(kOuter) >= 39);
+  CHECK(it.cpu_ms(kInner) >= 59);
+}
+
 TEST("nor is one whose end is never told, where there are no process events") {
   Rig it(Kernel{false, false, false});
   const int second = it.world.clone_thread(it.pid);

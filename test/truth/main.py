@@ -7,18 +7,21 @@ busy machine makes it slower and not wrong.
 """
 
 import argparse
+import contextlib
 import importlib
 import os
 import pkgutil
+import subprocess
 import sys
 import time
 import traceback
+from typing import Iterator
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import cases  # noqa: E402
-from harness.agent import AgentFailed, Refused  # noqa: E402
+from harness.agent import AgentFailed, Refused, sample_every  # noqa: E402
 from harness.registry import CASES, Skip  # noqa: E402
 from harness.table import Row, Table  # noqa: E402
 from harness.truth import SharedAgent, Truth  # noqa: E402
@@ -39,6 +42,13 @@ def options() -> argparse.Namespace:
         "--user", nargs="?", type=int, const=NOBODY, metavar="UID",
         help="as root: run all of it as this user instead (default %d)" % NOBODY,
     )  # fmt: skip
+    parser.add_argument(
+        "--interval-ms", type=int, default=100, metavar="N",
+        help="let the agents sample so often (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--busy", action="store_true", help="keep another core busy, as other jobs would"
+    )
     return parser.parse_args()
 
 
@@ -77,13 +87,27 @@ def main() -> int:
             return 2
         names = ["--only", *chosen.only] if chosen.only else []
         flags = ["--json"] if chosen.json else []
+        flags += ["--interval-ms", str(chosen.interval_ms)] + ["--busy"] * chosen.busy
         return run_as(chosen.user, [os.path.abspath(__file__), *flags, *names])
     wanted = tuple(chosen.only or ("",))
     names = [name for name in CASES if name.startswith(wanted)]
     if not names:
         print("--only %s: no such case" % " ".join(wanted), file=sys.stderr)
         return 2
-    return run(names, Table(None if chosen.json else sys.stdout), chosen.json)
+    sample_every(chosen.interval_ms)
+    with other_job() if chosen.busy else contextlib.nullcontext():
+        return run(names, Table(None if chosen.json else sys.stdout), chosen.json)
+
+
+@contextlib.contextmanager
+def other_job() -> Iterator[None]:
+    """One process that never sleeps, of no run."""
+    job = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        job.kill()
+        job.wait()
 
 
 def run(names: "list[str]", table: Table, as_json: bool) -> int:

@@ -17,6 +17,7 @@ from typing import Any, Dict, List, Optional
 from .paths import COMMAND, REPOSITORY
 
 READY_SECONDS = 30
+INTERVAL = "LEZEA_MONITOR_SAMPLING__INTERVAL_MS"
 STOP_SECONDS = 20
 
 
@@ -26,6 +27,15 @@ class AgentFailed(Exception):
 
 class Refused(Exception):
     """The agent answered a request with an error."""
+
+
+def sample_every(ms: int) -> None:
+    """All agents that are started from now on."""
+    os.environ[INTERVAL] = str(ms)
+
+
+def interval_seconds() -> float:
+    return int(os.environ.get(INTERVAL, "100")) / 1000
 
 
 class Agent:

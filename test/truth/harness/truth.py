@@ -9,7 +9,7 @@ import json
 import time
 from typing import Any, Iterator, List, Optional
 
-from .agent import Agent
+from .agent import Agent, interval_seconds
 from .cgroup import Leaf, NoCgroup
 from .document import Document
 from .registry import Skip
@@ -18,7 +18,6 @@ from .workload import Workload
 
 TICK_SECONDS = 0.004  # the kernel's, at 250 Hz: how stale a running thread's clock can be
 
-INTERVAL_SECONDS = 0.1  # the agent's, by default
 END_SECONDS = 10  # until a run whose processes have all ended must be over
 
 
@@ -94,7 +93,7 @@ class Truth:
         None with exit records. Without them, and reaped at once by somebody outside of the run,
         what a busy thread can use in one sampling interval.
         """
-        return 0.0 if self.agent.source("exit_records")["state"] == "ok" else INTERVAL_SECONDS
+        return 0.0 if self.agent.source("exit_records")["state"] == "ok" else interval_seconds()
 
     def _wait_for_end(self, agent: Agent, run_id: str) -> None:
         """A run ends with its last process, a moment after the last word of its client."""
