@@ -10,10 +10,11 @@
 Standard library only. Without an agent every call does nothing, after one warning.
 """
 
+from .accel import native as _native
 from .client import monitored, start_run
 from .usage import Columns, Usage
 from .version import VERSION as __version__
 
-ACCELERATED = False  # whether a C accelerator does the recording
+ACCELERATED = _native is not None  # whether the C accelerator does the recording
 
 __all__ = ["ACCELERATED", "Columns", "Usage", "__version__", "monitored", "start_run"]

@@ -10,9 +10,9 @@ import resource
 import threading
 from array import array
 from time import monotonic_ns, thread_time_ns
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional, Tuple
 
-from . import layout
+from . import accel, layout
 from .ring import Ring, RingPool
 from .tree import Node
 
@@ -20,28 +20,33 @@ if TYPE_CHECKING:
     from .scope import Scope
 
 IO_INTERVAL_NS = 10_000_000  # at most one pair of IO stamps per thread in this time
+CPU_WINDOW_NS = 5_000  # at most one reading of the CPU clock per thread in this time
 BLOCK_BYTES = 512  # unit of ru_inblock and ru_oublock
 NEVER = 1 << 63
 
 _pack = layout.RECORD.pack_into
 
 
-class ThreadState:
-    """What one thread has announced. The fields below are read by the hot path in scope.py."""
+class ThreadState(accel.State):  # type: ignore[misc]
+    """What one thread has announced. The hot path in scope.py reads what accel.State has."""
+
+    top: "Scope"  # innermost Scope entered outside of asyncio steps; the outermost is a root
+    in_task: bool  # inside a step of an asyncio event loop: contextvars say the scope
+    claim: Callable[[], int]  # next record's number; the first call takes a lane
+    view: Any  # the lane's records, bytes
+    mask: int  # lane capacity - 1
+    heads: Any  # the ring's lane table, 8-byte words
+    slot: int  # this lane's head in `heads`
+    tid: int  # native thread id
+    io_due: int  # CLOCK_MONOTONIC ns after which storage counters are stamped again
+    cpu_due: int  # CLOCK_MONOTONIC ns from which on the thread's CPU clock is read again
+    cpu_behind: int  # by how much that clock was behind CLOCK_MONOTONIC at its last reading, ns
+    cpu_last: int  # the last CPU stamp, ns
 
     __slots__ = (
-        "top",  # innermost Scope entered outside of asyncio steps; the outermost is a root
-        "in_task",  # inside a step of an asyncio event loop: contextvars say the scope
         "base",  # in a step: the Scope that the loop itself runs in
         "announced",  # in a step: the scope id that was announced last
         "adopted",  # the run began in the middle of this step, which nobody sees the end of
-        "claim",  # next record's number; the first call takes a lane
-        "view",  # the lane's records, bytes
-        "mask",  # lane capacity - 1
-        "heads",  # the ring's lane table, 8-byte words
-        "slot",  # this lane's head in `heads`
-        "tid",  # native thread id
-        "io_due",  # CLOCK_MONOTONIC ns after which storage counters are stamped again
         "_pool",
         "_ring",
         "_lane",
@@ -64,11 +69,12 @@ class ThreadState:
         self._ring: Optional[Ring] = None
         self._lane = -1
         self.tid = threading.get_native_id()
-        self.view: Any = bytearray(layout.RECORD_SIZE)
-        self.heads: Any = array("Q", [0])
+        self.view = bytearray(layout.RECORD_SIZE)
+        self.heads = array("Q", [0])
         self.mask = 0
         self.slot = 0
         self.io_due = NEVER if pool is None else 0
+        self.cpu_due = self.cpu_behind = self.cpu_last = 0  # a child's clock begins at 0
         self.claim = itertools.repeat(0).__next__ if pool is None else self._take_lane
 
     def _take_lane(self) -> int:
@@ -87,7 +93,7 @@ class ThreadState:
         ring = self._ring
         slot = ring.head_index(self._lane)
         # A lane that another thread gave back goes on with its count.
-        claim = itertools.count(ring.heads[slot]).__next__
+        claim = accel.numbers(ring.heads[slot])
         self.view = ring.records(self._lane)
         self.mask = ring.capacity - 1
         self.heads = ring.heads
@@ -118,12 +124,26 @@ class ThreadState:
 
     def announce(self, node: Node, left: int, flags: int = 0) -> None:
         """The thread is in `node` from now on; `left` is the id of the scope that it leaves."""
-        t = monotonic_ns()
+        t, cpu = self.stamps(monotonic_ns(), left)
+        self.write(t, cpu, node.id, flags)
+        self.announced = node.id
+
+    def stamps(self, t: int, left: int) -> Tuple[int, int]:
+        """The time of an edge and the thread's CPU clock there, ns; IO stamps when they are due.
+
+        The CPU clock costs a system call, so for CPU_WINDOW_NS after a reading the hot path takes
+        the thread to have been running ever since: wrong by less than that, and right again at the
+        next reading, which is made here. Stamps do not decrease, and grow no faster than time.
+        """
         if t > self.io_due:
             self.stamp_io(t, left)
             t = monotonic_ns()
-        self.write(t, thread_time_ns(), node.id, flags)
-        self.announced = node.id
+        cpu = thread_time_ns()
+        self.cpu_behind = t - cpu  # first: a signal handler that comes in here reads the clock
+        self.cpu_due = t + CPU_WINDOW_NS
+        cpu = max(cpu, self.cpu_last)
+        self.cpu_last = cpu
+        return t, cpu
 
     def stamp_io(self, t: int, left: int) -> None:
         """The thread's storage counters; what they gained belongs to the scope being left."""

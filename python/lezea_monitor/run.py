@@ -16,8 +16,9 @@ from . import hooks, scope, tasks
 from .decorate import decorate
 from .link import Link
 from .names import clean_level, text_of
+from .opener import opener
 from .ring import RingPool
-from .scope import Recorder, Scope, opener
+from .scope import Recorder, Scope
 from .session import Address, Identity
 from .tree import Tree
 from .usage import Usage

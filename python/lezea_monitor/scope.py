@@ -1,9 +1,10 @@
 """Entering and leaving scopes: the hot path.
 
 Reads the thread's clocks; emits one record per entry and one per exit. Owns the per-thread
-states. A `with run.layer("x")` costs two clock reads of each kind, one dictionary lookup for the
-name, one for the child, and no lock. Whatever goes wrong is left to the slow functions below,
-which raise nothing of ours. What a signal handler of the program's raises in here, a timeout or
+states. A `with run.layer("x")` costs two clock readings, two of the CPU clock at most, one
+dictionary lookup for the name, one for the child, and no lock. Whatever goes wrong is left to the
+slow functions below, which raise nothing of ours. Where there is the C accelerator (_accel.c) it
+does the usual case of `Scope`, and leaves every other to it. What a signal handler of the program's raises in here, a timeout or
 KeyboardInterrupt, goes on to the program, and the scope is left behind.
 """
 
@@ -12,11 +13,12 @@ from time import monotonic_ns, thread_time_ns
 from typing import Any, Callable, Dict, Optional
 
 from . import tasks
+from .accel import native
 from .foreign import is_foreign
-from .lane import ThreadState
+from .lane import CPU_WINDOW_NS, ThreadState
 from .layout import ACTIVATION, RECORD, RECORD_SHIFT, U32
 from .ring import RingPool
-from .tree import MAX_SCOPES, Key, Node, Tree
+from .tree import Key, Node, Tree
 
 _pack = RECORD.pack_into
 
@@ -39,7 +41,7 @@ class _AnyChild(Dict[Key, Node]):
 _nowhere = Node(0, None, None)
 _nowhere.kids = _AnyChild()
 
-_local = threading.local()  # .st: the thread's ThreadState; replaced as a whole per run
+_local = threading.local()  # .st: the thread's ThreadState; replaced as a whole per run, by _use
 _recorder: Optional[Recorder] = None
 _lost_errors = 0
 
@@ -66,16 +68,28 @@ class Scope:
             self.outer = outer
             st.top = self
             t = monotonic_ns()
-            if t > st.io_due:
-                st.stamp_io(t, outer.node.id)
-                t = monotonic_ns()
-            cpu = thread_time_ns()
+            if t < st.cpu_due:
+                cpu = t - st.cpu_behind
+                if cpu < st.cpu_last:
+                    cpu = st.cpu_last
+                else:
+                    st.cpu_last = cpu
+            else:  # as `stamps` in lane.py does
+                if t > st.io_due:
+                    st.stamp_io(t, outer.node.id)
+                    t = monotonic_ns()
+                cpu = thread_time_ns()
+                st.cpu_behind = t - cpu
+                st.cpu_due = t + CPU_WINDOW_NS
+                if cpu < st.cpu_last:
+                    cpu = st.cpu_last
+                st.cpu_last = cpu
             n = st.claim()
+            end = n + 1
             _pack(
-                st.view, (n & st.mask) << RECORD_SHIFT, t, cpu, node.id, st.tid, ACTIVATION,
-                (n + 1) & U32,
-            )  # fmt: skip
-            st.heads[st.slot] = n + 1
+                st.view, (n & st.mask) << RECORD_SHIFT, t, cpu, node.id, st.tid, ACTIVATION, end & U32
+            )
+            st.heads[st.slot] = end
         except Exception as error:
             if is_foreign(error):
                 _exit_slow(self)  # `with` never will
@@ -95,16 +109,28 @@ class Scope:
             st.top = outer
             self.outer = None
             t = monotonic_ns()
-            if t > st.io_due:
-                st.stamp_io(t, self.node.id)
-                t = monotonic_ns()
-            cpu = thread_time_ns()
+            if t < st.cpu_due:
+                cpu = t - st.cpu_behind
+                if cpu < st.cpu_last:
+                    cpu = st.cpu_last
+                else:
+                    st.cpu_last = cpu
+            else:  # as `stamps` in lane.py does
+                if t > st.io_due:
+                    st.stamp_io(t, self.node.id)
+                    t = monotonic_ns()
+                cpu = thread_time_ns()
+                st.cpu_behind = t - cpu
+                st.cpu_due = t + CPU_WINDOW_NS
+                if cpu < st.cpu_last:
+                    cpu = st.cpu_last
+                st.cpu_last = cpu
             n = st.claim()
+            end = n + 1
             _pack(
-                st.view, (n & st.mask) << RECORD_SHIFT, t, cpu, outer.node.id, st.tid, 0,
-                (n + 1) & U32,
-            )  # fmt: skip
-            st.heads[st.slot] = n + 1
+                st.view, (n & st.mask) << RECORD_SHIFT, t, cpu, outer.node.id, st.tid, 0, end & U32
+            )
+            st.heads[st.slot] = end
         except Exception as error:
             _exit_slow(self)
             if is_foreign(error):
@@ -119,44 +145,33 @@ class Scope:
         key = self.key
         return decorate(function, lambda: _new(key))
 
+    def __reduce__(self) -> Any:
+        """A copy is a scope that is still to be entered."""
+        return again, (self.key,)
 
-def _new(key: Key) -> Scope:
+
+def _made_in_python(key: Optional[Key]) -> Scope:
     scope = Scope()
-    scope.key = key
+    scope.key = key  # type: ignore[assignment]
     scope.outer = None
     scope.buried = False
     return scope
 
 
-def opener(tree: Tree, level: str) -> Callable[[object], Scope]:
-    """The function behind `run.<level>(name)`."""
-    names: Dict[object, Key] = {}
+_new: Callable[[Optional[Key]], Scope] = native.scope if native else _made_in_python
+if native is not None:
+    native.setup(
+        Scope.__enter__, Scope.__exit__, Scope.__call__, Scope.__reduce__, CPU_WINDOW_NS
+    )
 
-    def open_scope(name: object) -> Scope:
-        try:
-            key = names[name]
-        except Exception as error:  # a new name, or an unhashable id
-            if type(name) is str and is_foreign(error):
-                raise
-            key = tree.key(level, name)
-            # Only strings: 1, 1.0 and True are one dictionary key but three names.
-            if type(name) is str and len(names) < MAX_SCOPES:
-                names[name] = key
-        scope = Scope()
-        scope.key = key
-        scope.outer = None
-        scope.buried = False
-        return scope
 
-    open_scope.__name__ = level
-    open_scope.__doc__ = "Scope of level %s: a context manager and a decorator." % level
-    return open_scope
+def again(key: Key) -> Scope:
+    """An activation that is still to be entered; copies and pickles of scopes are made so."""
+    return _new(key)
 
 
 def _root(node: Node) -> Scope:
-    scope = Scope()
-    scope.outer = None
-    scope.buried = False
+    scope = _new(None)
     scope.node = node
     return scope
 
@@ -298,6 +313,13 @@ def _bury(target: Scope) -> None:
     target.buried = True
 
 
+def _use(local: threading.local) -> None:
+    global _local
+    _local = local
+    if native is not None:
+        native.use(local)
+
+
 def lost_errors() -> int:
     """How many entries and exits failed since the run began: bugs, or an exhausted process."""
     return _lost_errors
@@ -305,25 +327,25 @@ def lost_errors() -> int:
 
 def start(recorder: Recorder) -> None:
     """From now on scopes are recorded there."""
-    global _local, _recorder, _lost_errors
+    global _recorder, _lost_errors
     _lost_errors = 0
     _recorder = recorder
-    _local = threading.local()
+    _use(threading.local())
 
 
 def stop() -> None:
     """From now on scopes go nowhere, those that are still open included."""
-    global _local, _recorder
+    global _recorder
     _recorder = None
-    _local = threading.local()
+    _use(threading.local())
 
 
 def after_fork(recorder: Recorder) -> None:
     """In a forked child: the forking thread keeps its place and forgets the parent's lane."""
-    global _local, _recorder
+    global _recorder
     st = getattr(_local, "st", None)
     _recorder = recorder
-    _local = threading.local()
+    _use(threading.local())
     if st is not None:
         st.attach(recorder.pool)
         _local.st = st

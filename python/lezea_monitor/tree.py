@@ -10,6 +10,7 @@ import itertools
 import threading
 from typing import Any, Callable, Dict, List, Optional
 
+from . import accel
 from .names import clean_level, encode_name
 
 MAX_SCOPES = 10_000  # the agent's limit for a run; what is past it counts on its parent
@@ -28,16 +29,19 @@ class Key:
         self.folded = folded  # past the limit: scopes of this key count on their parent
 
 
-class Node:
+class Node(accel.Node):  # type: ignore[misc]
     """A scope: its id on the wire, its path and the children that were entered so far."""
 
-    __slots__ = ("id", "parent", "key", "path", "depth", "kids")
+    __slots__ = ("parent", "key", "path", "depth")
+
+    id: int
+    kids: "Dict[Key, Node]"
 
     def __init__(self, id: int, parent: "Optional[Node]", key: Optional[Key]) -> None:
         self.id = id
         self.parent = parent
         self.key = key
-        self.kids: Dict[Key, Node] = {}
+        self.kids = {}
         if parent is None or key is None:
             self.path = ""
             self.depth = 0

@@ -126,10 +126,12 @@ class InterruptTest(AgentTest):
                 pass
 
         self.alarm(handler)
-        deadline = time.monotonic() + 10
+        signal.setitimer(signal.ITIMER_REAL, 0.0003)
         for number in range(2000):
+            if not any(signal.getitimer(signal.ITIMER_REAL)):  # one at a time: this loop goes on
+                signal.setitimer(signal.ITIMER_REAL, 0.0003)
             with run.layer(number):
-                self.assertLess(time.monotonic(), deadline)
+                pass
         signal.setitimer(signal.ITIMER_REAL, 0)
         self.assertGreater(next(names), 10)
         run.usage()

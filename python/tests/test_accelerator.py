@@ -1,0 +1,237 @@
+"""The accelerator: when it is used, what it shares with the agent, that nobody sees a difference."""
+
+import copy
+import gc
+import inspect
+import os
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import lezea_monitor as lm
+from lezea_monitor import accel, layout, scope
+
+from .helpers import AgentTest, child_environment, python
+
+PACKAGE = os.path.dirname(os.path.abspath(lm.__file__))
+HEADER = os.path.join(PACKAGE, "..", "..", "native", "scope", "ring_layout.h")
+BUILT = os.path.join(PACKAGE, "_accel.abi3.so")
+SAY = "import lezea_monitor; print(lezea_monitor.ACCELERATED)"
+
+
+class LoadedTest(unittest.TestCase):
+    def test_it_is_used_when_it_is_there(self):
+        if os.environ.get(accel.PURE_VARIABLE) or "t" in sys.abiflags:
+            self.assertFalse(lm.ACCELERATED)
+        elif not os.path.exists(BUILT):
+            self.skipTest("the accelerator is not built: npm run build:accelerator")
+        else:
+            self.assertTrue(lm.ACCELERATED)
+
+
+class FallbackTest(unittest.TestCase):
+    """Whatever is wrong with the shared object, the host sees Python."""
+
+    def said(self, name=None, content=b"", **environment):
+        with tempfile.TemporaryDirectory() as folder:
+            target = os.path.join(folder, "lezea_monitor")
+            shutil.copytree(PACKAGE, target, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+            if name is not None:
+                with open(os.path.join(target, name), "wb") as file:
+                    file.write(content)
+            env = dict(child_environment(), PYTHONPATH=folder, **environment)
+            done = subprocess.run(
+                python(SAY), env=env, cwd=folder, capture_output=True, timeout=60
+            )
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        return done.stdout.strip().decode()
+
+    def test_damaged_or_foreign(self):
+        self.assertEqual(self.said(), "False")
+        for content in (b"", b"not a library", b"\x7fELF" + bytes(4096)):
+            self.assertEqual(self.said("_accel.abi3.so", content), "False")
+        for code in (b"raise OSError('no')", b"REVISION = 0", b"pass"):
+            self.assertEqual(self.said("_accel.py", code), "False")
+
+    def test_the_variable_keeps_it_out(self):
+        env = dict(child_environment(), LEZEA_MONITOR_PURE="1")
+        done = subprocess.run(python(SAY), env=env, capture_output=True, timeout=60)
+        self.assertEqual((done.stdout.strip(), done.stderr), (b"False", b""))
+
+
+class LayoutTest(unittest.TestCase):
+    def test_the_numbers_are_those_of_the_agents_header(self):
+        with open(HEADER, encoding="utf-8") as file:
+            found = re.findall(r"#define LEZEA_RING_(\w+) (\"\w+\"|\d+)", file.read())
+        theirs = dict(found)
+        ours = {
+            "MAGIC": '"%s"' % layout.MAGIC.decode(),
+            "VERSION": layout.VERSION,
+            "HEADER_BYTES": layout.HEADER_SIZE,
+            "LANE_BYTES": layout.LANE_ENTRY_SIZE,
+            "RECORD_BYTES": layout.RECORD_SIZE,
+            "DEFAULT_LANES": layout.DEFAULT_LANES,
+            "DEFAULT_LANE_CAPACITY": layout.DEFAULT_CAPACITY,
+            "KIND_SWITCH": layout.KIND_SWITCH,
+            "KIND_IO_READ": layout.KIND_IO_READ,
+            "KIND_IO_WRITTEN": layout.KIND_IO_WRITE,
+            "FLAG_ACTIVATION": layout.ACTIVATION >> 16,
+        }
+        self.assertEqual({name: theirs.get(name) for name in ours}, {n: str(v) for n, v in ours.items()})
+
+
+class HotPathTest(AgentTest):
+    def frames(self, work):
+        """The Python functions of the package that ran."""
+        seen = []
+
+        def note(frame, event, argument):
+            if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
+                seen.append(frame.f_code.co_name)
+
+        sys.setprofile(note)
+        try:
+            work()
+        finally:
+            sys.setprofile(None)
+        return seen
+
+    def test_the_usual_case_runs_no_python_of_ours(self):
+        run = self.start()
+
+        def work():
+            with run.layer("x"), run.layer("y"):
+                pass
+
+        work()
+        scope.state().io_due = 1 << 62
+        seen = self.frames(work)
+        pure = ["open_scope", "__enter__"] * 2 + ["__exit__"] * 2
+        level = [name.replace("layer", "open_scope") for name in seen]
+        self.assertEqual(level, [] if lm.ACCELERATED else pure)
+        scope.state().io_due = scope.state().cpu_due = 0
+        self.assertIn("stamp_io", self.frames(work))
+
+    def test_how_scopes_are_opened(self):
+        run = self.start()
+        with run.layer(name="x"):
+            self.assertEqual(scope.current().path, "layer:x")
+        for wrong in ((), ("a", "b")):
+            with self.assertRaises(TypeError):
+                run.layer(*wrong)
+        with self.assertRaises(TypeError):
+            run.layer(nam="x")
+        self.assertEqual((run.layer.__name__, run.scope("odd", 1).key.name), ("layer", "1"))
+        self.assertIn("Scope of level layer", run.layer.__doc__)
+        self.assertEqual(list(inspect.signature(run.layer).parameters), ["name"])
+
+    def test_equal_is_not_the_same_name(self):
+        run = self.start()
+
+        class Loud(str):
+            def __str__(self):
+                return self.upper()
+
+        names = [run.layer(id).key.name for id in ("a", Loud("b"), 1, 1.0, True, "1", [1], "a")]
+        self.assertEqual(names, ["a", "B", "1", "1.0", "True", "1", "[1]", "a"])
+
+    def test_a_copy_is_still_to_be_entered(self):
+        run = self.start()
+        original = run.layer("x")
+        with original:
+            for made in (copy.copy(original), pickle.loads(pickle.dumps(original))):
+                self.assertIsNone(made.outer)
+                with made:
+                    self.assertEqual(scope.current().path, "layer:x/layer:x")
+        self.assertEqual(copy.deepcopy({"s": original})["s"].key.name, "x")
+
+    def test_only_a_run_makes_scopes(self):
+        if lm.ACCELERATED:
+            kind = type(self.start().layer("x"))
+            self.assertRaises(TypeError, kind)
+            self.assertRaises(TypeError, object.__new__, kind)
+        self.assertEqual(type(self.start().layer("x")).__name__, "Scope")
+
+    def test_buffers_that_are_none(self):
+        st = scope.state()
+        for wrong in (b"read only", 5, None):
+            if lm.ACCELERATED:
+                with self.assertRaises(TypeError):
+                    st.view = wrong
+        st.view = bytearray(8)  # too small for a record: refused, not overrun
+        with self.start().layer("x"):
+            pass
+
+    def test_a_lane_too_small_is_not_overrun(self):
+        run = self.start()
+        with run.layer("x"):
+            pass
+        st = scope.state()
+        guard = bytearray(64)
+        for name, wrong in (("view", memoryview(guard)[:31]), ("slot", 1 << 40)):
+            right = getattr(st, name)
+            setattr(st, name, wrong)
+            with run.layer("x"):
+                pass
+            setattr(st, name, right)
+        self.assertEqual(guard, bytes(64))
+        self.assertEqual(run.dropped, 4)
+        with run.layer("x"):
+            self.assertEqual(scope.current().path, "layer:x")
+        self.assertEqual(scope.current().path, "")
+
+
+class MemoryTest(AgentTest):
+    def test_references_come_out_even(self):
+        run = self.start()
+        reused = run.layer("reused")
+
+        def work():
+            with run.layer("x"), run.layer("y"):
+                with reused, reused:
+                    pass
+            with run.layer(7):
+                pass
+            out, inner = run.layer("x"), run.layer("y")
+            out.__enter__()
+            inner.__enter__()
+            out.__exit__(None, None, None)
+            inner.__exit__(None, None, None)
+            copy.copy(reused)
+            self.assertRaises(TypeError, run.layer)
+
+        for _ in range(3):
+            work()
+        st = scope.state()
+        root = st.top
+        held = [st, root, root.node, reused, reused.key, scope._local, run.layer, type(reused), None]
+        held += [run.layer("x").key, root.node.kids[run.layer("x").key]]
+        before = [sys.getrefcount(one) for one in held]
+        for _ in range(500):
+            work()
+        after = [sys.getrefcount(one) for one in held]
+        for one, old, new in zip(held, before, after):
+            self.assertLess(abs(new - old), 50, one)
+
+    def test_cycles_are_collected(self):
+        run = self.start()
+
+        class Canary:
+            pass
+
+        def cycle():
+            one = run.layer("x")
+            one.cells = [one, Canary()]
+            st = type(scope.state())(one, None)
+            st.claim = lambda: st  # a cycle through the state, too
+
+        def canaries():
+            return sum(1 for one in gc.get_objects() if isinstance(one, Canary))
+
+        cycle()
+        gc.collect()
+        self.assertEqual(canaries(), 0)

@@ -1,0 +1,111 @@
+"""The CPU stamps: read at most once in CPU_WINDOW_NS, never falling, never faster than time."""
+
+import os
+import select
+import threading
+import time
+
+from lezea_monitor import scope
+from lezea_monitor.lane import CPU_WINDOW_NS
+
+from .fake_agent import Record
+from .helpers import AgentTest
+
+SLACK_NS = 1_000_000  # as the agent's: the two clocks are not read at the same instant
+FAR = 1 << 62
+
+
+class StampTest(AgentTest):
+    def setUp(self):
+        super().setUp()
+        self.recorded = self.start()
+        with self.recorded.layer("x"):
+            pass
+        self.st = scope.state()
+
+    def edges(self):
+        lane = self.st._lane
+        return [r for r in self.agent.rings[0].lane_records(lane) if r.kind == 0]
+
+    def enter_and_leave(self):
+        with self.recorded.layer("x"):
+            pass
+        return self.edges()[-2:]
+
+    def test_inside_of_the_window_the_thread_counts_as_running(self):
+        self.st.cpu_last = 0
+        self.st.cpu_due, self.st.cpu_behind = FAR, 1234
+        for edge in self.enter_and_leave():
+            self.assertEqual(edge.value, edge.t - 1234)
+
+    def test_stamps_do_not_fall(self):
+        for due in (0, FAR):
+            self.st.cpu_due, self.st.cpu_behind, self.st.cpu_last = due, 0, FAR + 5
+            self.assertEqual([edge.value for edge in self.enter_and_leave()], [FAR + 5] * 2)
+
+    def test_past_the_window_the_clock_is_read(self):
+        self.st.cpu_due = self.st.cpu_behind = self.st.cpu_last = 0
+        cpu = time.thread_time_ns()
+        enter = self.enter_and_leave()[0]
+        self.assertTrue(cpu <= enter.value <= time.thread_time_ns())
+        # Both edges may be past it on a slow machine: the window begins with the last reading.
+        st = self.st
+        self.assertIn(st.cpu_due - CPU_WINDOW_NS, [edge.t for edge in self.edges()[-2:]])
+        self.assertLessEqual(st.cpu_due - CPU_WINDOW_NS - st.cpu_behind, st.cpu_last)
+
+    def test_a_wait_is_not_cpu_time(self):
+        with self.recorded.layer("x"):
+            select.select([], [], [], 0.05)
+        enter, leave = self.edges()[-2:]
+        self.assertGreater(leave.t - enter.t, 49_000_000)
+        self.assertLess(leave.value - enter.value, 25_000_000)
+        self.assertLessEqual(leave.value, time.thread_time_ns())
+
+    def test_no_faster_than_time_and_right_in_the_end(self):
+        begin = time.thread_time_ns()
+        for number in range(3000):
+            with self.recorded.layer("x"), self.recorded.layer("y"):
+                sum(range(number % 400))  # edges on both sides of the window's end
+        edges = self.edges()[2:]
+        for before, after in zip(edges, edges[1:]):
+            self.assertLessEqual(before.value, after.value)
+            self.assertLessEqual(after.value - before.value, after.t - before.t + SLACK_NS)
+        self.assertLessEqual(begin, edges[0].value + CPU_WINDOW_NS)
+        self.assertLessEqual(edges[-1].value, time.thread_time_ns() + CPU_WINDOW_NS)
+
+    def test_the_slow_path_stamps_the_same_way(self):
+        self.st.cpu_last = FAR
+        self.st.announce(self.st.top.node, 0)
+        self.assertEqual(self.edges()[-1].value, FAR)
+        self.assertEqual(self.enter_and_leave()[1].value, FAR)
+
+    def test_a_child_begins_with_its_own_clock(self):
+        self.st.cpu_due = self.st.cpu_last = FAR  # as it stands right after an edge
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            with self.recorded.layer("x"):
+                pass
+            st = scope.state()
+            raw = bytes(st._ring.records(st._lane)[2 * 32 : 3 * 32])
+            os.write(writing, b"%d %d" % (Record(raw, 0, 0).value, time.thread_time_ns()))
+            os._exit(0)
+        os.waitpid(child, 0)
+        first, last = os.read(reading, 100).split()
+        os.close(reading)
+        os.close(writing)
+        self.assertTrue(0 < int(first) <= int(last) < FAR)
+
+    def test_each_thread_has_its_own(self):
+        self.st.cpu_due = self.st.cpu_last = FAR
+        values = []
+
+        def work():
+            with self.recorded.layer("x"):
+                pass
+            values.append((scope.state().cpu_last, time.thread_time_ns()))
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        self.assertLessEqual(values[0][0], values[0][1] + CPU_WINDOW_NS)
