@@ -6,7 +6,7 @@
 // Python function that it replaces, so that both do the same. From claiming a record's number to
 // storing the head no Python code runs, hence no signal handler and no other thread.
 //
-// CPython's stable ABI of 3.9; not for free-threaded builds (the interpreter's lock is relied upon).
+// CPython's stable ABI of 3.9; not for free-threaded builds: the interpreter's lock is relied upon.
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <structmember.h>
@@ -401,13 +401,28 @@ static void state_dealloc(PyObject* object) {
   free_object(object);
 }
 
+// A program may enter scopes without end and leave none: freed one after the other, not in depth.
+static void release_outers(const PyTypeObject* type, PyObject* outer) {
+  while (outer != NULL && Py_TYPE(outer) == type && Py_REFCNT(outer) == 1) {
+    PyObject* next = ((Scope*)outer)->outer;
+    ((Scope*)outer)->outer = NULL;
+    Py_DECREF(outer);
+    outer = next;
+  }
+  Py_XDECREF(outer);
+}
+
 static void scope_dealloc(PyObject* object) {
   PyTypeObject* type = Py_TYPE(object);
+  Scope* self = (Scope*)object;
   PyObject_GC_UnTrack(object);
+  PyObject* outer = self->outer;
+  self->outer = NULL;
   scope_clear(object);
-  Py_DECREF(((Scope*)object)->key);
-  Py_DECREF(((Scope*)object)->module);
+  Py_DECREF(self->key);
+  Py_DECREF(self->module);
   PyObject_GC_Del(object);
+  release_outers(type, outer);
   Py_DECREF(type);
 }
 

@@ -10,7 +10,7 @@ import resource
 import threading
 from array import array
 from time import monotonic_ns, thread_time_ns
-from typing import TYPE_CHECKING, Any, Callable, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Tuple
 
 from . import accel, layout
 from .ring import Ring, RingPool
@@ -48,8 +48,7 @@ class ThreadState(accel.State):  # type: ignore[misc]
         "announced",  # in a step: the scope id that was announced last
         "adopted",  # the run began in the middle of this step, which nobody sees the end of
         "_pool",
-        "_ring",
-        "_lane",
+        "_taken",  # {"lane": (ring, number)} once there is one
     )
 
     def __init__(self, root: "Scope", pool: Optional[RingPool]) -> None:
@@ -66,8 +65,7 @@ class ThreadState(accel.State):  # type: ignore[misc]
         Used for new threads, and in a forked child, whose inherited lane belongs to the parent.
         """
         self._pool = pool
-        self._ring: Optional[Ring] = None
-        self._lane = -1
+        self._taken: Dict[str, Tuple[Ring, int]] = {}
         self.tid = threading.get_native_id()
         self.view = bytearray(layout.RECORD_SIZE)
         self.heads = array("Q", [0])
@@ -77,35 +75,41 @@ class ThreadState(accel.State):  # type: ignore[misc]
         self.cpu_due = self.cpu_behind = self.cpu_last = 0  # a child's clock begins at 0
         self.claim = itertools.repeat(0).__next__ if pool is None else self._take_lane
 
+    @property
+    def lane(self) -> "Tuple[Optional[Ring], int]":
+        """The ring and the number of the lane there; (None, -1) before the first record."""
+        return self._taken.get("lane", (None, -1))
+
     def _take_lane(self) -> int:
-        """Stands in for `claim` until the first record: takes a lane, then claims."""
-        pool = self._pool
-        lane = pool.take() if pool is not None else None
-        if self._pool is not pool or self._ring is not None:
-            # A signal handler has forked (this is the child) or recorded something meanwhile.
-            if lane is not None:
+        """Stands in for `claim` until the first record: takes a lane, then claims.
+
+        A signal handler that records may come in anywhere here: whoever is first leaves its lane
+        in `_taken`, and each goes on with that one. A handler may fork, too.
+        """
+        pool, taken = self._pool, self._taken
+        if not taken:
+            lane = pool.take() if pool is not None else None
+            if lane is None:
+                if self._pool is pool and not taken:
+                    self.attach(None)
+                return self.claim()
+            if taken.setdefault("lane", lane) is not lane:
                 lane[0].free.appendleft(lane[1])
-            return self.claim()
-        if lane is None or pool is None:
-            self.attach(None)
-            return self.claim()
-        self._ring, self._lane = lane
-        ring = self._ring
-        slot = ring.head_index(self._lane)
-        # A lane that another thread gave back goes on with its count.
-        claim = accel.numbers(ring.heads[slot])
-        self.view = ring.records(self._lane)
+        ring, number = taken["lane"]
+        self.view = ring.records(number)
         self.mask = ring.capacity - 1
         self.heads = ring.heads
-        self.slot = slot
-        self.claim = claim
-        pool.look_ahead(ring)
-        return self.claim()  # in a child that a signal handler has forked, another one
+        self.slot = ring.head_index(number)
+        self.claim = ring.claim(number)
+        if pool is not None and self._pool is pool:
+            pool.look_ahead(ring)
+        if self._pool is not pool:  # this is a child by now
+            self.attach(self._pool)
+        return self.claim()
 
     def __del__(self) -> None:
-        ring = getattr(self, "_ring", None)
-        if ring is not None:
-            ring.free.appendleft(self._lane)
+        for ring, number in getattr(self, "_taken", {}).values():
+            ring.free.appendleft(number)
 
     def write(self, t: int, value: int, scope_id: int, kind_flags: int) -> None:
         """One record, for everything but the hot path (which has these lines inline)."""

@@ -13,7 +13,7 @@ import sys
 import threading
 from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
 
-from . import layout
+from . import accel, layout
 from .owned import Owned
 
 # Missing from the fcntl module of some CPython builds; values from linux/fcntl.h.
@@ -26,8 +26,9 @@ F_SEAL_GROW = getattr(fcntl, "F_SEAL_GROW", 4)
 _MAP_OPTIONS: Dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 _kept: List[memoryview] = []  # mappings whose own descriptor is somebody else's by now
 
-MAX_RINGS = 64  # 4096 announcing threads at once; later ones stay unannounced and are counted
-MAX_AHEAD = 16  # the agent takes no more of one session: the next would be refused, perhaps unused
+# What the agent takes of one session: 1024 announcing threads at once. Later ones stay unannounced
+# and are counted.
+MAX_RINGS = 16
 
 
 class Ring:
@@ -63,6 +64,7 @@ class Ring:
         # A deque: its single operations are atomic, so a dying thread needs no lock to give its
         # lane back (a lock could be held by a thread that a fork left behind).
         self.free: Deque[int] = collections.deque(range(lanes))
+        self._claims: Dict[int, Callable[[], int]] = {}
 
     @property
     def fd(self) -> int:
@@ -72,6 +74,11 @@ class Ring:
     def head_index(self, lane: int) -> int:
         """Index of the lane's head in `heads`, in 8-byte words."""
         return (layout.HEADER_SIZE + layout.LANE_ENTRY_SIZE * lane) // 8
+
+    def claim(self, lane: int) -> Callable[[], int]:
+        """Numbers the lane's records; the same for everybody who ever has the lane."""
+        start: int = self.heads[self.head_index(lane)]
+        return self._claims.setdefault(lane, accel.numbers(start))
 
     def records(self, lane: int) -> memoryview:
         """The lane's records, as bytes."""
@@ -145,7 +152,7 @@ class RingPool:
             self._told = rings
 
     def _is_time(self, ring: Ring) -> bool:
-        newest = self.rings[-1:] == [ring] and len(self.rings) < MAX_AHEAD
+        newest = self.rings[-1:] == [ring] and len(self.rings) < MAX_RINGS
         return newest and len(ring.free) <= ring.lanes // 2
 
     def _take_free(self) -> Optional[Tuple[Ring, int]]:

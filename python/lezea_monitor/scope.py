@@ -3,9 +3,9 @@
 Reads the thread's clocks; emits one record per entry and one per exit. Owns the per-thread
 states. A `with run.layer("x")` costs two clock readings, two of the CPU clock at most, one
 dictionary lookup for the name, one for the child, and no lock. Whatever goes wrong is left to the
-slow functions below, which raise nothing of ours. Where there is the C accelerator (_accel.c) it
-does the usual case of `Scope`, and leaves every other to it. What a signal handler of the program's raises in here, a timeout or
-KeyboardInterrupt, goes on to the program, and the scope is left behind.
+slow functions below, which raise nothing of ours. What a signal handler of the program's raises in
+here, a timeout or KeyboardInterrupt, goes on to the program, and the scope is left behind. Where
+there is the C accelerator (_accel.c) it does the usual case of `Scope`, and calls it for the rest.
 """
 
 import threading
@@ -87,8 +87,9 @@ class Scope:
             n = st.claim()
             end = n + 1
             _pack(
-                st.view, (n & st.mask) << RECORD_SHIFT, t, cpu, node.id, st.tid, ACTIVATION, end & U32
-            )
+                st.view, (n & st.mask) << RECORD_SHIFT, t, cpu, node.id, st.tid, ACTIVATION,
+                end & U32,
+            )  # fmt: skip
             st.heads[st.slot] = end
         except Exception as error:
             if is_foreign(error):

@@ -1,4 +1,4 @@
-"""The accelerator: when it is used, what it shares with the agent, that nobody sees a difference."""
+"""The accelerator: when it is used, what it shares with the agent, what it does without Python."""
 
 import copy
 import gc
@@ -10,15 +10,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 
 import lezea_monitor as lm
 from lezea_monitor import accel, layout, scope
+from lezea_monitor.ring import MAX_RINGS
 
 from .helpers import AgentTest, child_environment, python
 
 PACKAGE = os.path.dirname(os.path.abspath(lm.__file__))
-HEADER = os.path.join(PACKAGE, "..", "..", "native", "scope", "ring_layout.h")
+NATIVE = os.path.join(PACKAGE, "..", "..", "native", "scope")
 BUILT = os.path.join(PACKAGE, "_accel.abi3.so")
 SAY = "import lezea_monitor; print(lezea_monitor.ACCELERATED)"
 
@@ -57,6 +59,12 @@ class FallbackTest(unittest.TestCase):
         for code in (b"raise OSError('no')", b"REVISION = 0", b"pass"):
             self.assertEqual(self.said("_accel.py", code), "False")
 
+    def test_free_threaded_builds_have_no_use_for_it(self):
+        env = dict(child_environment(), LEZEA_MONITOR_PURE="")
+        code = "import sys; sys.abiflags += 't'; " + SAY
+        done = subprocess.run(python(code), env=env, capture_output=True, timeout=60)
+        self.assertEqual((done.stdout.strip(), done.stderr), (b"False", b""))
+
     def test_the_variable_keeps_it_out(self):
         env = dict(child_environment(), LEZEA_MONITOR_PURE="1")
         done = subprocess.run(python(SAY), env=env, capture_output=True, timeout=60)
@@ -65,7 +73,7 @@ class FallbackTest(unittest.TestCase):
 
 class LayoutTest(unittest.TestCase):
     def test_the_numbers_are_those_of_the_agents_header(self):
-        with open(HEADER, encoding="utf-8") as file:
+        with open(os.path.join(NATIVE, "ring_layout.h"), encoding="utf-8") as file:
             found = re.findall(r"#define LEZEA_RING_(\w+) (\"\w+\"|\d+)", file.read())
         theirs = dict(found)
         ours = {
@@ -81,7 +89,14 @@ class LayoutTest(unittest.TestCase):
             "KIND_IO_WRITTEN": layout.KIND_IO_WRITE,
             "FLAG_ACTIVATION": layout.ACTIVATION >> 16,
         }
-        self.assertEqual({name: theirs.get(name) for name in ours}, {n: str(v) for n, v in ours.items()})
+        for name, value in ours.items():
+            self.assertEqual(theirs[name], str(value), name)
+
+
+    def test_a_process_makes_no_more_rings_than_the_agent_takes(self):
+        with open(os.path.join(NATIVE, "ring_acceptor.h"), encoding="utf-8") as file:
+            most = re.search(r"kMaxRingsPerSession = (\d+);", file.read())
+        self.assertEqual(int(most[1]), MAX_RINGS)
 
 
 class HotPathTest(AgentTest):
@@ -208,7 +223,7 @@ class MemoryTest(AgentTest):
             work()
         st = scope.state()
         root = st.top
-        held = [st, root, root.node, reused, reused.key, scope._local, run.layer, type(reused), None]
+        held = [st, root, root.node, reused, reused.key, scope._local, run.layer, type(reused)]
         held += [run.layer("x").key, root.node.kids[run.layer("x").key]]
         before = [sys.getrefcount(one) for one in held]
         for _ in range(500):
@@ -216,6 +231,20 @@ class MemoryTest(AgentTest):
         after = [sys.getrefcount(one) for one in held]
         for one, old, new in zip(held, before, after):
             self.assertLess(abs(new - old), 50, one)
+
+    def test_scopes_that_are_never_left(self):
+        run = self.start()
+
+        def work():
+            for _ in range(20_000):
+                run.layer("x").__enter__()
+
+        previous = threading.stack_size(256 * 1024)  # freeing them must not need more
+        self.addCleanup(threading.stack_size, previous)
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        self.assertEqual(len(scope.state().top.node.kids), 1)
 
     def test_cycles_are_collected(self):
         run = self.start()

@@ -33,7 +33,8 @@ def play(choose, steps):
         elif step == 4:
             entered.append(choose.choice(shared).__enter__())
         elif step < 7 and entered:
-            entered.pop(choose.choice([-1, -1, choose.randrange(len(entered))])).__exit__(None, None, None)
+            which = choose.choice([-1, -1, choose.randrange(len(entered))])
+            entered.pop(which).__exit__(None, None, None)
         elif step == 7:
             decorated(choose.randrange(3))
         elif step == 8:
@@ -69,7 +70,7 @@ print(run.dropped)  # entries past the limit on depth
 
 class DifferenceTest(AgentTest):
     def records(self, seed, pure):
-        """What the agent gets, as (lane, path, flags), and the drops. IO stamps go by time: left out."""
+        """What the agent gets, (lane, path, flags), and the drops; IO stamps go by time: not them."""
         rings = len(self.agent.rings)
         env = dict(child_environment(), LEZEA_MONITOR_PURE=pure)
         command = python(PROGRAM, str(seed), "r%d%s" % (seed, pure))

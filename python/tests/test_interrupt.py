@@ -2,10 +2,13 @@
 
 import gc
 import signal
+import sys
+import threading
 import time
 from unittest import mock
 
 from lezea_monitor import scope
+from lezea_monitor.lane import ThreadState
 
 from .helpers import AgentTest
 
@@ -80,6 +83,44 @@ class InterruptTest(AgentTest):
         with mock.patch.object(scope, "_pack", None), self.recorded.layer("known"):
             pass
         self.assertEqual(scope.current().path, "")
+
+    def test_a_record_anywhere_while_a_lane_is_taken(self):
+        """At every bytecode of _take_lane in turn, as a signal handler may."""
+        code = ThreadState._take_lane.__code__
+        left = [0]  # bytecodes until the handler
+
+        def trace(frame, event, argument):
+            if frame.f_code is not code:
+                return None
+            frame.f_trace_opcodes = True
+            left[0] -= event == "opcode"
+            if left[0] == 0:
+                left[0] = -1
+                with self.recorded.layer("handler"):
+                    pass
+            return trace
+
+        def first_record(number):
+            left[0] = number
+            sys.settrace(trace)
+            with self.recorded.layer("known"):
+                pass
+            sys.settrace(None)
+
+        ring = scope.state().lane[0]
+        free = len(ring.free)
+        for number in range(1, 1000):
+            heads = sum(ring.heads[ring.head_index(lane)] for lane in range(ring.lanes))
+            thread = threading.Thread(target=first_record, args=(number,))
+            thread.start()
+            thread.join()
+            if left[0] > 0:
+                break  # past its end
+            self.agent.rings[0].records()  # checks that their numbers leave no gap
+            now = sum(ring.heads[ring.head_index(lane)] for lane in range(ring.lanes))
+            self.assertIn(now - heads, (6, 8), number)  # two of the switches, perhaps twice of IO
+            self.assertEqual((len(ring.free), self.recorded.dropped), (free, 0), number)
+        self.assertGreater(number, 50)
 
     def test_no_alarm_is_lost(self):
         rung = []

@@ -104,14 +104,14 @@ for number in range(71):
             crowd.leave()
         self.assertEqual(len(run._pool.rings), 1)
 
-    def test_no_ring_ahead_that_the_agent_would_refuse(self):
+    def test_no_ring_that_the_agent_would_refuse(self):
         pool = RingPool(lambda: None, lanes=2, capacity=256)
         self.addCleanup(pool.close)
         for lanes in range(1, 33):
             pool.look_ahead(pool.take()[0])
             self.assertEqual(len(pool.rings), min(16, lanes // 2 + 1 + lanes % 2))
-        pool.look_ahead(pool.take()[0])
-        self.assertEqual(len(pool.rings), 17)
+        self.assertEqual(len(pool.rings), 16)
+        self.assertEqual((pool.take(), pool.refused_threads), (None, 1))
 
     def test_a_lock_that_is_taken_leaves_it_to_the_link(self):
         run = self.start()
@@ -220,7 +220,7 @@ class InterruptTest(AgentTest):
             pass
         st = scope.state()
         self.assertEqual(sum(len(ring.free) for ring in pool.rings), 2 * len(pool.rings) - 1)
-        self.assertIn(st._ring, pool.rings)
+        self.assertIn(st.lane[0], pool.rings)
         self.assertEqual(run.dropped, 0)
 
     def test_a_handler_that_records_while_a_lane_is_taken(self):
@@ -278,7 +278,7 @@ def interrupted():
 pool._on_ring, pool._told = interrupted, 0
 parent = os.getpid()
 with run.layer("x"):
-    own = scope.state()._ring in run._pool.rings
+    own = scope.state().lane[0] in run._pool.rings
 assert own and (os.getpid() == parent or run._pool is not pool)
 if os.getpid() != parent:
     run.usage()

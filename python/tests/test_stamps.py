@@ -24,8 +24,8 @@ class StampTest(AgentTest):
         self.st = scope.state()
 
     def edges(self):
-        lane = self.st._lane
-        return [r for r in self.agent.rings[0].lane_records(lane) if r.kind == 0]
+        number = self.st.lane[1]
+        return [r for r in self.agent.rings[0].lane_records(number) if r.kind == 0]
 
     def enter_and_leave(self):
         with self.recorded.layer("x"):
@@ -87,7 +87,8 @@ class StampTest(AgentTest):
             with self.recorded.layer("x"):
                 pass
             st = scope.state()
-            raw = bytes(st._ring.records(st._lane)[2 * 32 : 3 * 32])
+            ring, number = st.lane
+            raw = bytes(ring.records(number)[2 * 32 : 3 * 32])
             os.write(writing, b"%d %d" % (Record(raw, 0, 0).value, time.thread_time_ns()))
             os._exit(0)
         os.waitpid(child, 0)

@@ -210,7 +210,7 @@ class ThreadTest(AgentTest):
         signal.setitimer(signal.ITIMER_REAL, 0)
         self.assertGreater(len(hits), 10)
         ring = self.agent.rings[0]
-        lane = scope.state()._lane  # a handler that came in while it was taken has one of its own
+        lane = scope.state().lane[1]  # a handler that came in while it was taken has one of its own
         claimed = [r for r in ring.lane_records(lane) if r.kind == 0]  # checks every seq
         self.assertEqual(run.dropped, 0)
         self.assertEqual(len(claimed), 4 * count + 2 * len(hits))
