@@ -1,0 +1,80 @@
+"""What a training loop loses to the agent and its scopes: one scope in 10 ms, one in 100 µs."""
+
+import importlib.util
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+from typing import Any, Dict, List, Tuple
+
+from harness.agent import Agent
+from harness.paths import REPOSITORY
+
+WORKLOAD = os.path.join(REPOSITORY, "bench", "workloads", "training.py")
+RESAMPLES = 2000
+# (title, units of 100 µs in a scope, the greatest ratio; None: no difference that can be measured)
+CASES = [
+    ("one scope in 10 ms", 100, None),
+    ("one scope in 100 µs", 1, 1.01),
+]
+
+
+def measure(seconds: float) -> List[Dict[str, Any]]:
+    """A row for each case, with the accelerator and in Python only; `ratio` is with / without."""
+    if importlib.util.find_spec("numpy") is None:
+        return [{"row": "training", "absent": "NumPy is not installed"}]
+    agent = Agent().start()
+    try:
+        rows = []
+        for title, units, budget in CASES:
+            for pure in ("", "1"):
+                said = run_workload(agent, seconds, units, pure)
+                way = "accelerated" if said["accelerated"] else "Python only"
+                rows.append(row("training, %s, %s" % (title, way), said, budget))
+        return rows
+    finally:
+        agent.stop()
+        agent.remove()
+
+
+def run_workload(agent: Agent, seconds: float, units: int, pure: str) -> Dict[str, Any]:
+    client = os.path.join(REPOSITORY, "python")
+    env = dict(os.environ, LEZEA_MONITOR_SOCKET=agent.socket, LEZEA_MONITOR_PURE=pure)
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [client, env.get("PYTHONPATH", "")]))
+    env.pop("LEZEA_RUN_ID", None)
+    command = [sys.executable, WORKLOAD, str(seconds), str(units), str(agent.pid)]
+    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, check=True, timeout=600)
+    said: Dict[str, Any] = json.loads(done.stdout)
+    return said
+
+
+def row(title: str, said: Dict[str, Any], budget: Any) -> Dict[str, Any]:
+    """Ratios of step time with / without, by CPU and by wall: median and 95 % interval.
+
+    Budgets are for the CPU time: of the wall time others on the machine take their share. The
+    empty context manager in the same place tells what the machine makes of any code there.
+    """
+    ratios = {}
+    for index, clock in enumerate(("CPU time", "wall time")):
+        for kind, name in (("scoped", ""), ("managed", ", contextlib.contextmanager, empty")):
+            middle, low, high = bootstrap([pair[index] for pair in said[kind]])
+            ratios[clock + name] = {"ratio": middle, "low": low, "high": high}
+    cpu = ratios["CPU time"]
+    if budget is None:
+        cpu.update(budget="1 within the interval", met=cpu["low"] <= 1 <= cpu["high"])
+    elif said["accelerated"]:
+        cpu.update(budget=budget, met=cpu["ratio"] <= budget)
+    rounds = {kind: said[kind] for kind in ("scoped", "managed")}
+    return {"row": title, "unit_us": said["unit_us"], "ratios": ratios, "rounds": rounds}
+
+
+def bootstrap(values: List[float]) -> Tuple[float, float, float]:
+    """The median of the values, and the 2.5 % and 97.5 % points of resampled medians."""
+    choose = random.Random(1)
+    medians = sorted(
+        statistics.median(choose.choices(values, k=len(values))) for _ in range(RESAMPLES)
+    )
+    cut = RESAMPLES // 40
+    return statistics.median(values), medians[cut], medians[-cut - 1]

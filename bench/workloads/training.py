@@ -1,0 +1,123 @@
+"""A NumPy MLP on one core, with and without lezea-monitor: `training.py SECONDS UNITS AGENT_PID`.
+
+Expects an agent (LEZEA_MONITOR_SOCKET), stopped by SIGSTOP but in the blocks with scopes. A unit is
+about 100 µs of real work, a scope is around UNITS of them. Blocks are short and go plain, scoped,
+managed, managed, scoped, plain, for what else the machine does changes; a managed one has an empty
+contextlib.contextmanager where the scope is. Prints JSON: `scoped` and `managed`, a pair for each
+such round, their time over that of the plain blocks, by this thread's CPU clock and by the wall;
+`unit_us`.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+
+import numpy as np  # noqa: E402
+
+import lezea_monitor as lm  # noqa: E402
+
+UNIT_US = 100
+BLOCK_SECONDS = 0.1  # as long as the agent's tick
+WIDTH = 96
+
+
+class Network:
+    """Two layers, tanh, squared error, gradient descent; the same numbers for the same seed."""
+
+    def __init__(self, batch: int) -> None:
+        random = np.random.default_rng(1)
+        self.x = random.standard_normal((batch, WIDTH))
+        self.y = random.standard_normal((batch, 1))
+        self.first = random.standard_normal((WIDTH, WIDTH)) * 0.1
+        self.second = random.standard_normal((WIDTH, 1)) * 0.1
+
+    def step(self) -> None:
+        hidden = np.tanh(self.x @ self.first)
+        error = (hidden @ self.second - self.y) / len(self.y)
+        back = (error @ self.second.T) * (1 - hidden * hidden)
+        self.second -= 0.01 * (hidden.T @ error)
+        self.first -= 0.01 * (self.x.T @ back)
+
+
+def step_us(network: Network, steps: int = 200) -> float:
+    begin = time.thread_time_ns()
+    for _ in range(steps):
+        network.step()
+    return (time.thread_time_ns() - begin) / steps / 1000
+
+
+def calibrated() -> Network:
+    """One whose step takes about UNIT_US here."""
+    batch = 16
+    while True:
+        network = Network(batch)
+        if min(step_us(network) for _ in range(3)) >= UNIT_US * 0.9:
+            return network
+        batch += max(1, batch // 8)
+
+
+def plain(network, units, scopes):
+    step = network.step
+    for _ in range(scopes):
+        for _ in range(units):
+            step()
+
+
+def inside(network, units, scopes, make):
+    step = network.step
+    for _ in range(scopes):
+        with make("x"):
+            for _ in range(units):
+                step()
+
+
+@contextlib.contextmanager
+def empty(name):
+    yield
+
+
+def block(network, units, scopes, kind, run, agent):
+    """(CPU ns, wall ns). But in a scoped block nothing of ours works, here or beside."""
+    os.kill(agent, signal.SIGCONT if kind == "scoped" else signal.SIGSTOP)
+    wall, cpu = time.monotonic_ns(), time.thread_time_ns()
+    if kind == "plain":
+        plain(network, units, scopes)
+    else:
+        inside(network, units, scopes, run.layer if kind == "scoped" else empty)
+    return time.thread_time_ns() - cpu, time.monotonic_ns() - wall
+
+
+def measured(seconds, units, network, run, agent):
+    scopes = max(1, round(BLOCK_SECONDS * 1e6 / step_us(network) / units))
+    kinds = ["plain", "scoped", "managed"]
+    ratios = {"scoped": [], "managed": []}
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline or len(ratios["scoped"]) < 5:
+        sums = {kind: [0, 0] for kind in kinds}
+        for kind in kinds + kinds[::-1]:
+            taken = block(network, units, scopes, kind, run, agent)
+            sums[kind] = [a + b for a, b in zip(sums[kind], taken)]
+        for kind, values in ratios.items():
+            values.append([a / b for a, b in zip(sums[kind], sums["plain"])])
+    return ratios
+
+
+def main():
+    seconds, units, agent = float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    network = calibrated()
+    run = lm.start_run(experiment="bench")
+    try:
+        ratios = measured(seconds, units, network, run, agent)
+    finally:
+        os.kill(agent, signal.SIGCONT)
+    run.end()
+    said = {"accelerated": lm.ACCELERATED, "unit_us": step_us(network), **ratios}
+    json.dump(said, sys.stdout)
+
+
+main()
