@@ -53,19 +53,20 @@ def run_workload(agent: Agent, seconds: float, units: int, pure: str) -> Dict[st
 def row(title: str, said: Dict[str, Any], budget: Any) -> Dict[str, Any]:
     """Ratios of step time with / without, by CPU and by wall: median and 95 % interval.
 
-    Budgets are for the CPU time: of the wall time others on the machine take their share. The
-    empty context manager in the same place tells what the machine makes of any code there.
+    Blocks have a budget for their CPU time: of the wall time others on the machine take their
+    share. The empty context manager in the same place tells what any code there costs.
     """
     ratios = {}
-    for index, clock in enumerate(("CPU time", "wall time")):
+    clocks = ["wall time"] if len(said["scoped"][0]) == 1 else ["CPU time", "wall time"]
+    for index, clock in enumerate(clocks):
         for kind, name in (("scoped", ""), ("managed", ", contextlib.contextmanager, empty")):
             middle, low, high = bootstrap([pair[index] for pair in said[kind]])
             ratios[clock + name] = {"ratio": middle, "low": low, "high": high}
-    cpu = ratios["CPU time"]
+    judged = ratios[clocks[0]]
     if budget is None:
-        cpu.update(budget="1 within the interval", met=cpu["low"] <= 1 <= cpu["high"])
+        judged.update(budget="1 within the interval", met=judged["low"] <= 1 <= judged["high"])
     elif said["accelerated"]:
-        cpu.update(budget=budget, met=cpu["ratio"] <= budget)
+        judged.update(budget=budget, met=judged["ratio"] <= budget)
     rounds = {kind: said[kind] for kind in ("scoped", "managed")}
     return {"row": title, "unit_us": said["unit_us"], "ratios": ratios, "rounds": rounds}
 
