@@ -284,7 +284,10 @@ export class Agent {
       runsLive: this.#runsLive(),
       sessions: sessions.count,
       connections: this.#ipc.connections,
+      unidentified: this.#ipc.unidentified,
+      requests: this.#ipc.requests,
       refusals: limiter.refusals,
+      waits: limiter.waits,
       conservationViolations: violations,
       decreasedTotals: ledger.decreases,
       checkpoints: {

@@ -55,7 +55,13 @@ export class Attribution {
     const { sampler, persistence, log } = options;
     const { ledger } = this;
     this.limiter = new Limiter(options.limits);
-    this.#registry = new Registry({ persistence, ledger, log, keepEndedMs: options.keepEndedMs });
+    this.#registry = new Registry({
+      persistence,
+      ledger,
+      limiter: this.limiter,
+      log,
+      keepEndedMs: options.keepEndedMs,
+    });
     this.store = this.#registry;
     const registry = this.#registry;
     const checkpoint = (how: { fresh: boolean; durable?: boolean }) => this.checkpoint.request(how);

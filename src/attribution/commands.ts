@@ -65,10 +65,10 @@ export class Commands implements RunCommands {
 
   async openSession(caller: Caller, request: OpenRequest): Promise<Session> {
     const run = this.#liveRun(caller, request.runId);
-    const { sessions, limiter, sampler, registry } = this.#o;
+    const { sessions, sampler, registry } = this.#o;
     const outside = processKey(caller.process) !== processKey(request.process);
     const standing = this.#standingPart(run, request, outside);
-    limiter.admit('sessions', sessions.countOf(caller.owner));
+    sessions.admit(caller.owner, standing);
     const birth = request.birthScope === undefined ? 0 : sessions.scopeAt(run, request.birthScope).slot;
     const handle = registry.take('session');
     const part =
@@ -123,7 +123,13 @@ export class Commands implements RunCommands {
     given: { handle: number; leaves: PartRecord | undefined },
   ): PartRecord {
     const { handle, leaves } = given;
-    this.#o.limiter.admit('partsPerRun', run.parts.length);
+    const { limiter, registry } = this.#o;
+    limiter.admit('partsPerRun', run.parts.length);
+    limiter.admitOwner(
+      'liveParts',
+      run.owner,
+      registry.holdings((live) => live.parts.length),
+    );
     if (leaves) this.#o.lifecycle.endPart(leaves, { status: 'MOVED', reason: `moved to run ${run.runId}` });
     const ancestors = new Set(request.ancestors.map(processKey));
     const part: PartRecord = {
@@ -147,7 +153,7 @@ export class Commands implements RunCommands {
 
   session(caller: Caller, token: string): OpenSession {
     const session = this.#o.sessions.get(token);
-    if (!session || !sameOwner(session.owner, caller.owner)) {
+    if (!session || !sameOwner(session.owner, caller.owner) || !isHolder(session, caller)) {
       throw new LezeaError('invalid_params', 'no such session: open one again');
     }
     return session;
@@ -188,20 +194,33 @@ export class Commands implements RunCommands {
 
   event(caller: Caller, runId: string, event: string, data: Record<string, unknown>): void {
     const run = this.#liveRun(caller, runId);
+    const { limiter } = this.#o;
+    limiter.admitSize('nameBytes', Buffer.byteLength(event));
     const fault = OWN_EVENTS.test(event) ? "the name is one of the agent's own" : nameFault(event);
     if (fault) throw new LezeaError('invalid_params', fault);
-    this.#o.limiter.admit('eventsPerRun', run.clientEvents);
-    run.clientEvents += 1;
+    if (isDeeper(data, limiter.limits.eventLevels))
+      limiter.admitSize('eventLevels', Number.POSITIVE_INFINITY);
+    const bytes = Buffer.byteLength(JSON.stringify(data));
+    limiter.admitSize('eventBytes', bytes);
+    const { events } = run;
+    limiter.admit('eventsPerRun', events.count);
+    limiter.admitSize('eventBytesPerRun', events.bytes + bytes);
+    run.record.events = { count: events.count + 1, bytes: events.bytes + bytes };
+    this.#o.ledger.runChanged(run);
     this.#o.lifecycle.audit(run, event, data);
   }
 
   async phase(caller: Caller, runId: string, name: string): Promise<void> {
     const run = this.#liveRun(caller, runId);
+    const { limiter } = this.#o;
+    limiter.admitSize('nameBytes', Buffer.byteLength(name));
     const fault = nameFault(name);
     if (fault) throw new LezeaError('invalid_params', fault);
-    this.#o.limiter.admit('phasesPerRun', run.phaseRecords.length);
+    limiter.admit('phasesPerRun', run.phaseRecords.length);
     await this.#o.checkpoint({ fresh: true });
     if (!run.isLive || run.status === 'FINISHING') throw runEnded(run);
+    // Others may have waited for the same sample.
+    limiter.admit('phasesPerRun', run.phaseRecords.length);
     this.#turnPhase(run, name);
   }
 
@@ -302,6 +321,16 @@ export class Commands implements RunCommands {
     if (!scope) throw new LezeaError('invalid_params', `the run has no scope ${JSON.stringify(path)}`);
     return scope;
   }
+}
+
+/** A token is worth something to the process it was given to; what a process bound, it knows the token of too. */
+function isHolder({ process, outside }: OpenSession, caller: Caller): boolean {
+  return outside || processKey(process) === processKey(caller.process);
+}
+
+function isDeeper(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return levels === 0 || Object.values(value).some((inner) => isDeeper(inner, levels - 1));
 }
 
 function isBy(part: PartRecord, caller: string): boolean {

@@ -236,6 +236,8 @@ export interface Session {
   readonly clockOffsetNs: bigint;
   /** Bound by someone else: it announces nothing. */
   readonly outside: boolean;
+  /** False once it was closed, or opened anew. */
+  readonly isOpen: boolean;
 }
 
 export interface ScopeDefinition {

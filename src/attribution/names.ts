@@ -1,6 +1,8 @@
 // The rules for what runs, levels and scopes may be called. Reads and owns nothing.
 // A name never becomes a path: folders have a key of the agent's making.
 
+import { DEFAULT_LIMITS } from './limits.js';
+
 const RUN_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const LEVEL = /^[a-z][a-z0-9_]*$/;
 // Control characters, lone surrogates, line and paragraph separators, and the marks that reorder text on a terminal.
@@ -9,7 +11,7 @@ const UNPRINTABLE = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u202A-\u202E\u2066-\u2069/]/u;
 const RESERVED_LEVELS = new Set(['inclusive', 'total', 'nodes', 'attempts']);
 
 /** Longest level, scope or run name, bytes of UTF-8. */
-export const MAX_NAME_BYTES = 128;
+export const MAX_NAME_BYTES = DEFAULT_LIMITS.nameBytes;
 
 export function isRunId(text: string): boolean {
   return RUN_ID.test(text);

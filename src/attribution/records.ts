@@ -28,6 +28,8 @@ export interface RunRecord {
   endedAtMs?: number;
   unattributedSlot: Slot;
   progress: Progress;
+  /** Audit entries that clients added, and the bytes of JSON in them; absent: none. */
+  events?: { count: number; bytes: number };
 }
 
 /** A run's figures: what the sampler said of it last. */
@@ -137,7 +139,7 @@ export interface Persistence {
   commit(batch: Batch, durable: boolean): void;
   openRuns(): SavedRun[];
   /** Runs that ended at this time or later, milliseconds since 1970; newest first, at most so many. */
-  endedSince(ms: number, limit: number): SavedRun[];
+  endedSince(ms: number, limit: number): Iterable<SavedRun>;
   /** The attempts of a run that are stored, ascending. */
   attempts(key: string): number[];
   load(handle: RunHandle): SavedRun | undefined;

@@ -4,6 +4,7 @@
 import type { Logger } from 'pino';
 import { messageOf } from '../errors.js';
 import type { Ledger } from './ledger.js';
+import type { Holding, Limiter } from './limits.js';
 import type { Owner, ProcessTotals, Run, RunEvent, RunStore, RunStoreEvents, RunSummary } from './model.js';
 import { sameOwner } from './owners.js';
 import type { Persistence, RunFigures, RunRecord, SavedRun } from './records.js';
@@ -16,6 +17,7 @@ const MAX_LOADED = 16;
 export interface RegistryOptions {
   persistence: Persistence;
   ledger: Ledger;
+  limiter: Limiter;
   log: Logger;
   /** How long an ended run stays in memory (`metrics.linger_seconds`), milliseconds; read anew at each use. */
   keepEndedMs(): number;
@@ -60,6 +62,7 @@ export class Registry implements RunStore {
     this.#ended.set(run.handle, run);
     const key = identity(run.owner, run.runId);
     if ((this.#newest.get(key)?.attempt ?? 0) < run.attempt) this.#newest.set(key, run);
+    this.#boundEnded(run.owner);
   }
 
   /** The run's status became final. */
@@ -69,21 +72,53 @@ export class Registry implements RunStore {
     this.#options.ledger.forget(run);
     this.emit('status', run);
     this.emit('ended', run);
+    this.#boundEnded(run.owner);
   }
 
   /** Lets go of runs that ended long enough ago. */
   sweep(nowMs: number): void {
     for (const run of this.#ended.values()) {
-      if (nowMs - (run.endedAtMs ?? 0) < this.#options.keepEndedMs()) continue;
-      this.#ended.delete(run.handle);
-      const key = identity(run.owner, run.runId);
-      if (this.#newest.get(key) === run) this.#newest.delete(key);
-      this.emit('forgotten', run);
+      if (nowMs - (run.endedAtMs ?? 0) >= this.#options.keepEndedMs()) this.#letGo(run);
     }
+  }
+
+  #letGo(run: TrackedRun): void {
+    this.#ended.delete(run.handle);
+    const key = identity(run.owner, run.runId);
+    if (this.#newest.get(key) === run) this.#newest.delete(key);
+    this.emit('forgotten', run);
+  }
+
+  /** Whoever ends runs faster than they are forgotten loses the oldest of them: its own, and from memory only. */
+  #boundEnded(owner: Owner): void {
+    const { limiter } = this.#options;
+    for (const [limit, count] of [
+      ['endedRuns', () => 1],
+      ['endedScopes', (run: TrackedRun) => run.scopeCount],
+    ] as const) {
+      let { left } = limiter.room(limit, owner, this.#endedHoldings(count));
+      if (left >= 0) continue;
+      const own = [...this.#ended.values()].filter((run) => sameOwner(run.owner, owner));
+      for (const run of own.sort((a, b) => (a.endedAtMs ?? 0) - (b.endedAtMs ?? 0))) {
+        if (left >= 0) break;
+        left += count(run);
+        limiter.lose(limit);
+        this.#letGo(run);
+      }
+    }
+  }
+
+  *#endedHoldings(count: (run: TrackedRun) => number): Generator<Holding> {
+    for (const run of this.#ended.values()) yield { owner: run.owner, count: count(run) };
   }
 
   live(): Iterable<TrackedRun> {
     return this.#live.values();
+  }
+
+  /** What every live run has of something, for the limits of owners. */
+  *holdings(count: (run: TrackedRun) => number): Generator<Holding> {
+    for (const run of this.#live.values()) yield { owner: run.owner, count: count(run) };
   }
 
   get liveCount(): number {

@@ -6,18 +6,13 @@ import { randomBytes } from 'node:crypto';
 import { LezeaError } from '../errors.js';
 import type { Sampler } from '../native/addon.js';
 import type { Ledger } from './ledger.js';
-import type { Limiter } from './limits.js';
+import type { Holding, Limiter, Room } from './limits.js';
 import type { Dropped, EnterRequest, Owner, ScopeDefinition, Session } from './model.js';
 import { levelFault, nameFault, parsePath } from './names.js';
-import { sameOwner } from './owners.js';
 import { type PartRecord, processKey } from './records.js';
 import type { Registry } from './registry.js';
 import type { Scope } from './scopes.js';
 import type { TrackedRun } from './tracked-run.js';
-
-/** Threads that may be inside scopes at once over one session, and scopes that one thread may be inside. */
-const MAX_THREADS = 4096;
-const MAX_NESTING = 64;
 
 /** What a client's id of a scope means. A refused id counts on the nearest defined ancestor (null: unattributed). */
 interface Meaning {
@@ -26,6 +21,7 @@ interface Meaning {
 }
 
 export interface OpenSession extends Session {
+  isOpen: boolean;
   readonly run: TrackedRun;
   readonly part: PartRecord;
   readonly meanings: Map<number, Meaning>;
@@ -57,10 +53,18 @@ export class Sessions {
     return this.#byToken.get(token);
   }
 
-  countOf(owner: Owner): number {
-    let count = 0;
-    for (const session of this.#byToken.values()) if (sameOwner(session.owner, owner)) count += 1;
-    return count;
+  /** Throws when the owner may open no more; one that takes the place of an earlier one is none more. */
+  admit(owner: Owner, standing: PartRecord | undefined): void {
+    if (standing && this.#byProcess.has(processKey(standing.process))) return;
+    this.#o.limiter.admitOwner(
+      'sessions',
+      owner,
+      this.#holdings(() => 1),
+    );
+  }
+
+  *#holdings(count: (session: OpenSession) => number): Generator<Holding> {
+    for (const session of this.#byToken.values()) yield { owner: session.owner, count: count(session) };
   }
 
   /** Opens a session for a part; an earlier one of the same process is closed: the process opened anew. */
@@ -75,6 +79,7 @@ export class Sessions {
       process: part.process,
       primaryTid: part.primaryTid,
       outside: part.outside,
+      isOpen: true,
       meanings: new Map(),
       stacks: new Map(),
     };
@@ -85,6 +90,9 @@ export class Sessions {
 
   close(session: OpenSession): void {
     if (!this.#byToken.delete(session.token)) return;
+    session.isOpen = false;
+    session.meanings.clear();
+    session.stacks.clear();
     const key = processKey(session.process);
     if (this.#byProcess.get(key) === session) this.#byProcess.delete(key);
     if (!session.outside) this.#o.sampler.closeSession(session.handle);
@@ -98,41 +106,47 @@ export class Sessions {
   define(session: OpenSession, definitions: ScopeDefinition[]): Dropped[] {
     requireOwn(session);
     const dropped = new Map<string, number[]>();
-    let liveScopes = this.#liveScopes(session.run.owner);
+    const rooms = { scopes: this.#scopeRoom(session.run.owner), ids: this.#idRoom(session.owner) };
     for (const definition of definitions) {
-      const before = session.run.tree.size;
-      const reason = this.#defineOne(session, definition, liveScopes);
-      liveScopes += session.run.tree.size - before;
+      const reason = this.#defineOne(session, definition, rooms);
       if (reason === undefined) continue;
-      dropped.set(reason, [...(dropped.get(reason) ?? []), definition.id]);
+      const ids = dropped.get(reason);
+      if (ids) ids.push(definition.id);
+      else dropped.set(reason, [definition.id]);
     }
     return [...dropped].map(([reason, ids]) => ({ reason, ids }));
   }
 
   /** Gives an id its meaning; returns why it was refused, if it was. */
-  #defineOne(session: OpenSession, definition: ScopeDefinition, liveScopes: number): string | undefined {
+  #defineOne(
+    session: OpenSession,
+    definition: ScopeDefinition,
+    rooms: { scopes: Room; ids: Room },
+  ): string | undefined {
     const { id, parent: parentId } = definition;
     const known = session.meanings.get(id);
     if (!known) {
-      const fault = this.#o.limiter.fault('idsPerSession', session.meanings.size);
-      if (fault) return fault;
+      const { limiter } = this.#o;
+      const fault = limiter.fault('idsPerSession', session.meanings.size) ?? limiter.roomFault(rooms.ids);
+      if (fault) return fault.message;
+      rooms.ids.left -= 1;
     }
     const parent: Meaning | undefined =
       parentId === 0 ? { scope: null, refused: false } : session.meanings.get(parentId);
     const made =
       parent === undefined
-        ? `its parent ${parentId} is not defined`
+        ? refusal('its parent is not defined')
         : parent.refused
-          ? 'its parent was refused'
-          : this.#node(session.run, parent.scope, definition, liveScopes);
+          ? refusal('its parent was refused')
+          : this.#node(session.run, parent.scope, definition, rooms.scopes);
     if (known && !known.refused) {
       return made === known.scope ? undefined : 'the id already means another scope';
     }
-    const refused = typeof made === 'string';
+    const refused = made instanceof LezeaError;
     const scope = refused ? (parent?.scope ?? null) : made;
     session.meanings.set(id, { scope, refused });
     this.#o.sampler.mapScope(session.handle, id, this.#slotOf(session.run, scope));
-    return refused ? made : undefined;
+    return refused ? made.message : undefined;
   }
 
   /** The child, defined if need be, or why it may not be. */
@@ -140,49 +154,57 @@ export class Sessions {
     run: TrackedRun,
     parent: Scope | null,
     child: { level: string; name: string; label?: string },
-    liveScopes: number,
-  ): Scope | string {
+    room: Room,
+  ): Scope | LezeaError {
     const known = run.tree.find(parent, child.level, child.name);
     if (known) return known;
-    const { limiter } = this.#o;
-    const fault =
-      levelFault(child.level) ??
-      nameFault(child.name) ??
-      limiter.fault('scopeDepth', parent?.depth ?? 0) ??
-      limiter.fault('scopesPerRun', run.tree.size) ??
-      limiter.fault('liveScopes', liveScopes);
+    const fault = this.#nodeFault(run, parent, child) ?? this.#o.limiter.roomFault(room);
     if (fault) return fault;
+    room.left -= 1;
     const scope = run.tree.add(this.#o.registry.take('slot'), parent, child);
     this.#o.ledger.scopeDefined(run, scope);
     this.#o.sampler.defineSlot(scope.slot, run.handle, parent?.slot ?? 0);
     return scope;
   }
 
-  /** The scope of a path, defined if need be. Refusals are `invalid_params` or `too_many`. */
+  #nodeFault(
+    run: TrackedRun,
+    parent: Scope | null,
+    { level, name }: { level: string; name: string },
+  ): LezeaError | undefined {
+    const { limiter } = this.#o;
+    const longest = Math.max(Buffer.byteLength(level), Buffer.byteLength(name));
+    const malformed = levelFault(level) ?? nameFault(name);
+    return (
+      limiter.sizeFault('nameBytes', longest) ??
+      (malformed === undefined ? undefined : refusal(malformed)) ??
+      limiter.fault('scopeDepth', parent?.depth ?? 0) ??
+      limiter.fault('scopesPerRun', run.tree.size)
+    );
+  }
+
+  /** The scope of a path, defined if need be. */
   scopeAt(run: TrackedRun, path: string): Scope {
-    const known = run.tree.get(path);
-    if (known) return known;
+    const defined = run.tree.get(path);
+    if (defined) return defined;
     const steps = parsePath(path);
-    if (!steps)
-      throw new LezeaError('invalid_params', `not a path of level:name steps: ${JSON.stringify(path)}`);
+    if (!steps) throw refusal(`not a path of level:name steps: ${JSON.stringify(path)}`);
+    const room = this.#scopeRoom(run.owner);
     let scope: Scope | null = null;
     for (const step of steps) {
-      const made: Scope | string = this.#node(run, scope, step, this.#liveScopes(run.owner));
-      if (typeof made === 'string') {
-        throw new LezeaError(made.startsWith('too many') ? 'too_many' : 'invalid_params', made);
-      }
+      const made: Scope | LezeaError = this.#node(run, scope, step, room);
+      if (made instanceof LezeaError) throw made;
       scope = made;
     }
-    if (!scope) throw new LezeaError('invalid_params', 'the path is empty');
+    if (!scope) throw refusal('the path is empty');
     return scope;
   }
 
   enter(session: OpenSession, request: EnterRequest): void {
     const scope = this.#resolve(session, request.scope);
     const stack = session.stacks.get(request.tid) ?? [];
-    if (stack.length >= MAX_NESTING || (stack.length === 0 && session.stacks.size >= MAX_THREADS)) {
-      throw new LezeaError('too_many', `at most ${MAX_THREADS} threads, each inside ${MAX_NESTING} scopes`);
-    }
+    this.#o.limiter.admit('scopesPerThread', stack.length);
+    if (stack.length === 0) this.#o.limiter.admit('threadsPerSession', session.stacks.size);
     stack.push(scope);
     session.stacks.set(request.tid, stack);
     this.#announce(session, request, request.activation ?? true);
@@ -217,11 +239,23 @@ export class Sessions {
     return scope ? scope.slot : run.unattributedSlot;
   }
 
-  #liveScopes(owner: Owner): number {
-    let count = 0;
-    for (const run of this.#o.registry.live()) if (sameOwner(run.owner, owner)) count += run.scopeCount;
-    return count;
+  #scopeRoom(owner: Owner): Room {
+    const runs = [...this.#o.registry.live()];
+    const held = runs.map((run) => ({ owner: run.owner, count: run.scopeCount }));
+    return this.#o.limiter.room('liveScopes', owner, held);
   }
+
+  #idRoom(owner: Owner): Room {
+    return this.#o.limiter.room(
+      'liveIds',
+      owner,
+      this.#holdings((session) => session.meanings.size),
+    );
+  }
+}
+
+function refusal(why: string): LezeaError {
+  return new LezeaError('invalid_params', why);
 }
 
 function requireOwn(session: OpenSession): void {

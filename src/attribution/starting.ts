@@ -9,7 +9,6 @@ import type { Lifecycle } from './lifecycle.js';
 import type { Limiter } from './limits.js';
 import type { Caller, StartRequest } from './model.js';
 import { isRunId, makeRunId, nameFault } from './names.js';
-import { sameOwner } from './owners.js';
 import type { RunRecord } from './records.js';
 import type { Registry } from './registry.js';
 import { TrackedRun } from './tracked-run.js';
@@ -36,14 +35,19 @@ export class Starter {
   start(caller: Caller, request: StartRequest): { run: TrackedRun; created: boolean } {
     const runId = request.runId ?? makeRunId(this.#o.nowMs(), randomBytes(3));
     if (!isRunId(runId)) throw new LezeaError('invalid_params', `not a run id: ${JSON.stringify(runId)}`);
-    const fault = request.name === undefined ? undefined : nameFault(request.name);
-    if (fault) throw new LezeaError('invalid_params', fault);
+    if (request.name !== undefined) this.#checkName(request.name);
     const known = this.#o.registry.get(caller.owner, runId);
     if (known?.isLive) {
       this.#attach(known, request);
       return { run: known, created: false };
     }
     return { run: this.#create(caller, runId, request, known), created: true };
+  }
+
+  #checkName(name: string): void {
+    this.#o.limiter.admitSize('nameBytes', Buffer.byteLength(name));
+    const fault = nameFault(name);
+    if (fault) throw new LezeaError('invalid_params', fault);
   }
 
   /** The same id again: what the first start left open is filled in, tags are merged. */
@@ -59,16 +63,20 @@ export class Starter {
     if (earlier && request.attempt !== undefined && request.attempt <= earlier.attempt) {
       throw new LezeaError('run_ended', `attempt ${request.attempt} of ${runId} has ended`);
     }
-    const live = [...registry.live()].filter((run) => sameOwner(run.owner, caller.owner)).length;
-    limiter.admit('liveRuns', live);
+    // Before anything of it exists: what is refused leaves no run behind.
+    const merged = this.#merged({ tags: {}, tracker: {} }, request);
+    limiter.admitOwner(
+      'liveRuns',
+      caller.owner,
+      registry.holdings(() => 1),
+    );
     const record: RunRecord = {
       handle: registry.take('run'),
       key: earlier?.key ?? randomBytes(8).toString('hex'),
       runId,
       owner: caller.owner,
       attempt: Math.max((earlier?.attempt ?? 0) + 1, request.attempt ?? 1),
-      tags: {},
-      tracker: {},
+      ...merged,
       status: 'REGISTERED',
       creator: caller.process,
       startedAtMs: this.#o.nowMs(),
@@ -83,7 +91,6 @@ export class Starter {
     registry.add(run);
     sampler.openRun(run.handle, run.unattributedSlot);
     ledger.runChanged(run);
-    this.merge(run, request);
     lifecycle.audit(run, 'run.started', { run_id: runId, attempt: record.attempt, pid: caller.process.pid });
     registry.emit('status', run);
     this.#o.wake();
@@ -91,16 +98,30 @@ export class Starter {
   }
 
   /** Adds tags and the tracker's settings; a later value replaces an earlier one. */
-  merge(run: TrackedRun, changes: Pick<StartRequest, 'tags' | 'tracker'>): void {
-    const tags = { ...run.record.tags, ...changes.tags };
-    this.#o.limiter.admit('tagsPerRun', Object.keys(tags).length - 1);
-    run.record.tags = tags;
-    const tracker = { ...run.record.tracker };
-    for (const [key, value] of Object.entries(changes.tracker ?? {})) tracker[key] = withoutPassword(value);
-    this.#o.limiter.admit('tagsPerRun', Object.keys(tracker).length - 1);
-    run.record.tracker = tracker;
+  merge(run: TrackedRun, changes: Settings): void {
+    Object.assign(run.record, this.#merged(run.record, changes));
     this.#o.ledger.runChanged(run);
   }
+
+  #merged(known: Required<Settings>, changes: Settings): Required<Settings> {
+    const tags = { ...known.tags, ...changes.tags };
+    const tracker = { ...known.tracker };
+    for (const [key, value] of Object.entries(changes.tracker ?? {})) tracker[key] = withoutPassword(value);
+    for (const settings of [tags, tracker]) {
+      this.#o.limiter.admit('tagsPerRun', Object.keys(settings).length - 1);
+      this.#o.limiter.admitSize('tagBytesPerRun', bytesOf(settings));
+    }
+    return { tags, tracker };
+  }
+}
+
+type Settings = Pick<StartRequest, 'tags' | 'tracker'>;
+
+function bytesOf(settings: Record<string, string>): number {
+  return Object.entries(settings).reduce(
+    (sum, [key, value]) => sum + Buffer.byteLength(key) + Buffer.byteLength(value),
+    0,
+  );
 }
 
 /** A tracker's address without user and password: no secret is ever stored. */

@@ -25,9 +25,8 @@ export class TrackedRun implements Run {
   /** Every part the run ever had, oldest first. */
   readonly parts: PartRecord[] = [];
   readonly phaseRecords: PhaseRecord[] = [];
-  /** Sequence number of the newest audit entry, and how many of them clients added since the agent started. */
+  /** Sequence number of the newest audit entry. */
   eventSeq = 0;
-  clientEvents = 0;
   version = 0;
   /** As committed; another object whenever it changed. */
   unattributed: Totals;
@@ -89,6 +88,10 @@ export class TrackedRun implements Run {
   }
   get scopeCount(): number {
     return this.tree.size;
+  }
+  /** What clients added to the audit trail. */
+  get events(): { count: number; bytes: number } {
+    return this.record.events ?? { count: 0, bytes: 0 };
   }
   get unattributedSlot(): Slot {
     return this.record.unattributedSlot;

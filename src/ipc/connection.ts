@@ -1,23 +1,28 @@
-// One client's connection: lines in, answers and notifications out. Owns the socket, the unfinished line and the queue
-// bounds. A peer that does not read is not read from; notifications it has no room for are counted, not kept.
+// One client's connection: lines in, answers and notifications out. Owns the socket, what was read and not handled yet,
+// and the bounds of both. A peer that does not read, or that asks for more than its share, is not read from;
+// notifications it has no room for are counted, not kept.
 
 import type { Socket } from 'node:net';
+import type { Limiter, LimitName } from '../attribution/limits.js';
 import type { Caller, Session } from '../attribution/model.js';
 import { type Line, LineSplitter } from './framing.js';
 import type { NotificationName } from './notifications.js';
+import { TokenBucket } from './token-bucket.js';
+import type { Served, Turns } from './turns.js';
 
-/** Bytes that may wait to be written: above it requests wait; notifications wait at half of it. */
-export const MAX_QUEUED_BYTES = 262_144;
-/** Requests of one connection that may be under way at once. */
-export const MAX_UNDER_WAY = 64;
+const BYTES_PER_TOKEN = 1024;
 
-export interface ConnectionEvents {
+export interface ConnectionDeps {
+  limiter: Limiter;
+  turns: Turns;
   line(connection: Connection, line: Line): void;
+  /** Throws where it may not hear of topics. */
+  watch(connection: Connection): void;
   closed(connection: Connection): void;
 }
 
-export class Connection {
-  /** Open sessions that were opened here; they end with the connection. */
+export class Connection implements Served {
+  /** Sessions that were opened here; they end with the connection. */
   readonly sessions = new Set<Session>();
   readonly topics = new Set<string>();
   /** Notifications left out since the last `resync`, and in all. */
@@ -25,21 +30,28 @@ export class Connection {
   lostTotal = 0;
   #underWay = 0;
   readonly #socket: Socket;
-  readonly #lines = new LineSplitter();
-  readonly #events: ConnectionEvents;
-  /** Lines of the last chunk, and the first of them that is not handled yet because the peer has to read first. */
-  #waiting: Line[] = [];
-  #next = 0;
+  readonly #deps: ConnectionDeps;
+  readonly #lines: LineSplitter;
+  readonly #bucket: TokenBucket;
+  /** What was read, to be cut into lines one at a time, and the next line that is not handled yet. */
+  readonly #chunks: Iterator<Line>[] = [];
+  #next: { line: Line } | undefined;
+  /** Why reading stands still, and the timer that ends a wait for tokens. */
+  #heldBy: LimitName | undefined;
+  #timer: NodeJS.Timeout | undefined;
   /** The peer has said all it had to say; it may still read. */
   #ended = false;
 
   constructor(
     socket: Socket,
     readonly caller: Caller,
-    events: ConnectionEvents,
+    deps: ConnectionDeps,
   ) {
+    const { limits } = deps.limiter;
     this.#socket = socket;
-    this.#events = events;
+    this.#deps = deps;
+    this.#lines = new LineSplitter(limits.requestBytes);
+    this.#bucket = new TokenBucket(limits.requestTokens, limits.requestTokensPerSecond);
     socket.on('data', (chunk: Buffer) => this.#read(chunk));
     socket.on('drain', () => this.#drained());
     // A reset is how a killed client looks; 'close' follows and is all that matters.
@@ -47,12 +59,16 @@ export class Connection {
     socket.on('close', () => this.#closed());
     socket.on('end', () => {
       this.#ended = true;
-      this.#handle();
+      deps.turns.serve(this);
     });
   }
 
   get isOpen(): boolean {
     return !this.#socket.destroyed;
+  }
+
+  get isReady(): boolean {
+    return this.#next !== undefined && this.#limitReached() === undefined && !this.#socket.destroyed;
   }
 
   /** A session was opened here; an earlier one of the same process is void. */
@@ -63,30 +79,48 @@ export class Connection {
     this.sessions.add(session);
   }
 
-  /** Sends an answer. */
+  /** From now on it hears of these topics only. */
+  watch(topics: readonly string[]): void {
+    if (topics.length > 0 && this.topics.size === 0) this.#deps.watch(this);
+    this.topics.clear();
+    for (const topic of topics) this.topics.add(topic);
+  }
+
+  /** Takes tokens for a request that costs more than others. */
+  spend(tokens: number): void {
+    this.#bucket.spend(tokens);
+  }
+
   send(message: object): void {
-    this.#write(message);
+    this.#write(`${JSON.stringify(message)}\n`);
   }
 
   /** Sends a notification if there is room; otherwise it is lost and a `resync` will say so. */
   notify(method: NotificationName, params: object): void {
-    if (this.#socket.writableLength > MAX_QUEUED_BYTES / 2) {
+    this.tell(`${JSON.stringify({ jsonrpc: '2.0', method, params })}\n`);
+  }
+
+  /** The same for a line that is made for several connections. */
+  tell(line: string): void {
+    const { limiter } = this.#deps;
+    if (this.#socket.writableLength > limiter.limits.queuedNotificationBytes) {
+      limiter.lose('queuedNotificationBytes');
       this.#lost += 1;
       this.lostTotal += 1;
       return;
     }
-    this.#write({ jsonrpc: '2.0', method, params });
+    this.#write(line);
   }
 
-  /** Holds back further requests while this one is under way, should there be too many. */
-  async during(work: Promise<void>): Promise<void> {
-    this.#underWay += 1;
-    this.#throttle();
+  /** Holds back further requests while this one is under way, should there be too many; `alone`: all of them. */
+  async during(work: Promise<void>, alone: boolean): Promise<void> {
+    const weight = alone ? this.#deps.limiter.limits.requestsUnderWay : 1;
+    this.#underWay += weight;
     try {
       await work;
     } finally {
-      this.#underWay -= 1;
-      this.#handle();
+      this.#underWay -= weight;
+      this.#deps.turns.serve(this);
     }
   }
 
@@ -99,53 +133,79 @@ export class Connection {
     this.#socket.destroySoon();
   }
 
-  #write(message: object): void {
+  handleNext(): void {
+    const { line } = this.#next as { line: Line };
+    this.#next = undefined;
+    this.#bucket.spend(1);
+    // An empty line asks nothing, and is not for nothing.
+    if (line !== '') this.#deps.line(this, line);
+    this.#fetch();
+  }
+
+  /** Reading goes on when all that was read is handled: what is held of a peer is one chunk and one unfinished line. */
+  settle(): void {
+    const limit = this.#limitReached();
+    if (this.#ended && this.#next === undefined && this.#underWay === 0) {
+      this.finish();
+    } else if (limit === undefined && this.#next === undefined) {
+      this.#socket.resume();
+    } else {
+      this.#socket.pause();
+      if (limit !== undefined && limit !== this.#heldBy) this.#deps.limiter.hold(limit);
+      if (limit === 'requestTokens') this.#waitForTokens();
+    }
+    this.#heldBy = limit;
+  }
+
+  #waitForTokens(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#deps.turns.serve(this);
+    }, this.#bucket.waitMs());
+  }
+
+  #limitReached(): LimitName | undefined {
+    const { limits } = this.#deps.limiter;
+    if (this.#socket.writableLength > limits.queuedBytes) return 'queuedBytes';
+    if (this.#underWay >= limits.requestsUnderWay) return 'requestsUnderWay';
+    return this.#bucket.waitMs() > 0 ? 'requestTokens' : undefined;
+  }
+
+  #write(line: string): void {
     if (this.#socket.destroyed || this.#socket.writableEnded) return;
-    this.#socket.write(`${JSON.stringify(message)}\n`);
+    this.#socket.write(line);
   }
 
   #read(chunk: Buffer): void {
-    for (const line of this.#lines.push(chunk)) if (line !== '') this.#waiting.push(line);
-    this.#handle();
+    this.#bucket.spend(Math.floor(chunk.length / BYTES_PER_TOKEN));
+    this.#chunks.push(this.#lines.push(chunk));
+    this.#socket.pause();
+    this.#fetch();
+    this.#deps.turns.serve(this);
   }
 
-  /** Handles what has been read, as far as the peer takes the answers. */
-  #handle(): void {
-    while (this.#next < this.#waiting.length && !this.#isFull() && !this.#socket.destroyed) {
-      const line = this.#waiting[this.#next];
-      this.#next += 1;
-      this.#events.line(this, line);
+  /** Finds the next line of what was read. */
+  #fetch(): void {
+    for (let chunk = this.#chunks[0]; chunk && !this.#next; chunk = this.#chunks[0]) {
+      const { done, value } = chunk.next();
+      if (done) this.#chunks.shift();
+      else this.#next = { line: value };
     }
-    if (this.#next > 0 && this.#next === this.#waiting.length) {
-      this.#waiting = [];
-      this.#next = 0;
-    }
-    if (this.#ended && this.#waiting.length === 0 && this.#underWay === 0) this.finish();
-    else this.#throttle();
-  }
-
-  #isFull(): boolean {
-    return this.#socket.writableLength > MAX_QUEUED_BYTES || this.#underWay >= MAX_UNDER_WAY;
-  }
-
-  /** Reading stops while lines wait: at most one chunk of them (64 KiB) is ever held. */
-  #throttle(): void {
-    if (this.#isFull() || this.#waiting.length > 0) this.#socket.pause();
-    else this.#socket.resume();
   }
 
   #drained(): void {
     if (this.#lost > 0) {
       const lost = this.#lost;
       this.#lost = 0;
-      this.#write({ jsonrpc: '2.0', method: 'resync', params: { lost } });
+      this.send({ jsonrpc: '2.0', method: 'resync', params: { lost } });
     }
-    this.#handle();
+    this.#deps.turns.serve(this);
   }
 
   #closed(): void {
-    this.#waiting = [];
-    this.#next = 0;
-    this.#events.closed(this);
+    clearTimeout(this.#timer);
+    this.#chunks.length = 0;
+    this.#next = undefined;
+    this.#deps.closed(this);
   }
 }

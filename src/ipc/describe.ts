@@ -1,11 +1,16 @@
 // docs/protocol.md, made from the schemas of protocol.ts so that it can never say something else. Pure.
 
 import { z } from 'zod';
-import { LIMIT_TABLE } from '../attribution/limits.js';
+import {
+  AGENT_SHARES,
+  DEFAULT_LIMITS,
+  LIMIT_TABLE,
+  type LimitMeaning,
+  USER_SHARES,
+} from '../attribution/limits.js';
 import { ERROR_WORDS } from './errors.js';
-import { MAX_LINE_BYTES } from './framing.js';
 import { NOTIFICATIONS } from './notifications.js';
-import { METHODS, type Method, PROTOCOL_VERSION } from './protocol.js';
+import { DEAR_TOKENS, METHODS, type Method, PROTOCOL_VERSION } from './protocol.js';
 
 interface Schema {
   type?: string;
@@ -18,6 +23,8 @@ interface Schema {
   enum?: unknown[];
   const?: unknown;
   default?: unknown;
+  maxLength?: number;
+  maxItems?: number;
 }
 
 /** The whole document, Markdown. */
@@ -29,12 +36,15 @@ export function describeProtocol(): string {
   return `${[INTRODUCTION, '## Methods', ...methods, '## Notifications', ...notifications, limits(), errors()].join('\n\n')}\n`;
 }
 
+/** Any method may refuse with these. */
+const ALWAYS_REFUSED = ['invalid_params', 'too_large'];
+
 const INTRODUCTION = `# Socket protocol
 
 Generated from \`src/ipc/protocol.ts\` by \`npm run docs\`; do not edit.
 
 A Unix stream socket; a line of JSON per message, JSON-RPC 2.0, version ${PROTOCOL_VERSION}. A request is at most
-${MAX_LINE_BYTES} bytes long. A request without \`id\` is a notification: it is carried out and not answered. Unknown fields
+${DEFAULT_LIMITS.requestBytes} bytes long. A request without \`id\` is a notification: it is carried out and not answered. Unknown fields
 are ignored, unknown methods refused. The agent learns who a client is from the kernel; a run belongs to the user and
 the PID namespace of the process that began it, and to others it does not exist.
 
@@ -42,13 +52,13 @@ Times: \`t_ns\`, \`t_mono_ns\` are CLOCK_MONOTONIC in nanoseconds; others are IS
 units (seconds, bytes, byte-seconds, counts); a column that is not known has no key.`;
 
 function describeMethod(name: string, method: Method): string {
-  const parts = [`### \`${name}\``, method.summary, '**Parameters**', table(jsonSchema(method.params))];
+  const summary = method.dear ? `${method.summary} Dear: ${DEAR_TOKENS} tokens more.` : method.summary;
+  const parts = [`### \`${name}\``, summary, '**Parameters**', table(jsonSchema(method.params))];
   const result = jsonSchema(method.result);
   for (const variant of result.anyOf ?? [result]) parts.push('**Result**', table(variant));
   if (method.refuses.length > 0) {
-    parts.push(
-      `**Refuses with** ${['invalid_params', ...method.refuses].map((word) => `\`${word}\``).join(', ')}.`,
-    );
+    const words = new Set([...ALWAYS_REFUSED, ...method.refuses]);
+    parts.push(`**Refuses with** ${[...words].map((word) => `\`${word}\``).join(', ')}.`);
   }
   return parts.join('\n\n');
 }
@@ -69,7 +79,9 @@ function table(schema: Schema): string {
 function meaning(field: Schema): string {
   const said = field.description ?? '';
   const fallback = field.default === undefined ? '' : `Default \`${JSON.stringify(field.default)}\`.`;
-  return [said, fallback]
+  const most = field.maxLength === undefined ? '' : `At most ${field.maxLength} characters.`;
+  const entries = field.maxItems === undefined ? '' : `At most ${field.maxItems}.`;
+  return [said, most, entries, fallback]
     .filter((part) => part !== '')
     .join(' ')
     .replaceAll('|', '\\|');
@@ -90,15 +102,27 @@ function typeOf(field: Schema): string {
   return field.type ?? 'anything';
 }
 
+const PAST: Record<LimitMeaning['past'], string> = {
+  too_many: '`too_many`',
+  too_large: '`too_large`',
+  waits: 'the connection is not read until there is room',
+  lost: 'the notification is lost; a `resync` says so',
+  let_go: 'the oldest of the owner are read back from the disk when they are asked for',
+};
+
 function limits(): string {
   const rows = Object.entries(LIMIT_TABLE).map(
-    ([name, { value, counts }]) => `| \`${name}\` | ${value} | ${counts} |`,
+    ([name, { value, counts, past, owner }]) =>
+      `| \`${name}\` | ${value} | ${owner ? 'owner' : ''} | ${counts} | ${PAST[past]} |`,
   );
   return `## Limits
 
-Past one of these the answer is \`too_many\`; it names the limit.
+A refusal names its limit, the most it allows, and is counted in \`lezea_agent_refusals_total{limit}\`; who has to wait is
+counted in \`lezea_agent_waits_total{limit}\`. A limit of an owner holds for one user id in one PID namespace; all PID
+namespaces of a user id together have ${USER_SHARES} times as much, all owners together ${AGENT_SHARES} times. A request costs
+one token, one more for each KiB, and ${DEAR_TOKENS} more where it says so.
 
-${['| limit | most | counts |', '|---|---|---|', ...rows].join('\n')}`;
+${['| limit | most | of one | counts | past it |', '|---|---|---|---|---|', ...rows].join('\n')}`;
 }
 
 function errors(): string {

@@ -3,11 +3,12 @@
 
 import type { Logger } from 'pino';
 import { z } from 'zod';
+import type { Limiter } from '../attribution/limits.js';
 import { LezeaError, messageOf } from '../errors.js';
 import type { Connection } from './connection.js';
 import { INTERNAL_ERROR, RPC, type RpcError, rpcErrorOf } from './errors.js';
-import { type Line, MAX_LINE_BYTES } from './framing.js';
-import { METHODS, type MethodName, type Params, type Result } from './protocol.js';
+import type { Line } from './framing.js';
+import { DEAR_TOKENS, METHODS, type Method, type MethodName, type Params, type Result } from './protocol.js';
 
 export type Handlers = {
   [M in MethodName]: (connection: Connection, params: Params<M>) => Result<M> | Promise<Result<M>>;
@@ -30,13 +31,15 @@ interface Call {
 
 export class Dispatcher {
   readonly #handlers: Handlers;
+  readonly #limiter: Limiter;
   readonly #log: Logger;
-  /** Requests and notifications handled, and those answered with an error (or that would have been). */
+  /** Requests and notifications handled, and those answered with an error (or that would have been), by its word. */
   requests = 0;
-  errors = 0;
+  readonly errors = new Map<string, number>();
 
-  constructor(handlers: Handlers, log: Logger) {
+  constructor(handlers: Handlers, limiter: Limiter, log: Logger) {
     this.#handlers = handlers;
+    this.#limiter = limiter;
     this.#log = log;
   }
 
@@ -49,8 +52,9 @@ export class Dispatcher {
   /** The call that a line is; undefined for none, which has been answered. */
   #parse(connection: Connection, line: Line): Call | undefined {
     if (line === undefined) {
-      const message = `the request is longer than ${MAX_LINE_BYTES} bytes`;
-      this.#fail(connection, null, { code: RPC.invalidRequest, message, data: { code: 'too_large' } });
+      const fault = this.#limiter.sizeFault('requestBytes', Number.POSITIVE_INFINITY);
+      const data = { code: 'too_large' };
+      this.#fail(connection, null, { code: RPC.invalidRequest, message: messageOf(fault), data });
       return undefined;
     }
     const parsed = parseJson(line);
@@ -74,6 +78,8 @@ export class Dispatcher {
   }
 
   #call(connection: Connection, call: Call): void {
+    const { dear, alone }: Method = METHODS[call.method];
+    if (dear) connection.spend(DEAR_TOKENS);
     try {
       const result = this.#invoke(connection, call.method, call.params);
       if (result instanceof Promise) {
@@ -81,7 +87,7 @@ export class Dispatcher {
           (value) => this.#answer(connection, call.id, value),
           (error) => this.#caught(connection, call, error),
         );
-        void connection.during(answered);
+        void connection.during(answered, alone === true);
       } else {
         this.#answer(connection, call.id, result);
       }
@@ -92,12 +98,20 @@ export class Dispatcher {
 
   #invoke<M extends MethodName>(connection: Connection, method: M, given: unknown) {
     const params = METHODS[method].params.safeParse(given);
-    if (!params.success) throw new LezeaError('invalid_params', describe(params.error));
+    if (!params.success) throw this.#paramsFault(params.error);
     const handler = this.#handlers[method] as (
       connection: Connection,
       params: unknown,
     ) => Result<M> | Promise<Result<M>>;
     return handler(connection, params.data);
+  }
+
+  #paramsFault(error: z.ZodError): LezeaError {
+    const issue = error.issues[0];
+    const isLong = issue?.code === 'too_big' && ['string', 'array', 'record'].includes(issue.origin);
+    if (!isLong) return new LezeaError('invalid_params', describe(error));
+    this.#limiter.lose('fieldLength');
+    return new LezeaError('too_large', `${describe(error)}: the limit fieldLength`);
   }
 
   #caught(connection: Connection, call: Call, error: unknown): void {
@@ -113,7 +127,8 @@ export class Dispatcher {
 
   /** `null`: it is not known whether an answer is awaited, so one is given; undefined: a notification. */
   #fail(connection: Connection, id: Id | null, error: RpcError): void {
-    this.errors += 1;
+    const word = error.data?.code ?? (error.code === RPC.parse ? 'not_json' : 'invalid_request');
+    this.errors.set(word, (this.errors.get(word) ?? 0) + 1);
     if (id !== undefined) connection.send({ jsonrpc: '2.0', id, error });
   }
 }

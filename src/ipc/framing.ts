@@ -1,8 +1,7 @@
 // Cuts a byte stream into lines. Owns at most one unfinished line of limited length: a longer one is reported once and
 // skipped to its end, so a hostile peer can neither fill memory nor end the connection for others' sake.
 
-/** Longest request, bytes without its newline. */
-export const MAX_LINE_BYTES = 65_536;
+import { DEFAULT_LIMITS } from '../attribution/limits.js';
 
 const NEWLINE = 0x0a;
 
@@ -14,7 +13,7 @@ export class LineSplitter {
   #length = 0;
   #skipping = false;
 
-  constructor(readonly maxBytes = MAX_LINE_BYTES) {}
+  constructor(readonly maxBytes = DEFAULT_LIMITS.requestBytes) {}
 
   /** Bytes of the unfinished line that are held. */
   get held(): number {

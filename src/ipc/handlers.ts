@@ -7,14 +7,11 @@ import { LezeaError } from '../errors.js';
 import type { Connection } from './connection.js';
 import type { Handlers } from './dispatch.js';
 import type { Identities, ProcessReader } from './identity.js';
-import { type Params, PROTOCOL_VERSION, type Result } from './protocol.js';
+import { DEAR_TOKENS, type Params, PROTOCOL_VERSION, type Result } from './protocol.js';
 import { definitionOf, listLine, runView } from './views.js';
 
-/** Longest `data` of an event, characters of JSON; longest piece of a document, bytes. */
-const MAX_EVENT_CHARS = 16_384;
+/** Longest piece of a document, bytes. */
 const CHUNK_BYTES = 49_152;
-/** Levels of an event's `data`: whoever reads the audit trail must be able to, with a parser that counts them. */
-const MAX_EVENT_LEVELS = 32;
 
 const FEATURES = ['ring', 'scope.enter', 'run.usage', 'run.phase', 'run.event', 'run.get', 'subscribe'];
 
@@ -70,8 +67,7 @@ function nodeHandlers(
     'outbox.list': () => unsupported('outbox.list'),
     'agent.health': () => deps.health(),
     subscribe: (connection, { topics }) => {
-      connection.topics.clear();
-      for (const topic of topics) connection.topics.add(topic);
+      connection.watch(topics);
       return {};
     },
   };
@@ -106,7 +102,10 @@ function runHandlers(
       commands.progress(caller, { runId, ...rest });
       return {};
     },
-    'run.usage': (connection, params) => usage(deps, connection, params),
+    'run.usage': (connection, params) => {
+      if (params.fresh) connection.spend(DEAR_TOKENS);
+      return usage(deps, connection, params);
+    },
     'run.update': ({ caller }, params) => {
       if (params.facts !== undefined) unsupported('facts');
       if (params.limits !== undefined) unsupported('limits');
@@ -114,12 +113,6 @@ function runHandlers(
       return {};
     },
     'run.event': ({ caller }, { run_id: runId, event, data }) => {
-      if (isDeeper(data, MAX_EVENT_LEVELS)) {
-        throw new LezeaError('too_large', `data: nested deeper than ${MAX_EVENT_LEVELS} levels`);
-      }
-      if (JSON.stringify(data).length > MAX_EVENT_CHARS) {
-        throw new LezeaError('too_large', `data: longer than ${MAX_EVENT_CHARS} characters of JSON`);
-      }
       commands.event(caller, runId, event, data);
       return {};
     },
@@ -235,11 +228,6 @@ function announced(deps: HandlerDeps, session: Session, params: Params<'scope.en
     tNs: said > now ? now : said,
     activation: params.activation,
   };
-}
-
-function isDeeper(value: unknown, levels: number): boolean {
-  if (typeof value !== 'object' || value === null) return false;
-  return levels === 0 || Object.values(value).some((inner) => isDeeper(inner, levels - 1));
 }
 
 function unsupported(what: string): never {

@@ -20,11 +20,17 @@ import {
 } from './shapes.js';
 
 export const PROTOCOL_VERSION = 1;
+/** What a dear request costs beside its bytes. */
+export const DEAR_TOKENS = 20;
 
 export interface Method {
   summary: string;
-  /** What it may refuse with, beside `invalid_params`. */
+  /** What it may refuse with, beside `invalid_params` and `too_large`. */
   refuses: readonly string[];
+  /** It makes the agent do much: it costs so many tokens more. */
+  dear?: true;
+  /** Its answers are big: one connection gets one at a time. */
+  alone?: true;
   params: z.ZodObject;
   result: z.ZodType;
 }
@@ -32,6 +38,8 @@ export interface Method {
 function method<P extends z.ZodObject, R extends z.ZodType>(definition: {
   summary: string;
   refuses?: readonly string[];
+  dear?: true;
+  alone?: true;
   params: P;
   result: R;
 }) {
@@ -63,6 +71,7 @@ export const METHODS = {
     }),
   }),
   'run.start': method({
+    dear: true,
     summary:
       'Begins a run, or attaches to the live run of that id. An id whose run has ended begins its next attempt. ' +
       'The run belongs to the caller’s user in the caller’s PID namespace.',
@@ -70,7 +79,7 @@ export const METHODS = {
     params: z.object({
       run_id: runId.optional().describe('Default: one of the agent’s making.'),
       experiment: text(1024).optional(),
-      name: text(512).optional().describe('Printable, at most 128 bytes, without `/`.'),
+      name: text(512).optional().describe('Printable, without `/`; see `nameBytes`.'),
       tags: settings('Free text by key.').optional(),
       tracker: settings('Where totals go; user and password in an address are cut off.').optional(),
       limits: reserved('Limits of the run.'),
@@ -81,6 +90,7 @@ export const METHODS = {
     result: z.object({ run_id: z.string(), created: z.boolean().describe('False: attached.') }),
   }),
   'session.open': method({
+    dear: true,
     summary:
       'Binds the calling process, or a living descendant of it, to a run; answers when it is bound. Opening again ' +
       'gives a new token for the same part of the run and voids the old one.',
@@ -197,17 +207,19 @@ export const METHODS = {
       event: text(512).describe(
         'Name of the entry; not beginning with `run.`, `process.`, `agent.` or `phase.`.',
       ),
-      data: facts.default({}).describe('At most 16 KiB as JSON, 32 levels deep.'),
+      data: facts.default({}).describe('See the limits of events.'),
     }),
     result: z.object({}),
   }),
   'run.phase': method({
+    dear: true,
     summary: 'The phase the whole run is in from now on. Phases partition the run’s totals by time.',
     refuses: ['unknown_run', 'run_ended', 'too_many'],
     params: z.object({ run_id: runId, name: text(512) }),
     result: z.object({}),
   }),
   'run.end': method({
+    dear: true,
     summary:
       'Ends the caller’s part (its process and what it bound), after a last sample. The run ends with its last part ' +
       'and process, or at `all` from the process that began it; its status is its parts’ worst. Asking again is fine.',
@@ -225,6 +237,7 @@ export const METHODS = {
     }),
   }),
   'run.get': method({
+    alone: true,
     summary: 'The state of a run; with `file`, a piece of one of its documents, at most 48 KiB.',
     refuses: ['unknown_run'],
     params: z.object({
@@ -235,6 +248,7 @@ export const METHODS = {
     result: z.union([answer, chunk]),
   }),
   'run.list': method({
+    dear: true,
     summary: 'Runs that the caller may see, newest first, ended ones included.',
     params: z.object({ limit: z.int().min(1).max(1000).default(100) }),
     result: z.object({

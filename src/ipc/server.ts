@@ -3,17 +3,17 @@
 
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Logger } from 'pino';
-import type { Limiter } from '../attribution/limits.js';
+import type { Holding, Limiter } from '../attribution/limits.js';
 import type { Caller, RunCommands, RunStore } from '../attribution/model.js';
-import { sameOwner } from '../attribution/owners.js';
 import { messageOf } from '../errors.js';
 import type { PeerCredentials } from '../native/addon.js';
-import { Connection } from './connection.js';
+import { Connection, type ConnectionDeps } from './connection.js';
 import { Dispatcher, type Handlers } from './dispatch.js';
-import { RPC } from './errors.js';
+import { INTERNAL_ERROR, rpcErrorOf } from './errors.js';
 import { type CallerRules, callerOf } from './identity.js';
 import { listenOn, type Mode } from './listen.js';
 import { tellSubscribers } from './subscriptions.js';
+import { Turns } from './turns.js';
 
 /** How long a peer may take to read its last answers when the agent stops. */
 const CLOSE_GRACE_MS = 500;
@@ -38,6 +38,7 @@ export class IpcServer {
   readonly #server: Server;
   readonly #connections = new Set<Connection>();
   readonly #dispatcher: Dispatcher;
+  readonly #connectionDeps: ConnectionDeps;
   #lostBefore = 0;
   #stopTelling: () => void = () => undefined;
   /** Connections closed at once because the kernel could not say whose they are. */
@@ -45,7 +46,19 @@ export class IpcServer {
 
   constructor(deps: IpcDeps) {
     this.#deps = deps;
-    this.#dispatcher = new Dispatcher(deps.handlers, deps.log);
+    this.#dispatcher = new Dispatcher(deps.handlers, deps.limiter, deps.log);
+    this.#connectionDeps = {
+      limiter: deps.limiter,
+      turns: new Turns(),
+      line: (from, line) => this.#dispatcher.handle(from, line),
+      watch: ({ caller }) =>
+        deps.limiter.admitOwner(
+          'subscriptions',
+          caller.owner,
+          this.#holdings((connection) => connection.topics.size > 0),
+        ),
+      closed: (gone) => this.#closed(gone),
+    };
     this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
   }
 
@@ -53,8 +66,9 @@ export class IpcServer {
     return this.#connections.size;
   }
 
-  get requests(): { handled: number; refused: number } {
-    return { handled: this.#dispatcher.requests, refused: this.#dispatcher.errors };
+  /** Requests handled, and those of them that were answered with an error, by its word. */
+  get requests(): { handled: number; errors: ReadonlyMap<string, number> } {
+    return { handled: this.#dispatcher.requests, errors: this.#dispatcher.errors };
   }
 
   /** Notifications that slow readers lost. */
@@ -98,18 +112,14 @@ export class IpcServer {
       socket.destroy();
       return;
     }
-    const connection = new Connection(socket, caller, {
-      line: (from, line) => this.#dispatcher.handle(from, line),
-      closed: (gone) => this.#closed(gone),
-    });
-    const fault = this.#deps.limiter.fault('idleConnections', this.#idleOf(caller));
-    if (fault) {
-      const error = { code: RPC.refused, message: fault, data: { code: 'too_many' } };
-      connection.send({ jsonrpc: '2.0', id: null, error });
+    const connection = new Connection(socket, caller, this.#connectionDeps);
+    try {
+      this.#deps.limiter.admitOwner('idleConnections', caller.owner, this.#holdings(isIdle));
+      this.#connections.add(connection);
+    } catch (error) {
+      connection.send({ jsonrpc: '2.0', id: null, error: rpcErrorOf(error) ?? INTERNAL_ERROR });
       connection.finish();
-      return;
     }
-    this.#connections.add(connection);
   }
 
   #identify(socket: Socket): Caller | undefined {
@@ -124,12 +134,10 @@ export class IpcServer {
     return undefined;
   }
 
-  #idleOf(caller: Caller): number {
-    let idle = 0;
+  *#holdings(counts: (connection: Connection) => boolean): Generator<Holding> {
     for (const connection of this.#connections) {
-      if (connection.sessions.size === 0 && sameOwner(connection.caller.owner, caller.owner)) idle += 1;
+      if (counts(connection)) yield { owner: connection.caller.owner, count: 1 };
     }
-    return idle;
   }
 
   #closed(connection: Connection): void {
@@ -137,6 +145,12 @@ export class IpcServer {
     this.#lostBefore += connection.lostTotal;
     for (const session of connection.sessions) this.#deps.commands.disconnectSession(session);
   }
+}
+
+/** A session that was opened anew elsewhere is none any more. */
+function isIdle(connection: Connection): boolean {
+  for (const session of connection.sessions) if (session.isOpen) return false;
+  return true;
 }
 
 /** Node has no public way to the descriptor of a socket; undefined when it is closed already. */

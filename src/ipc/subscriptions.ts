@@ -1,8 +1,10 @@
 // Topics: what connections asked to hear of, as runs change. Reads the store's events; each connection hears only of
-// runs that it may see, and a slow one loses notifications instead of slowing anything.
+// runs that it may see, and a slow one loses notifications instead of slowing anything. What several hear alike is
+// put together once.
 
-import type { Run, RunCommands, RunStore } from '../attribution/model.js';
+import type { Caller, Run, RunCommands, RunStore } from '../attribution/model.js';
 import type { Connection } from './connection.js';
+import type { NotificationName } from './notifications.js';
 
 export interface SubscriptionDeps {
   store: RunStore;
@@ -25,26 +27,50 @@ export function tellSubscribers(deps: SubscriptionDeps): () => void {
 
 function tellTick(deps: SubscriptionDeps, runs: readonly Run[]): void {
   if (runs.length === 0) return;
-  for (const connection of deps.connections) {
-    if (!connection.topics.has('tick')) continue;
-    const seen = runs.filter((run) => deps.commands.mayWatch(connection.caller, run));
-    if (seen.length === 0) continue;
-    const lines = seen.map((run) => ({
-      run_id: run.runId,
-      attempt: run.attempt,
-      status: run.status,
-      processes: run.processes,
-      totals: run.totals.toColumns(),
-    }));
-    connection.notify('tick', { t_mono_ns: Number(deps.committedMonoNs()), runs: lines });
-  }
+  const lines = new Map<Run, object>();
+  const lineOf = (run: Run) => {
+    const line = lines.get(run) ?? tickLine(run);
+    lines.set(run, line);
+    return line;
+  };
+  tell(deps, 'tick', (caller) => {
+    const seen = runs.filter((run) => deps.commands.mayWatch(caller, run));
+    if (seen.length === 0) return undefined;
+    return { t_mono_ns: Number(deps.committedMonoNs()), runs: seen.map(lineOf) };
+  });
+}
+
+function tickLine(run: Run): object {
+  const { runId, attempt, status, processes } = run;
+  return { run_id: runId, attempt, status, processes, totals: run.totals.toColumns() };
 }
 
 function tellStatus(deps: SubscriptionDeps, run: Run): void {
   const { runId, attempt, status, reason } = run;
   const line = { run_id: runId, attempt, status, ...(reason === undefined ? {} : { reason }) };
-  for (const connection of deps.connections) {
-    if (!connection.topics.has('run') || !deps.commands.mayWatch(connection.caller, run)) continue;
-    connection.notify('run', line);
+  tell(deps, 'run', (caller) => (deps.commands.mayWatch(caller, run) ? line : undefined));
+}
+
+/** Tells everyone with this topic what its kind may hear; `params`: undefined for nothing. */
+function tell(
+  { connections }: SubscriptionDeps,
+  topic: NotificationName,
+  params: (caller: Caller) => object | undefined,
+): void {
+  const texts = new Map<string, string | undefined>();
+  for (const connection of connections) {
+    if (!connection.topics.has(topic)) continue;
+    const kind = kindOf(connection.caller);
+    if (!texts.has(kind)) {
+      const said = params(connection.caller);
+      texts.set(kind, said && `${JSON.stringify({ jsonrpc: '2.0', method: topic, params: said })}\n`);
+    }
+    const text = texts.get(kind);
+    if (text !== undefined) connection.tell(text);
   }
+}
+
+/** Callers of one kind may see the same runs. */
+function kindOf({ privileged, owner }: Caller): string {
+  return privileged ? 'all' : `${owner.uid}:${owner.pidNamespace}`;
 }

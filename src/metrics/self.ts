@@ -19,8 +19,13 @@ export interface AgentState {
   runsLive: number;
   sessions: number;
   connections: number;
-  /** Refusals by the name of the limit. */
+  /** Connections whose peer the kernel could not name. */
+  unidentified: number;
+  /** Requests handled, and those answered with an error, by its word. */
+  requests: { handled: number; errors: ReadonlyMap<string, number> };
+  /** What was refused, lost or let go, and how often somebody had to wait, by the name of the limit. */
   refusals: ReadonlyMap<string, number>;
+  waits: ReadonlyMap<string, number>;
   /** Checkpoints at which a run's columns did not add up, and totals that a sample would have made smaller. */
   conservationViolations: number;
   decreasedTotals: number;
@@ -150,8 +155,34 @@ const FAMILIES: readonly SelfFamily[] = [
     name: 'lezea_agent_refusals_total',
     type: 'counter',
     labels: ['limit'],
-    help: 'Requests refused because a limit was reached, by limit.',
-    figures: (state) => [...state.refusals].map(([limit, value]) => ({ labels: { limit }, value })),
+    help: 'What was refused, lost or let go because a limit of the socket was reached, by limit.',
+    figures: ({ refusals }) => [...refusals].map(([limit, value]) => ({ labels: { limit }, value })),
+  },
+  {
+    name: 'lezea_agent_waits_total',
+    type: 'counter',
+    labels: ['limit'],
+    help: 'Times a connection was not read for a while because a limit of the socket was reached, by limit.',
+    figures: ({ waits }) => [...waits].map(([limit, value]) => ({ labels: { limit }, value })),
+  },
+  {
+    name: 'lezea_agent_requests_total',
+    type: 'counter',
+    help: 'Requests and notifications of clients.',
+    figures: ({ requests }) => requests.handled,
+  },
+  {
+    name: 'lezea_agent_request_errors_total',
+    type: 'counter',
+    labels: ['code'],
+    help: 'Requests that were answered with an error, or would have been, by its word.',
+    figures: ({ requests }) => [...requests.errors].map(([code, value]) => ({ labels: { code }, value })),
+  },
+  {
+    name: 'lezea_agent_unidentified_connections_total',
+    type: 'counter',
+    help: 'Connections closed at once because the kernel could not say whose they are.',
+    figures: (state) => state.unidentified,
   },
   {
     name: 'lezea_agent_dropped_notifications_total',

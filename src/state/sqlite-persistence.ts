@@ -167,12 +167,13 @@ export class SqlitePersistence implements Persistence {
     return rows.map((row) => this.#saved(row));
   }
 
-  endedSince(ms: number, limit: number): SavedRun[] {
+  *endedSince(ms: number, limit: number): Generator<SavedRun> {
     const rows = this.#sql(
       `SELECT * FROM runs WHERE status NOT IN ('REGISTERED', 'RUNNING', 'FINISHING')
        AND json_extract(record, '$.endedAtMs') >= ? ORDER BY handle DESC LIMIT ?`,
     ).all(ms, limit) as RunRow[];
-    return rows.map((row) => this.#saved(row));
+    // One at a time: together they may be more than there is memory for.
+    for (const row of rows) yield this.#saved(row);
   }
 
   attempts(key: string): number[] {

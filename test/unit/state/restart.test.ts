@@ -224,9 +224,16 @@ describe('what is published', () => {
   it('is rolled back as a whole when a transaction breaks in the middle', async () => {
     const run = await running();
     bench.sampler.spend(processOf(100), 30n);
-    const loop: Record<string, unknown> = {};
-    loop.self = loop;
-    bench.attribution.commands.event(callerOf(100), 'r', 'bad', loop);
+    let asked = 0;
+    const bad = {
+      // Measured once when it comes in; it breaks when it is stored.
+      toJSON: () => {
+        asked += 1;
+        if (asked > 1) throw new Error('cannot be stored');
+        return {};
+      },
+    };
+    bench.attribution.commands.event(callerOf(100), 'r', 'bad', bad);
     await expect(bench.checkpoint()).rejects.toThrow();
     expect(run.totals.native('cpu_seconds')).toBe(7n);
     restart();
