@@ -284,7 +284,7 @@ Napi::Value SamplerObject::end_part(const Napi::CallbackInfo& info) {
 Napi::Value SamplerObject::close_run(const Napi::CallbackInfo& info) {
   uint32_t run = 0;
   if (!u32_arguments(info, 1, &run)) return info.Env().Undefined();
-  sampler_->post([run](Engine& engine) { engine.close_run(run); });
+  sampler_->post([run](Engine& engine) { engine.close_run(run); }, true);
   return info.Env().Undefined();
 }
 

@@ -104,9 +104,10 @@ class Engine {
   void bind(const BindCommand& command);
   bool bind_needs_tick(const BindCommand& command);
   void enter(const EnterCommand& command);
-  // The caller ticks before these two, so that what the rings still hold is applied.
+  // The caller ticks before these three, so that what the rings still hold is applied.
   void close_session(uint32_t session);
   void end_part(int pid, uint64_t start_ticks);
+  // The next snapshot is the last that has the run.
   void close_run(uint32_t run);
   // False: no such session (yet).
   bool adopt_ring(uint32_t session, RingFile& ring);
@@ -242,6 +243,7 @@ class Engine {
   std::unordered_map<int, uint64_t> by_pid_;
   std::unordered_map<uint32_t, Session> sessions_;
   std::unordered_map<uint32_t, RunExtra> extras_;
+  std::vector<uint32_t> closing_;
   uint64_t next_serial_ = 1;
 
   std::unordered_map<uint64_t, std::vector<uint64_t>>

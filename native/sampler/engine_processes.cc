@@ -340,8 +340,9 @@ void Engine::close_run(uint32_t run) {
     if (process->account.run() == run) members.push_back(serial);
   }
   for (const uint64_t serial : members) release(*find(serial));
-  extras_.erase(run);
-  table_.close_run(run);
+  // What they used last is the run's: it goes when the next snapshot has said so.
+  if (Run* known = table_.run(run)) known->dirty = true;
+  closing_.push_back(run);
 }
 
 std::optional<uint64_t> Engine::oom_kills(const Process& process) const {

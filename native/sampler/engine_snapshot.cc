@@ -182,6 +182,11 @@ EngineSnapshot Engine::snapshot() {
     exited_.push_back(std::move(beyond));
     extra.beyond = Totals{};
   }
+  for (const uint32_t run : closing_) {
+    extras_.erase(run);
+    table_.close_run(run);
+  }
+  closing_.clear();
   out.cut_stamps = cut_stamps_;
   for (const auto& [serial, process] : processes_) {
     out.processes.push_back(

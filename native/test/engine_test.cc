@@ -69,6 +69,22 @@ TEST("an agent that a process of a run forks is in no run") {
   CHECK(!is_in_run(*it.engine, it.agent));
 }
 
+TEST("a closed run has its processes' last use in the next snapshot and is in no later one") {
+  Case it;
+  it.tick();
+  const uint64_t before = it.cpu_ns();
+  it.world.use(it.child, it.child, 30'000'000);
+  it.tick();
+  it.engine->close_run(kRun);
+  const EngineSnapshot last = it.engine->snapshot();
+  CHECK_EQ(last.runs.size(), 1u);
+  CHECK_EQ(last.exited.size(), 2u);
+  CHECK_EQ(static_cast<uint64_t>(last.runs[0].totals.value[kCpu]), before + 30'000'000);
+  CHECK_EQ(last.runs[0].residual_columns, 0u);
+  it.tick();
+  CHECK(it.engine->snapshot().runs.empty());
+}
+
 TEST("what such an agent used is not granted to the run when it is reaped") {
   Case it;
   it.tick();

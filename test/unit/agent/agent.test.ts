@@ -108,6 +108,22 @@ describe('the agent', () => {
     client.close();
   });
 
+  it('has, when all of a run is ended, what its processes used up to then', async () => {
+    const agent = await start();
+    const client = await Client.connect(agent.addresses.socket);
+    await client.result('run.start', { run_id: 'r' });
+    const { pid, burn } = await startWorkload();
+    await client.result('session.open', { run_id: 'r', pid, t_ns: clock() });
+    const used = await burn(60);
+    const end = await client.result('run.end', { run_id: 'r', status: 'FINISHED', all: true });
+    expect((end.totals as Record<string, number>).cpu_seconds).toBeGreaterThan(used * 0.99);
+    const document = await client.result('run.get', { run_id: 'r', file: 'resources/summary.json' });
+    const summary = JSON.parse(Buffer.from(document.data as string, 'base64').toString());
+    const [process] = summary.processes;
+    expect(process.totals.cpu_seconds).toBe(summary.totals.cpu_seconds.value);
+    client.close();
+  });
+
   it('goes on with a live run after a restart', async () => {
     const first = await start();
     const before = await Client.connect(first.addresses.socket);
