@@ -10,6 +10,8 @@ import { acceptsGzip } from './negotiate.js';
 export const JSON_TYPE = 'application/json; charset=utf-8';
 
 const compress = promisify(gzip);
+/** Bodies that several get are compressed once. */
+const packed = new WeakMap<Buffer, Promise<Buffer>>();
 /** Below this an answer is one packet anyway. */
 const MIN_GZIP_BYTES = 1024;
 
@@ -35,7 +37,9 @@ export async function sendBody(
   response.setHeader('Content-Type', body.type);
   let { bytes } = body;
   if (bytes.length >= MIN_GZIP_BYTES && acceptsGzip(request.headers['accept-encoding'])) {
-    bytes = await compress(bytes, { level: constants.Z_BEST_SPEED });
+    const known = packed.get(bytes) ?? compress(bytes, { level: constants.Z_BEST_SPEED });
+    packed.set(bytes, known);
+    bytes = await known;
     response.setHeader('Content-Encoding', 'gzip');
   }
   response.setHeader('Content-Length', bytes.length);

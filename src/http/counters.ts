@@ -6,7 +6,9 @@ export function httpCounters(registry: AgentRegistry): { refusals: Counter; resp
   return {
     refusals: registry.counter({
       name: 'lezea_agent_http_refusals_total',
-      help: 'HTTP requests refused by the guard, by what was wrong: host, origin or method.',
+      help:
+        'HTTP requests refused by the guard (host, origin, method), and connections closed for want of room (connections) ' +
+        'or of a request (head: too big, timeout, malformed).',
       labels: ['reason'],
     }),
     responses: registry.counter({

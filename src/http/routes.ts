@@ -6,6 +6,7 @@ import type { Run, RunStore, RunSummary } from '../attribution/model.js';
 import { CONTENT_TYPES, type ExpositionFormat } from '../metrics/encoder.js';
 import { HttpError, JSON_TYPE, sendBody, sendJson } from './answer.js';
 import { expositionFormat } from './negotiate.js';
+import { sharedPages } from './shared-page.js';
 
 export interface RouteDeps {
   store: RunStore;
@@ -27,10 +28,11 @@ const MAX_LIST = 1000;
 
 export function routes(deps: RouteDeps): Router {
   const router = Router();
+  const page = sharedPages(deps.render);
   router.get('/metrics', async (request, response) => {
     const format = expositionFormat(request.headers.accept);
     response.vary('Accept');
-    await sendBody(request, response, { type: CONTENT_TYPES[format], bytes: await deps.render(format) });
+    await sendBody(request, response, { type: CONTENT_TYPES[format], bytes: await page(format) });
   });
   router.get('/healthz', (request, response) => sendJson(request, response, deps.health()));
   router.get('/readyz', async (request, response) => {

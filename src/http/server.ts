@@ -7,6 +7,7 @@ import helmet from 'helmet';
 import type { Logger } from '../log.js';
 import type { AgentRegistry } from '../metrics/registry.js';
 import { errorHandler, notFound } from './answer.js';
+import { boundConnections } from './connections.js';
 import { httpCounters } from './counters.js';
 import { guard } from './guard.js';
 import { type Later, PersistentListener, parseListen, realLater } from './listen.js';
@@ -54,15 +55,19 @@ export interface HttpHandle {
 
 /** Resolves after the first try to listen, whether or not it succeeded. */
 export async function startHttp(deps: HttpDeps): Promise<HttpHandle> {
-  const listener = new PersistentListener(
-    limitedServer(application(deps), deps.limits ?? DEFAULT_HTTP_LIMITS),
-    {
-      address: parseListen(deps.listen),
-      log: deps.log,
-      later: deps.later ?? realLater,
-      listening: deps.listening ?? (() => undefined),
-    },
-  );
+  const counters = httpCounters(deps.registry);
+  const limits = deps.limits ?? DEFAULT_HTTP_LIMITS;
+  const server = limitedServer(application(deps, counters), limits);
+  boundConnections(server, {
+    max: limits.maxConnections,
+    refused: (reason) => counters.refusals.inc({ reason }),
+  });
+  const listener = new PersistentListener(server, {
+    address: parseListen(deps.listen),
+    log: deps.log,
+    later: deps.later ?? realLater,
+    listening: deps.listening ?? (() => undefined),
+  });
   await listener.attempt();
   return listener;
 }
@@ -77,13 +82,11 @@ function limitedServer(app: Express, limits: HttpLimits): Server {
     },
     app,
   );
-  server.maxConnections = limits.maxConnections;
   server.setTimeout(limits.idleTimeoutMs);
   return server;
 }
 
-function application(deps: HttpDeps): Express {
-  const { refusals, responses } = httpCounters(deps.registry);
+function application(deps: HttpDeps, { refusals, responses }: ReturnType<typeof httpCounters>): Express {
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');

@@ -302,6 +302,13 @@ describe('guard', () => {
   });
 });
 
+async function counted(registry: AgentRegistry, reason: string): Promise<number> {
+  const writer = new ExpositionWriter('text');
+  await registry.write(writer);
+  const line = new RegExp(`http_refusals_total\\{reason="${reason}"\\} (\\d+)`);
+  return Number(line.exec(writer.finish().toString())?.[1] ?? 0);
+}
+
 describe('limits', () => {
   it('refuses a head that is too big', async () => {
     const { port } = await serve();
@@ -325,12 +332,68 @@ describe('limits', () => {
     expect((await raw(port, '')).text).toBe('');
   });
 
-  it('takes no more connections than it is told', async () => {
-    const { port } = await serve({ limits: { ...DEFAULT_HTTP_LIMITS, maxConnections: 1 } });
+  it('gives the place of a connection that asks nothing to one that does, and counts it', async () => {
+    const registry = new AgentRegistry();
+    const { port } = await serve({ registry, limits: { ...DEFAULT_HTTP_LIMITS, maxConnections: 1 } });
     const first = connect(port, '127.0.0.1');
     await new Promise((resolve) => first.once('connect', resolve));
+    const closed = new Promise((resolve) => first.once('close', resolve));
+    expect((await ask(port, '/healthz')).status).toBe(200);
+    await closed;
+    expect(await counted(registry, 'connections')).toBe(1);
+  });
+
+  it('takes no more connections than it is told while all are being answered', async () => {
+    let release: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    let heard: () => void = () => undefined;
+    const asked = new Promise<void>((resolve) => {
+      heard = resolve;
+    });
+    const summary = async () => {
+      heard();
+      await held;
+      return Buffer.from('{}');
+    };
+    store.add({ runId: 'slow' });
+    const registry = new AgentRegistry();
+    const limits = { ...DEFAULT_HTTP_LIMITS, maxConnections: 1 };
+    const { port } = await serve({ registry, summary, limits });
+    const slow = ask(port, '/api/v1/runs/slow');
+    await asked;
     await expect(ask(port, '/healthz')).rejects.toThrow();
-    first.destroy();
+    release();
+    expect((await slow).status).toBe(200);
+    expect(await counted(registry, 'connections')).toBeGreaterThan(0);
+  });
+
+  it('counts heads that are too big, never end or cannot be read', async () => {
+    const registry = new AgentRegistry();
+    const limits = { ...DEFAULT_HTTP_LIMITS, headersTimeoutMs: 100, requestTimeoutMs: 200, checkMs: 20 };
+    const { port } = await serve({ registry, limits });
+    await raw(port, `GET / HTTP/1.1\r\nHost: localhost\r\nX: ${'x'.repeat(9000)}\r\n\r\n`);
+    await raw(port, 'GET / HTTP/1.1\r\nHost: loc');
+    await raw(port, 'nonsense\r\n\r\n');
+    for (const reason of ['head', 'timeout', 'malformed']) expect(await counted(registry, reason)).toBe(1);
+  });
+
+  it('puts a page together once for all who ask within a moment', async () => {
+    let made = 0;
+    const { port } = await serve({
+      render: async () => {
+        made += 1;
+        return Buffer.from(`${'x'.repeat(2000)}${made}\n`);
+      },
+    });
+    const gzip = { 'accept-encoding': 'gzip' };
+    const pages = await Promise.all(Array.from({ length: 20 }, () => ask(port, '/metrics', gzip)));
+    expect(new Set(pages.map(({ body }) => gunzipSync(body).toString())).size).toBe(made);
+    expect(made).toBeLessThan(10);
+    await expect
+      .poll(async () => (await ask(port, '/metrics')).body.toString())
+      .toMatch(new RegExp(`x${made + 1}\n$`));
   });
 
   it('wants a Host from HTTP/1.1 and ends broken requests', async () => {
