@@ -1,7 +1,7 @@
 // The three places a value can come from: a YAML file, the environment (LEZEA_MONITOR_*), the command line. Each becomes
 // a list of settings, key by key, with where it was said. Reads the file; owns nothing.
 
-import { readFileSync, statSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync, type Stats } from 'node:fs';
 import { isMap, LineCounter, parseDocument } from 'yaml';
 import { CONFIG_KEYS, type ConfigKey, environmentName, nearestKey } from './keys.js';
 
@@ -54,17 +54,35 @@ function fromText(key: ConfigKey, text: string): unknown {
 
 /** Settings of a YAML file; a file that cannot be read or parsed is a problem, not an exception. */
 export function fromFile(path: string): Settings {
-  let text: string;
+  let read: { text: string } | { problem: string };
   try {
-    const size = statSync(path).size;
-    if (size > MAX_FILE_BYTES) {
-      return { settings: [], problems: [`${path}: ${size} bytes: expected at most ${MAX_FILE_BYTES}`] };
-    }
-    text = readFileSync(path, 'utf8');
+    read = readRegular(path);
   } catch (error) {
-    return { settings: [], problems: [`${path}: cannot be read: ${(error as Error).message}`] };
+    read = { problem: `cannot be read: ${(error as Error).message}` };
   }
-  return fromYaml(text, path);
+  return 'text' in read
+    ? fromYaml(read.text, path)
+    : { settings: [], problems: [`${path}: ${read.problem}`] };
+}
+
+/** Opening a pipe, or reading one, would hang the agent until somebody writes: what is opened is looked at first. */
+function readRegular(path: string): { text: string } | { problem: string } {
+  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+  try {
+    const found = fstatSync(file);
+    if (!found.isFile()) return { problem: `${kindOf(found)}: expected a regular file` };
+    if (found.size > MAX_FILE_BYTES)
+      return { problem: `${found.size} bytes: expected at most ${MAX_FILE_BYTES}` };
+    return { text: readFileSync(file, 'utf8') };
+  } finally {
+    closeSync(file);
+  }
+}
+
+function kindOf(found: Stats): string {
+  if (found.isDirectory()) return 'a folder';
+  if (found.isFIFO()) return 'a pipe (FIFO)';
+  return found.isCharacterDevice() || found.isBlockDevice() ? 'a device' : 'no regular file';
 }
 
 /** The same, of text; `path` is only for messages. */

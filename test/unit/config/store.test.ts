@@ -1,6 +1,7 @@
 // Reload: a valid change is applied key by key, an invalid one changes nothing.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -50,6 +51,20 @@ it('applies what can change while running, tells the listeners, and names what w
   expect(config.current.sampling.interval_ms).toBe(100);
   const shown = config.effectiveConfig().find((entry) => entry.key === 'sampling.interval_ms');
   expect(shown).toEqual({ key: 'sampling.interval_ms', value: 100, source: 'default' });
+});
+
+it('refuses what is no regular file, says what it is, and does not wait for it', () => {
+  const config = store();
+  rmSync(path);
+  execFileSync('mkfifo', [path]);
+  expect(config.reload().error?.message).toBe(`${path}: a pipe (FIFO): expected a regular file`);
+  rmSync(path);
+  mkdirSync(path);
+  expect(config.reload().error?.message).toBe(`${path}: a folder: expected a regular file`);
+  rmSync(path, { recursive: true });
+  symlinkSync('/dev/zero', path);
+  expect(config.reload().error?.message).toBe(`${path}: a device: expected a regular file`);
+  expect(config.current.log.level).toBe('warn');
 });
 
 it('refuses to begin with an invalid configuration', () => {
