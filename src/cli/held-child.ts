@@ -71,9 +71,15 @@ function holdingShell(env: NodeJS.ProcessEnv): string {
   return !plain && isFile('/bin/bash') ? '/bin/bash' : '/bin/sh';
 }
 
-/** Starts the shell that will become the command. Throws when no process can be made. */
-export async function spawnHeld(command: readonly string[], env: NodeJS.ProcessEnv): Promise<HeldChild> {
-  const child = spawn(holdingShell(env), ['-c', HOLD, 'lezea-monitor', ...command], {
+/** Starts the shell that will become the command, which ignores these signals. Throws when no process can be made. */
+export async function spawnHeld(
+  command: readonly string[],
+  env: NodeJS.ProcessEnv,
+  ignored: readonly number[] = [],
+): Promise<HeldChild> {
+  // Node gives its children every signal as if nothing were ignored; what a shell ignores stays so through exec.
+  const hold = ignored.length === 0 ? HOLD : `trap '' ${ignored.join(' ')}; ${HOLD}`;
+  const child = spawn(holdingShell(env), ['-c', hold, 'lezea-monitor', ...command], {
     // As sh, bash reads no start-up file.
     argv0: 'sh',
     stdio: ['inherit', 'inherit', 'inherit', 'pipe'],
@@ -86,12 +92,12 @@ export async function spawnHeld(command: readonly string[], env: NodeJS.ProcessE
     child.once('spawn', resolve);
     child.once('error', reject);
   });
-  const hold = child.stdio[3] as Writable;
+  const held = child.stdio[3] as Writable;
   // The shell may be killed while it waits.
-  hold.on('error', () => hold.destroy());
+  held.on('error', () => held.destroy());
   return {
     pid: pidOf(child),
-    release: () => hold.end('go\n'),
+    release: () => held.end('go\n'),
     kill: (signal) => void child.kill(signal),
     ended,
   };

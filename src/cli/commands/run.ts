@@ -9,7 +9,7 @@ import type { SummaryDocument } from '../../files/summary-document.js';
 import { commandFault, type Ending, type HeldChild, spawnHeld } from '../held-child.js';
 import { type Io, usageError } from '../io.js';
 import { MeasuredRun, type RunEnd } from '../measured-run.js';
-import { type Forwarding, forwardSignals } from '../signals.js';
+import { type Forwarding, forwardSignals, ignoreAgain, ignoredAtStart } from '../signals.js';
 import { formatTotals } from '../tree.js';
 
 export interface RunOptions {
@@ -25,6 +25,8 @@ export interface RunOptions {
 }
 
 export async function runCommand(command: readonly string[], options: RunOptions, io: Io): Promise<number> {
+  const ignored = ignoredAtStart(process.env);
+  ignoreAgain(ignored);
   const tags = checkOptions(options);
   const [file = ''] = command;
   const fault = commandFault(file, process.env);
@@ -37,8 +39,8 @@ export async function runCommand(command: readonly string[], options: RunOptions
   const env = run
     ? { ...process.env, LEZEA_RUN_ID: run.runId, LEZEA_MONITOR_SOCKET: run.socket }
     : process.env;
-  const child = await spawnHeld(command, env);
-  const signals = forwardSignals(child.kill);
+  const child = await spawnHeld(command, env, ignored);
+  const signals = forwardSignals(child.kill, ignored);
   await bind(run, child, options, io);
   child.release();
   const ending = await child.ended;

@@ -3,7 +3,7 @@
 import { execFile, execFileSync } from 'node:child_process';
 import { lstatSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -73,6 +73,27 @@ describe('without an agent', () => {
     await running.saw('up');
     running.child.kill('SIGTERM');
     expect(await running.outcome).toMatchObject({ code: 5, stdout: 'up\ngot\n' });
+  });
+
+  test('a signal that was ignored at the start stays ignored, and is not passed on', async () => {
+    const program = PROGRAM.replace(/\.js$/, '');
+    const command =
+      'grep SigIgn /proc/self/status; env | grep -c LEZEA_IGNORED; kill -HUP $PPID; kill -HUP $$; echo lived';
+    const script = 'trap "" HUP USR1; exec "$@"';
+    const env = { ...process.env, ...none(), PATH: `${dirname(process.execPath)}:${process.env.PATH}` };
+    const args = ['-c', script, 'sh', program, 'run', 'sh', '-c', command];
+    const { stdout } = await promisify(execFile)('sh', args, { env });
+    const [ignored = '', leaked, last] = stdout.trim().split('\n');
+    const bits = BigInt(`0x${ignored.split('\t')[1]}`);
+    expect([bits & 1n, (bits >> 1n) & 1n, (bits >> 9n) & 1n, leaked, last]).toEqual([
+      1n,
+      0n,
+      1n,
+      '0',
+      'lived',
+    ]);
+    const plain = await promisify(execFile)(program, ['run', 'grep', 'SigIgn', '/proc/self/status'], { env });
+    expect(plain.stdout).toMatch(/^SigIgn:\s0+\s*$/);
   });
 
   test('an interrupt typed on the terminal reaches the command once', async () => {
