@@ -28,6 +28,8 @@ export class Ledger {
   /** Runs with rows that are not committed. */
   readonly #sampled = new Set<TrackedRun>();
   #batch = emptyBatch();
+  /** Processes whose state is in the database, by processKey: only of these an end has to be written. */
+  readonly #stored = new Set<string>();
   /** Times a sample said less than was published; 0 unless the sampler is broken. */
   decreases = 0;
   /** Ended processes whose own line was lost because the database could not be written. */
@@ -107,10 +109,21 @@ export class Ledger {
     for (const exited of snapshot.exited) {
       const key = processKey(exited.process);
       // A process that moved is living in another run: what this sample says of it there stands.
-      if ((livingIn.get(key) ?? exited.run) === exited.run) this.#batch.processes.set(key, null);
+      if ((livingIn.get(key) ?? exited.run) === exited.run) this.#processEnded(key);
       this.#batch.exited.push({ ...exited, row: exited.row.slice() });
     }
     this.#boundExits();
+  }
+
+  /** What was never stored leaves no trace: while nothing can be stored, processes come and go without end. */
+  #processEnded(key: string): void {
+    if (this.#stored.has(key)) this.#batch.processes.set(key, null);
+    else this.#batch.processes.delete(key);
+  }
+
+  /** These are in the database, from before a restart. */
+  processesStored(processes: readonly { process: ProcessId }[]): void {
+    for (const { process } of processes) this.#stored.add(processKey(process));
   }
 
   /** Commits the pending batch and publishes it. Throws, and keeps the batch, when it could not be written. */
@@ -118,6 +131,10 @@ export class Ledger {
     const batch = this.#batch;
     batch.pages = [...this.#pages()];
     if (!isEmpty(batch)) persistence.commit(batch, durable);
+    for (const [key, living] of batch.processes) {
+      if (living) this.#stored.add(key);
+      else this.#stored.delete(key);
+    }
     this.#batch = emptyBatch();
     this.committedMonoNs = this.#sampledMonoNs;
     return this.#publish(batch);

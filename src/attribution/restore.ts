@@ -38,6 +38,7 @@ export function restoreRuns(options: RestoreOptions): TrackedRun[] {
     if (run.figures) run.figures.liveProcesses = sameBoot ? saved.processes.length : 0;
     registry.add(run);
     lifecycle.adopt(run);
+    options.ledger.processesStored(saved.processes);
     if (sameBoot) giveBack(options.sampler, saved);
     else loseToReboot(options, run, saved);
     const event = { same_boot: sameBoot, processes: saved.processes.length };

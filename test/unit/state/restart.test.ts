@@ -221,6 +221,32 @@ describe('what is published', () => {
     expect(bench.attribution.checkpoint.error).toBeUndefined();
   });
 
+  it('waits in bounded memory: processes that come and go while nothing can be stored leave nothing behind', async () => {
+    await running();
+    bench.sampler.fork(processOf(100), processOf(300));
+    await bench.checkpoint();
+    const commit = bench.persistence.commit.bind(bench.persistence);
+    let waiting = new Map<string, unknown>();
+    bench.persistence.commit = (batch) => {
+      waiting = batch.processes;
+      throw new Error('disk full');
+    };
+    bench.sampler.exit(processOf(300));
+    for (let pid = 1000; pid < 1500; pid += 1) {
+      bench.sampler.fork(processOf(100), processOf(pid));
+      await expect(bench.checkpoint()).rejects.toThrow(/disk full/);
+      bench.sampler.exit(processOf(pid));
+    }
+    await expect(bench.checkpoint()).rejects.toThrow(/disk full/);
+    // The end of the one that was stored; the others were not, and are no more.
+    expect([...waiting].filter(([, living]) => living === null).map(([key]) => key)).toEqual(['300:30000']);
+    expect(waiting.size).toBeLessThan(4);
+    bench.persistence.commit = commit;
+    await bench.checkpoint();
+    restart();
+    expect([...bench.sampler.processes.keys()]).not.toContain('300:30000');
+  });
+
   it('is rolled back as a whole when a transaction breaks in the middle', async () => {
     const run = await running();
     bench.sampler.spend(processOf(100), 30n);
