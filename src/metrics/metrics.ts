@@ -8,6 +8,7 @@ import { type ExpositionFormat, ExpositionWriter } from './encoder.js';
 import { type Shown, shownColumns } from './figures.js';
 import { hashedNames, loadNameKey, PLAIN_NAMES } from './names.js';
 import { nodeFamilies } from './node.js';
+import { otherRunsFile } from './other-runs.js';
 import { AgentRegistry, type Histogram, writeFamily } from './registry.js';
 import { seriesPerRun, writeRunFamilies } from './runs.js';
 import { seriesPerScope, writeScopeFamilies } from './scopes.js';
@@ -49,7 +50,12 @@ export class Metrics {
     const { metrics } = deps.config();
     this.#shown = shownColumns(metrics.columns);
     this.#options = { inclusive: metrics.inclusive, created: metrics.created };
-    this.#table = new SeriesTable(deps.store, this.#seriesOptions(), deps.now);
+    this.#table = new SeriesTable(
+      deps.store,
+      this.#seriesOptions(),
+      deps.now,
+      otherRunsFile(deps.config().state.dir),
+    );
     this.registry.add(selfFamilies(() => this.#state()));
     this.#renderSeconds = this.registry.histogram(SCRAPE_SECONDS);
   }

@@ -4,6 +4,7 @@
 
 import type { Run, RunStore } from '../attribution/model.js';
 import { addCells, type Cells, Figures } from './figures.js';
+import type { OtherRunsStore } from './other-runs.js';
 import { Budget, earlierAttempts, RunSeries, runCost, type SeriesOptions } from './run-series.js';
 
 /** A run that came past the cap: only its totals, inside run="(other)". */
@@ -23,13 +24,26 @@ export class SeriesTable {
   readonly #labels = new Set<string>();
   /** What folded runs that are gone have left in run="(other)". */
   #departed: Cells | null = null;
+  readonly #memory: OtherRunsStore | undefined;
+  /** Runs that were folded before the agent was restarted: they stay so. */
+  readonly #foldedBefore: Set<string>;
+  /** What `memory` knows is not up to date. */
+  #changed = false;
 
-  /** `now`: wall clock, milliseconds since 1970. */
-  constructor(store: RunStore, options: SeriesOptions, now: () => number) {
+  /** `now`: wall clock, milliseconds since 1970; `memory`: what is to outlive this agent. */
+  constructor(store: RunStore, options: SeriesOptions, now: () => number, memory?: OtherRunsStore) {
     this.#store = store;
     this.options = options;
     this.#now = now;
     this.#budget = new Budget(options.maxSeries);
+    this.#memory = memory;
+    const { folded, departed } = memory?.read() ?? { folded: [], departed: {} };
+    this.#foldedBefore = new Set(folded);
+    if (Object.keys(departed).length === 0) return;
+    this.#departed = options.shown.map(({ name }) => {
+      const left = departed[name];
+      return left === undefined ? undefined : addCells(0, BigInt(left));
+    });
   }
 
   get admitted(): Iterable<RunSeries> {
@@ -54,9 +68,21 @@ export class SeriesTable {
     const newest = this.#newestAttempts();
     for (const key of this.#admitted.keys()) if (!newest.has(key)) this.#release(key);
     for (const key of this.#folded.keys()) if (!newest.has(key)) this.#depart(key);
+    for (const key of this.#foldedBefore) if (!newest.has(key)) this.#departUnseen(key);
     // In order of start, so that a restarted agent admits the same ones.
     const ordered = [...newest.values()].sort((a, b) => a.startedAtMs - b.startedAtMs || a.handle - b.handle);
     for (const run of ordered) this.#syncRun(run);
+    if (this.#changed) this.#remember();
+  }
+
+  #remember(): void {
+    const left = this.options.shown.flatMap(({ name }, i) => {
+      const cell = this.#departed?.[i];
+      return cell === undefined ? [] : [[name, String(cell)] as const];
+    });
+    const folded = [...this.#folded.keys(), ...this.#foldedBefore];
+    this.#memory?.write({ folded, departed: Object.fromEntries(left) });
+    this.#changed = false;
   }
 
   #newestAttempts(): Map<string, Run> {
@@ -77,7 +103,9 @@ export class SeriesTable {
     }
     let series = this.#admitted.get(run.key);
     if (series === undefined) {
-      if (!this.#budget.take(runCost(this.options))) {
+      // Deleted only when it is folded again: until it is met it is remembered.
+      if (this.#foldedBefore.delete(run.key) || !this.#budget.take(runCost(this.options))) {
+        this.#changed = true;
         const fresh = { totals: new Figures(this.options.shown), run, attemptsDone: 0 };
         this.#folded.set(run.key, fresh);
         this.#syncFolded(fresh, run);
@@ -125,6 +153,18 @@ export class SeriesTable {
     this.#departed ??= this.options.shown.map(() => undefined);
     this.#addInto(this.#departed, folded.totals.cells);
     this.#folded.delete(key);
+    this.#changed = true;
+  }
+
+  /** It was folded, and gone before this agent met it: the database knows what it had. */
+  #departUnseen(key: string): void {
+    this.#foldedBefore.delete(key);
+    const last = this.#store.byKey(key);
+    if (last === undefined) return;
+    const folded = { totals: new Figures(this.options.shown), run: last, attemptsDone: 0 };
+    this.#syncFolded(folded, last);
+    this.#folded.set(key, folded);
+    this.#depart(key);
   }
 
   /** Only what adds up goes in: a peak of several runs is none. */

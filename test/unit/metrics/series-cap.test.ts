@@ -6,9 +6,11 @@ import { expect, it } from 'vitest';
 import { ExpositionWriter } from '../../../src/metrics/encoder.js';
 import { shownColumns } from '../../../src/metrics/figures.js';
 import { PLAIN_NAMES } from '../../../src/metrics/names.js';
+import { type OtherRunsStore, otherRunsFile } from '../../../src/metrics/other-runs.js';
 import { seriesPerRun, writeRunFamilies } from '../../../src/metrics/runs.js';
 import { seriesPerScope, writeScopeFamilies } from '../../../src/metrics/scopes.js';
 import { SeriesTable } from '../../../src/metrics/series.js';
+import { temporaryFolder } from '../support/bench.js';
 import { type FakeRun, FakeStore } from './fake-runs.js';
 import { parseExposition, type Sample } from './parse-exposition.js';
 
@@ -38,8 +40,7 @@ class Scraped {
   }
 }
 
-function harness(maxSeries: number) {
-  const store = new FakeStore();
+function harness(maxSeries: number, store = new FakeStore(), memory?: OtherRunsStore) {
   const table = new SeriesTable(
     store,
     {
@@ -52,6 +53,7 @@ function harness(maxSeries: number) {
       names: PLAIN_NAMES,
     },
     () => 0,
+    memory,
   );
   const scrape = (): Scraped => {
     table.sync();
@@ -186,4 +188,25 @@ it('folds what finds no room, says how much, and takes in new runs when room is 
   expect(after.sum('lezea_scope_cpu_seconds_total', 'third')).toBe(7_000_000_000n);
   expect(after.sum('lezea_scope_cpu_seconds_total', '(other)')).toBe(6_000_000_000n);
   expect(after.sum('lezea_scope_cpu_seconds_total', 'second')).toBe(0n);
+});
+
+it('goes on with run="(other)" where it was when the agent is started again, whoever has gone meanwhile', () => {
+  const folder = temporaryFolder();
+  const perRun = seriesPerRun(SHOWN, PLAIN) + 2 * seriesPerScope(SHOWN, PLAIN);
+  const start = (store?: FakeStore) => harness(perRun, store, otherRunsFile(folder.path));
+  const { store, scrape } = start();
+  const first = store.add({ runId: 'first' });
+  const folded = ['second', 'third', 'fourth'].map((runId) => store.add({ runId }));
+  for (const run of folded) run.spend(null, { cpu_seconds: 2_000_000_000 });
+  expect(scrape().sum('lezea_run_cpu_seconds_total', '(other)')).toBe(6_000_000_000n);
+  store.hide(folded[0]!);
+  expect(scrape().sum('lezea_run_cpu_seconds_total', '(other)')).toBe(6_000_000_000n);
+  // While no agent runs another one goes, and so does the one that took all the room.
+  store.hide(folded[1]!);
+  store.hide(first);
+  const again = start(store).scrape();
+  expect(again.sum('lezea_run_cpu_seconds_total', '(other)')).toBe(6_000_000_000n);
+  expect(again.sum('lezea_run_cpu_seconds_total', 'fourth')).toBe(0n);
+  expect(start(store).scrape().sum('lezea_run_cpu_seconds_total', '(other)')).toBe(6_000_000_000n);
+  folder.remove();
 });
