@@ -112,6 +112,8 @@ export interface Run {
   readonly progress: Readonly<Progress>;
   /** Living processes. */
   readonly processes: number;
+  /** The same as it is published now, whatever is published later. */
+  frozen(): Run;
 }
 
 /** A process that ended or left its run, with its own totals; or (`rest`) the sum over those not kept one by one. */

@@ -3,6 +3,7 @@
 
 import type { Slot } from '../native/addon.js';
 import { type ColumnName, columnOf, columnsInMask } from '../native/frame.js';
+import { frozenRun } from './frozen-run.js';
 import type { Coverage, Owner, Phase, Progress, Run, RunStatus } from './model.js';
 import type { PartRecord, PhaseRecord, RunFigures, RunRecord } from './records.js';
 import { RowTable } from './rows.js';
@@ -147,6 +148,10 @@ export class TrackedRun implements Run {
       };
       return record.endedAtMs === undefined ? phase : { ...phase, endedAtMs: record.endedAtMs };
     });
+  }
+
+  frozen(): Run {
+    return frozenRun(this);
   }
 
   get isLive(): boolean {

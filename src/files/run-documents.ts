@@ -5,7 +5,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Run, RunStore } from '../attribution/model.js';
 import { userName } from './facts.js';
 import { type FilePiece, listRunFiles, readRunFile, SUMMARY_FILE, writeRunFiles } from './run-files.js';
-import { buildSummary, type SummaryContext } from './summary.js';
+import type { SummaryContext } from './summary.js';
 import type { SummaryNode } from './summary-document.js';
 import { summaryText } from './summary-text.js';
 
@@ -25,8 +25,6 @@ export interface RunDocumentsOptions {
 
 /** How long a summary is put together before other work has its turn, milliseconds. */
 const SLICE_MS = 5;
-/** How often a summary is begun again because figures were published meanwhile; then it is made at once. */
-const MAX_TRIES = 3;
 
 interface Snapshot {
   text: Promise<Buffer>;
@@ -91,24 +89,22 @@ export class RunDocuments {
     return snapshot;
   }
 
-  /** In slices, so that a big run stops nothing; all of it from between two checkpoints, so that it adds up. */
+  /** In slices, so that a big run stops nothing; all of it of one moment, so that it adds up. */
   async #text(run: Run): Promise<Buffer> {
-    for (let tries = 1; tries <= MAX_TRIES; tries += 1) {
-      const { version } = run;
-      const pieces: string[] = [];
-      let begun = performance.now();
-      for (const piece of summaryText(run, this.#o.store.endedProcesses(run), this.#context(run))) {
-        pieces.push(piece);
-        if (performance.now() - begun < SLICE_MS) continue;
-        await nextTurn();
-        if (run.version !== version) break;
-        begun = performance.now();
-      }
-      if (run.version === version) return Buffer.from(pieces.join(''));
+    const still = run.frozen();
+    const slices: Buffer[] = [];
+    let slice: string[] = [];
+    let begun = performance.now();
+    for (const piece of summaryText(still, this.#o.store.endedProcesses(run), this.#context(run))) {
+      slice.push(piece);
+      if (performance.now() - begun < SLICE_MS) continue;
+      // Encoded now: all of it at the end would take longer than a slice.
+      slices.push(Buffer.from(slice.join('')));
+      slice = [];
+      await nextTurn();
+      begun = performance.now();
     }
-    return Buffer.from(
-      JSON.stringify(buildSummary(run, this.#o.store.endedProcesses(run), this.#context(run))),
-    );
+    return Buffer.concat([...slices, Buffer.from(slice.join(''))]);
   }
 
   #context(run: Run): SummaryContext {

@@ -1,5 +1,5 @@
-// The text of a run's document, piece by piece: one scope and one process a line. The run must be over, or its
-// version the same at the end, so that the pieces agree with one another however long it takes. Emits the same document that buildSummary makes at once.
+// The text of a run's document, piece by piece: one scope and one process a line. The run must be over, or
+// frozen, so that the pieces agree with one another however long it takes. Emits the same document that buildSummary makes at once.
 
 import type { ProcessTotals, Run } from '../attribution/model.js';
 import {

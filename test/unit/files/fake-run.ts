@@ -84,6 +84,9 @@ export function fakeRun(parts: {
     phases: parts.phases ?? [],
     progress: { steps: 3, episodes: 0 },
     processes: 0,
+    frozen() {
+      return this;
+    },
   };
 }
 

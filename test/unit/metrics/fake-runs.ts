@@ -142,6 +142,10 @@ export class FakeRun implements Run {
     this.version++;
   }
 
+  frozen(): this {
+    return this;
+  }
+
   end(atMs: number): void {
     this.status = 'FINISHED';
     this.endedAtMs = atMs;
