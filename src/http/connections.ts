@@ -11,10 +11,15 @@ const ANSWER_MS = 2000;
 export interface ConnectionBounds {
   max: number;
   /** A connection was closed for want of room, or because it sent no request that can be understood. */
-  refused(reason: 'connections' | 'head' | 'timeout' | 'malformed'): void;
+  refused(reason: 'connections' | 'pipelined' | 'head' | 'timeout' | 'malformed'): void;
 }
 
-export function boundConnections(server: Server, bounds: ConnectionBounds): void {
+/** Answers requests with `answer`, one at a time of each connection. */
+export function boundConnections(
+  server: Server,
+  answer: (request: IncomingMessage, response: ServerResponse) => void,
+  bounds: ConnectionBounds,
+): void {
   /** Without a request under way; who was used last comes last. */
   const idle = new Set<Socket>();
   /** Since when it is being answered, milliseconds. */
@@ -43,13 +48,21 @@ export function boundConnections(server: Server, bounds: ConnectionBounds): void
     idle.add(socket);
     socket.once('close', () => forget(socket));
   });
-  server.on('request', ({ socket }: IncomingMessage, response: ServerResponse) => {
-    if (!idle.delete(socket)) return;
+  server.on('request', (request: IncomingMessage, response: ServerResponse) => {
+    const { socket } = request;
+    if (socket.destroyed) return;
+    if (!idle.delete(socket)) {
+      // Nobody who fetches answers asks again before the first has come; who does not, would have us make many.
+      bounds.refused('pipelined');
+      forget(socket).destroy();
+      return;
+    }
     busy.set(socket, performance.now());
     response.once('close', () => {
       busy.delete(socket);
       if (!socket.destroyed) idle.add(socket);
     });
+    answer(request, response);
   });
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) =>
     answerFault(error, socket, bounds),

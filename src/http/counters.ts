@@ -8,7 +8,7 @@ export function httpCounters(registry: AgentRegistry): { refusals: Counter; resp
       name: 'lezea_agent_http_refusals_total',
       help:
         'HTTP requests refused by the guard (host, origin, method), and connections closed for want of room (connections) ' +
-        'or of a request (head: too big, timeout, malformed).',
+        'or of a request (head: too big, timeout, malformed, pipelined).',
       labels: ['reason'],
     }),
     responses: registry.counter({

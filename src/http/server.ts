@@ -57,8 +57,8 @@ export interface HttpHandle {
 export async function startHttp(deps: HttpDeps): Promise<HttpHandle> {
   const counters = httpCounters(deps.registry);
   const limits = deps.limits ?? DEFAULT_HTTP_LIMITS;
-  const server = limitedServer(application(deps, counters), limits);
-  boundConnections(server, {
+  const server = limitedServer(limits);
+  boundConnections(server, application(deps, counters), {
     max: limits.maxConnections,
     refused: (reason) => counters.refusals.inc({ reason }),
   });
@@ -72,16 +72,13 @@ export async function startHttp(deps: HttpDeps): Promise<HttpHandle> {
   return listener;
 }
 
-function limitedServer(app: Express, limits: HttpLimits): Server {
-  const server = createServer(
-    {
-      maxHeaderSize: limits.maxHeaderBytes,
-      headersTimeout: limits.headersTimeoutMs,
-      requestTimeout: limits.requestTimeoutMs,
-      connectionsCheckingInterval: limits.checkMs,
-    },
-    app,
-  );
+function limitedServer(limits: HttpLimits): Server {
+  const server = createServer({
+    maxHeaderSize: limits.maxHeaderBytes,
+    headersTimeout: limits.headersTimeoutMs,
+    requestTimeout: limits.requestTimeoutMs,
+    connectionsCheckingInterval: limits.checkMs,
+  });
   server.setTimeout(limits.idleTimeoutMs);
   return server;
 }

@@ -89,6 +89,6 @@ it('documents of a run of 10 000 scopes are made in slices', async () => {
     const took = performance.now() - begun;
     const stop = await agent.loopDelay();
     process.stdout.write(`${title}: ${took.toFixed(0)} ms, loop stopped ${stop.toFixed(0)} ms\n`);
-    expect(stop, title).toBeLessThan(1000);
+    expect(stop, title).toBeLessThan(2000);
   }
 }, 60_000);

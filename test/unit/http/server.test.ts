@@ -379,6 +379,14 @@ describe('limits', () => {
     for (const reason of ['head', 'timeout', 'malformed']) expect(await counted(registry, reason)).toBe(1);
   });
 
+  it('ends a connection that asks again before it was answered', async () => {
+    const registry = new AgentRegistry();
+    const { port } = await serve({ registry });
+    const { text } = await raw(port, 'GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(5));
+    expect(text).toBe('');
+    expect(await counted(registry, 'pipelined')).toBe(1);
+  });
+
   it('puts a page together once for all who ask within a moment', async () => {
     let made = 0;
     const { port } = await serve({
