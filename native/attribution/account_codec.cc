@@ -111,6 +111,11 @@ ProcessAccount::ProcessAccount(uint32_t run, ByteReader& in)
   shares_.restore_segment_start(segment_start_ns);
 }
 
+void ProcessAccount::adopt_slots(RunTable& table) {
+  shares_.replace_slots(
+      [this, &table](uint32_t slot) { return table.slot_or_unattributed(run_, slot); });
+}
+
 void ProcessAccount::decode_threads(ByteReader& in) {
   const auto share_of = [this](uint32_t slot) {
     return slot == 0 ? ScopeShares::kNone : shares_.index_of(slot);

@@ -67,6 +67,9 @@ class ProcessAccount {
   ProcessAccount(uint32_t run, uint32_t birth_slot, int primary_tid, const Reading& base);
   // From encode(); the reader's ok() says whether the bytes were sound.
   ProcessAccount(uint32_t run, ByteReader& in);
+  // After that: shares in slots that are not the run's count for its unattributed one, or what they are
+  // given would be missing in the sum over the slots, or in another run's.
+  void adopt_slots(RunTable& table);
 
   void apply(const Switch& change);
   // A thread's cumulative storage bytes at a scope edge; the increase belongs to the scope being left.

@@ -22,6 +22,14 @@ uint32_t ScopeShares::index_of(uint32_t slot) {
   return found->second;
 }
 
+void ScopeShares::replace_slots(const std::function<uint32_t(uint32_t)>& actual) {
+  index_by_slot_.clear();
+  for (uint32_t index = 0; index < shares_.size(); ++index) {
+    shares_[index].slot = actual(shares_[index].slot);
+    index_by_slot_.emplace(shares_[index].slot, index);
+  }
+}
+
 void ScopeShares::touch(uint32_t index) {
   if (shares_[index].touched) return;
   shares_[index].touched = true;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <unordered_map>
 #include <vector>
 
@@ -40,6 +41,8 @@ class ScopeShares {
   void encode(ByteWriter& out) const;
 
   uint32_t index_of(uint32_t slot);  // made where it is new
+  // After decoding: what `actual` says of each share's slot counts from now on.
+  void replace_slots(const std::function<uint32_t(uint32_t)>& actual);
   size_t size() const { return shares_.size(); }
   Share& at(uint32_t index) { return shares_[index]; }
   const Share& at(uint32_t index) const { return shares_[index]; }

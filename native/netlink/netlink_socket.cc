@@ -130,8 +130,10 @@ void append_generic_request(std::string& out, const GenericRequest& request,
 }
 
 bool error_of(std::string_view payload, int& error) {
+  // What the kernel's own MAX_ERRNO leaves room for.
+  constexpr int32_t kMostErrno = 4095;
   int32_t negative = 0;
-  if (!read_struct(payload, negative)) return false;
+  if (!read_struct(payload, negative) || negative > 0 || negative < -kMostErrno) return false;
   error = -negative;
   return true;
 }
@@ -151,19 +153,26 @@ Result<uint16_t> resolve_generic_family(int fd, const char* family_name) {
   receive(fd, true, storage, datagrams);
   if (datagrams.status != ReadStatus::kOk) return Family::fail(datagrams.status);
   for (std::string_view datagram : datagrams.messages) {
-    nlmsghdr header{};
-    std::string_view payload;
-    if (!next_message(datagram, header, payload) || header.nlmsg_type != GENL_ID_CTRL) continue;
-    if (payload.size() < GENL_HDRLEN) continue;
-    payload.remove_prefix(GENL_HDRLEN);
-    uint16_t type = 0;
-    std::string_view value;
-    while (next_attribute(payload, type, value)) {
-      uint16_t id = 0;
-      if (type == CTRL_ATTR_FAMILY_ID && read_struct(value, id)) return Family::of(id);
-    }
+    if (const std::optional<uint16_t> id = find_family_id(datagram)) return Family::of(*id);
   }
   return Family::fail(ReadStatus::kUnsupported);
+}
+
+std::optional<uint16_t> find_family_id(std::string_view datagram) {
+  nlmsghdr header{};
+  std::string_view payload;
+  if (!next_message(datagram, header, payload) || header.nlmsg_type != GENL_ID_CTRL ||
+      payload.size() < GENL_HDRLEN) {
+    return std::nullopt;
+  }
+  payload.remove_prefix(GENL_HDRLEN);
+  uint16_t type = 0;
+  std::string_view value;
+  while (next_attribute(payload, type, value)) {
+    uint16_t id = 0;
+    if (type == CTRL_ATTR_FAMILY_ID && read_struct(value, id)) return id;
+  }
+  return std::nullopt;
 }
 
 ReadStatus wait_for_ack(int fd, uint32_t sequence) {
@@ -175,17 +184,22 @@ ReadStatus wait_for_ack(int fd, uint32_t sequence) {
     if (datagrams.status != ReadStatus::kOk) return datagrams.status;
     if (datagrams.received == 0 && !datagrams.overrun) break;
     for (std::string_view datagram : datagrams.messages) {
-      nlmsghdr header{};
-      std::string_view payload;
-      while (next_message(datagram, header, payload)) {
-        int error = 0;
-        if (header.nlmsg_type != NLMSG_ERROR || header.nlmsg_seq != sequence) continue;
-        if (!error_of(payload, error)) return ReadStatus::kMalformed;
-        return error == 0 ? ReadStatus::kOk : status_of_errno(error);
-      }
+      if (const std::optional<ReadStatus> answer = find_ack(datagram, sequence)) return *answer;
     }
   }
   return ReadStatus::kUnsupported;
+}
+
+std::optional<ReadStatus> find_ack(std::string_view datagram, uint32_t sequence) {
+  nlmsghdr header{};
+  std::string_view payload;
+  while (next_message(datagram, header, payload)) {
+    int error = 0;
+    if (header.nlmsg_type != NLMSG_ERROR || header.nlmsg_seq != sequence) continue;
+    if (!error_of(payload, error)) return ReadStatus::kMalformed;
+    return error == 0 ? ReadStatus::kOk : status_of_errno(error);
+  }
+  return std::nullopt;
 }
 
 }  // namespace lezea

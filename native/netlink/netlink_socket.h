@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -76,11 +77,16 @@ void append_generic_request(std::string& out, const GenericRequest& request,
 
 // The number the kernel gave to a generic netlink family; kUnsupported when it has none.
 Result<uint16_t> resolve_generic_family(int fd, const char* family_name);
+// The same out of one datagram of the answer; nothing if it is not there.
+std::optional<uint16_t> find_family_id(std::string_view datagram);
 
 // The answer to an NLM_F_ACK request with this sequence number: kOk or the kernel's refusal.
 ReadStatus wait_for_ack(int fd, uint32_t sequence);
+// The same out of one datagram; nothing if it does not hold the answer.
+std::optional<ReadStatus> find_ack(std::string_view datagram, uint32_t sequence);
 
-// The errno (positive) of an NLMSG_ERROR payload; 0 is an acknowledgement.
+// The errno (positive) of an NLMSG_ERROR payload; 0 is an acknowledgement. False if it is too short
+// or holds no errno.
 bool error_of(std::string_view payload, int& error);
 
 }  // namespace lezea

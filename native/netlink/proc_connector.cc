@@ -69,24 +69,6 @@ bool parse_event(std::string_view payload, cn_msg& connector, EventHead& head,
   return true;
 }
 
-// The errno in the acknowledgement of this token (0: accepted), if the datagram holds it.
-// Acknowledgements go to every listener of the machine.
-std::optional<int> find_ack(std::string_view datagram, uint32_t token) {
-  nlmsghdr header{};
-  std::string_view payload;
-  while (next_message(datagram, header, payload)) {
-    cn_msg connector{};
-    EventHead head{};
-    std::string_view ids;
-    uint32_t error = 0;
-    if (!parse_event(payload, connector, head, ids)) continue;
-    if (head.what == kNoEvent && connector.ack == token + 1 && read_struct(ids, error)) {
-      return static_cast<int>(error);
-    }
-  }
-  return std::nullopt;
-}
-
 // Nothing when no answer came within kAckTimeoutMs.
 std::optional<int> wait_for_listen_ack(int fd, uint32_t token) {
   const SystemClock clock;
@@ -96,7 +78,7 @@ std::optional<int> wait_for_listen_ack(int fd, uint32_t token) {
   do {
     receive(fd, true, storage, datagrams);
     for (std::string_view datagram : datagrams.messages) {
-      if (std::optional<int> error = find_ack(datagram, token)) return error;
+      if (std::optional<int> error = find_listen_ack(datagram, token)) return error;
     }
   } while (datagrams.status == ReadStatus::kOk && clock.monotonic_ns() < deadline);
   return std::nullopt;
@@ -135,6 +117,22 @@ bool decode_event(const EventHead& head, std::string_view ids, ProcEvent& event)
 }
 
 }  // namespace
+
+std::optional<int> find_listen_ack(std::string_view datagram, uint32_t token) {
+  nlmsghdr header{};
+  std::string_view payload;
+  while (next_message(datagram, header, payload)) {
+    cn_msg connector{};
+    EventHead head{};
+    std::string_view ids;
+    uint32_t error = 0;
+    if (!parse_event(payload, connector, head, ids)) continue;
+    if (head.what == kNoEvent && connector.ack == token + 1 && read_struct(ids, error)) {
+      return static_cast<int>(error);
+    }
+  }
+  return std::nullopt;
+}
 
 size_t parse_proc_events(std::string_view datagram, std::vector<ProcEvent>& out) {
   size_t unwanted = 0;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -71,5 +72,9 @@ class ProcConnector final : public ProcEvents {
 
 // Appends the fork, exec and exit events of one datagram; returns how many others it held.
 size_t parse_proc_events(std::string_view datagram, std::vector<ProcEvent>& out);
+
+// The errno in the acknowledgement of a listen operation sent with this token (0: accepted), if the
+// datagram holds it. Acknowledgements go to every listener of the machine.
+std::optional<int> find_listen_ack(std::string_view datagram, uint32_t token);
 
 }  // namespace lezea

@@ -194,24 +194,25 @@ void TaskstatsReader::ask(const Question& question, Result<TaskUsage>* answers) 
       while (next_message(datagram, header, payload)) {
         uint32_t index = header.nlmsg_seq - first;
         if (index >= question.count) continue;
-        answers[index] = parse_reply(header.nlmsg_type, payload);
+        answers[index] = parse_task_reply(header.nlmsg_type, family_, payload, records_);
         answered++;
       }
     }
   }
 }
 
-Result<TaskUsage> TaskstatsReader::parse_reply(uint16_t type, std::string_view payload) {
+Result<TaskUsage> parse_task_reply(uint16_t type, uint16_t family, std::string_view payload,
+                                   std::vector<TaskUsage>& records) {
   using Reply = Result<TaskUsage>;
   if (type == NLMSG_ERROR) {
     int error = 0;
     if (!error_of(payload, error)) return Reply::fail(ReadStatus::kMalformed);
     return Reply::fail_errno(error);
   }
-  records_.clear();
-  parse_task_records(payload, records_);
-  if (type != family_ || records_.empty()) return Reply::fail(ReadStatus::kMalformed);
-  return Reply::of(std::move(records_[0]));
+  records.clear();
+  parse_task_records(payload, records);
+  if (type != family || records.empty()) return Reply::fail(ReadStatus::kMalformed);
+  return Reply::of(std::move(records[0]));
 }
 
 }  // namespace lezea

@@ -78,10 +78,14 @@ class TaskstatsReader {
     size_t count = 0;
   };
   void ask(const Question& question, Result<TaskUsage>* answers);
-  Result<TaskUsage> parse_reply(uint16_t type, std::string_view payload);
 };
 
 // Every record in the payload of one taskstats message (an exit message may hold two).
 void parse_task_records(std::string_view payload, std::vector<TaskUsage>& out);
+
+// The answer to one question: a record, or the kernel's refusal. `type` is the message's, `family`
+// that of taskstats; `records` is scratch.
+Result<TaskUsage> parse_task_reply(uint16_t type, uint16_t family, std::string_view payload,
+                                   std::vector<TaskUsage>& records);
 
 }  // namespace lezea

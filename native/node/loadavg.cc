@@ -11,11 +11,14 @@ bool parse_decimal(std::string_view word, double& out) {
   if (point == std::string_view::npos || word.size() != point + 3) return false;
   uint64_t whole = 0;
   uint64_t hundredths = 0;
+  uint64_t sum = 0;
   if (!TextScanner(word.substr(0, point)).number(whole) ||
-      !TextScanner(word.substr(point + 1)).number(hundredths)) {
+      !TextScanner(word.substr(point + 1)).number(hundredths) ||
+      __builtin_mul_overflow(whole, uint64_t{100}, &sum) ||
+      __builtin_add_overflow(sum, hundredths, &sum)) {
     return false;
   }
-  out = static_cast<double>(whole * 100 + hundredths) / 100;
+  out = static_cast<double>(sum) / 100;
   return true;
 }
 

@@ -105,6 +105,7 @@ bool Engine::restore_process(uint32_t run, std::string_view state) {
     children.outside.emplace(outside_pid, in.u64());
   }
   ProcessAccount account(run, in);
+  account.adopt_slots(table_);
   ProcessReader reader(sources_, pid, false);
   reader.decode(in);
   std::vector<SavedRing> saved;

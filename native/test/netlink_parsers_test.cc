@@ -4,7 +4,9 @@
 #include <linux/genetlink.h>
 #include <linux/taskstats.h>
 
+#include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -117,6 +119,19 @@ TEST("lying lengths end the walk") {
   CHECK(records_of(lying).empty());
   std::string zero_length(16, '\0');
   CHECK(records_of(zero_length).empty());
+}
+
+TEST("an answer's errno is one, or the answer is malformed") {
+  int error = -1;
+  CHECK(error_of(bytes_of(int32_t{0}), error));
+  CHECK_EQ(error, 0);
+  CHECK(error_of(bytes_of(int32_t{-ESRCH}), error));
+  CHECK_EQ(error, ESRCH);
+  for (const int32_t none : {1, -4096, INT32_MIN}) CHECK(!error_of(bytes_of(none), error));
+  CHECK(!error_of("abc", error));
+  std::vector<TaskUsage> records;
+  CHECK_EQ(parse_task_reply(NLMSG_ERROR, 31, bytes_of(INT32_MIN), records).status,
+           ReadStatus::kMalformed);
 }
 
 TEST("process events are decoded, others counted") {

@@ -131,7 +131,8 @@ TEST("malformed files give nothing at all") {
   CHECK(!parse_meminfo("MemTotal: 12 MB\n", out));
   CHECK(!parse_meminfo("nonsense\n", out));
   CHECK(!parse_meminfo("MemTotal: 1 kB\nMemFree: x kB\n", out));
-  for (const char* bad : {"", "0.1 0.20 0.30", "0.10 0.20", "0,10 0.20 0.30", "a.bc 0.20 0.30"}) {
+  for (const char* bad : {"", "0.1 0.20 0.30", "0.10 0.20", "0,10 0.20 0.30", "a.bc 0.20 0.30",
+                          "184467440737095517.00 0.20 0.30"}) {
     CHECK(!parse_loadavg(bad, out));
   }
   CHECK(!parse_pressure("some avg10=0.00\nfull total=1\n", "io", out));

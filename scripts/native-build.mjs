@@ -1,0 +1,87 @@
+// What the builds of the N-API-free native code share: where its sources are, which objects are stale, how they are
+// compiled. Used by native-test.mjs and fuzz.mjs; binding.gyp lists the same folders for the addon.
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const root = dirname(dirname(fileURLToPath(import.meta.url)));
+export const coreFolders = ['base', 'procfs', 'netlink', 'node', 'scope', 'attribution', 'sampler'];
+export const commonFlags = [
+  '-std=c++17',
+  '-O1',
+  '-fno-omit-frame-pointer',
+  '-Wall',
+  '-Wextra',
+  '-Werror',
+  '-pthread',
+  ...['native', 'native/test'].map((folder) => `-I${join(root, folder)}`),
+];
+const parallelCompiles = 2;
+
+export function fail(message) {
+  console.error(`native: ${message}`);
+  process.exit(1);
+}
+
+/** The .cc files of a folder under native/. */
+export function sourcesIn(folder) {
+  const path = join(root, 'native', folder);
+  if (!existsSync(path)) return [];
+  return readdirSync(path)
+    .filter((name) => name.endsWith('.cc'))
+    .sort()
+    .map((name) => join(path, name));
+}
+
+/** build/NAME/KEY, made; the key changes with the compiler and its flags, whose objects it keeps apart. */
+export function buildFolder(name, compiler, flags) {
+  const key = createHash('sha256')
+    .update([compiler, ...flags].join('\0'))
+    .digest('hex')
+    .slice(0, 12);
+  const folder = join(root, 'build', name, key);
+  mkdirSync(folder, { recursive: true });
+  return folder;
+}
+
+// The object's own dependency file (-MMD) names every header it was made from.
+function isFresh(object) {
+  const dependencyFile = object.replace(/\.o$/, '.d');
+  if (!existsSync(object) || !existsSync(dependencyFile)) return false;
+  const made = statSync(object).mtimeMs;
+  const [, list = ''] = readFileSync(dependencyFile, 'utf8').split(/:\s/, 2);
+  return list
+    .split(/[\s\\]+/)
+    .filter(Boolean)
+    .every((path) => existsSync(path) && statSync(path).mtimeMs <= made);
+}
+
+/** Runs a program to its end; its exit status, 1 for a signal. */
+export function run(command, args, options = {}) {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { stdio: 'inherit', ...options });
+    child.on('error', (error) => fail(`${command}: ${error.message}`));
+    child.on('exit', (code, signal) => resolve(signal ? 1 : code));
+  });
+}
+
+/** Compiles what is stale into `folder`; the objects of all sources, and how many were compiled. */
+export async function compileAll(compiler, flags, sources, folder) {
+  const objects = sources.map((path) =>
+    join(folder, `${relative(join(root, 'native'), path).replaceAll('/', '__')}.o`),
+  );
+  const waiting = sources.map((path, i) => [path, objects[i]]).filter(([, object]) => !isFresh(object));
+  let failed = 0;
+  const worker = async () => {
+    for (let job = waiting.shift(); job; job = waiting.shift()) {
+      const [path, object] = job;
+      if ((await run(compiler, [...flags, '-MMD', '-c', path, '-o', object])) !== 0) failed++;
+    }
+  };
+  const compiled = waiting.length;
+  await Promise.all(Array.from({ length: parallelCompiles }, worker));
+  if (failed > 0) fail(`${failed} of ${compiled} files do not compile`);
+  return { objects, compiled };
+}
