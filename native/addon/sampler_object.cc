@@ -9,12 +9,30 @@
 namespace lezea {
 namespace {
 
+// False while the environment ends: no JavaScript may run any more, and whoever waited has gone.
+bool may_run_javascript(Napi::Env env) {
+  napi_value object = nullptr;
+  return napi_create_object(env, &object) == napi_ok &&
+         napi_set_named_property(env, object, "probe", object) == napi_ok;
+}
+
+// Work on libuv's pool whose outcome nobody is told of when the environment has ended meanwhile: a
+// worker thread that is terminated waits for it, and an answer would be a fatal error.
+class PoolWorker : public Napi::AsyncWorker {
+ protected:
+  using Napi::AsyncWorker::AsyncWorker;
+  void OnWorkComplete(Napi::Env env, napi_status status) override {
+    const Napi::HandleScope scope(env);
+    Napi::AsyncWorker::OnWorkComplete(env, may_run_javascript(env) ? status : napi_cancelled);
+  }
+};
+
 // Waits for a snapshot on libuv's pool, builds its JavaScript form on the JavaScript thread. The sampler reports a change
 // once: a snapshot that comes too late for its pull is left to the next one.
-class PullWorker : public Napi::AsyncWorker {
+class PullWorker : public PoolWorker {
  public:
   PullWorker(Napi::Env env, std::shared_ptr<Pulls> pulls, bool fresh)
-      : Napi::AsyncWorker(env, "lezea-pull"),
+      : PoolWorker(env, "lezea-pull"),
         deferred_(Napi::Promise::Deferred::New(env)),
         pulls_(std::move(pulls)),
         late_(!pulls_->late.empty()) {
@@ -60,10 +78,10 @@ class PullWorker : public Napi::AsyncWorker {
   Snapshot snapshot_;
 };
 
-class StopWorker : public Napi::AsyncWorker {
+class StopWorker : public PoolWorker {
  public:
   StopWorker(Napi::Env env, std::shared_ptr<Sampler> sampler)
-      : Napi::AsyncWorker(env, "lezea-stop"),
+      : PoolWorker(env, "lezea-stop"),
         deferred_(Napi::Promise::Deferred::New(env)),
         sampler_(std::move(sampler)) {}
 
@@ -77,6 +95,8 @@ class StopWorker : public Napi::AsyncWorker {
   Napi::Promise::Deferred deferred_;
   std::shared_ptr<Sampler> sampler_;
 };
+
+void stop_with_environment(void* sampler) { static_cast<Sampler*>(sampler)->stop(); }
 
 // True when the arguments are so many numbers fit for u32.
 bool u32_arguments(const Napi::CallbackInfo& info, size_t count, uint32_t* out) {
@@ -188,7 +208,12 @@ SamplerObject::SamplerObject(const Napi::CallbackInfo& info)
   pulls_->sampler = sampler_;
   pulls_->timeout = timeout;
   // The thread must be gone before the environment is.
-  info.Env().AddCleanupHook([sampler = sampler_] { sampler->stop(); });
+  napi_add_env_cleanup_hook(info.Env(), stop_with_environment, sampler_.get());
+}
+
+// The hook goes with the object: else every sampler that ever was would wait for the environment's end.
+SamplerObject::~SamplerObject() {
+  if (sampler_) napi_remove_env_cleanup_hook(Env(), stop_with_environment, sampler_.get());
 }
 
 Napi::Value SamplerObject::start(const Napi::CallbackInfo& info) {

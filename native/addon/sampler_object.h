@@ -25,6 +25,7 @@ class SamplerObject : public Napi::ObjectWrap<SamplerObject> {
  public:
   static Napi::Function define(Napi::Env env);
   explicit SamplerObject(const Napi::CallbackInfo& info);
+  ~SamplerObject() override;
 
  private:
   Napi::Value start(const Napi::CallbackInfo& info);

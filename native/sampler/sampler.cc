@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <system_error>
 
 namespace lezea {
 namespace {
@@ -43,33 +44,43 @@ Sampler::Sampler(SamplerSettings settings, Sources sources)
       governor_(settings_.interval_ns, settings_.cpu_budget) {
   raise_descriptor_limit();
   engine_->before_rings([this] { adopt_rings(); });
+  if (!settings_.ring_socket.empty()) make_acceptor();
+}
+
+void Sampler::make_acceptor() {
+  RingAcceptorOptions options;
+  options.path = settings_.ring_socket;
+  options.mode = settings_.ring_socket_mode;
+  acceptor_ = std::make_unique<RingAcceptor>(
+      options,
+      [this](const std::string& token) -> std::optional<RingOwner> {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        const auto found = tokens_.find(token);
+        if (found == tokens_.end()) return std::nullopt;
+        return found->second;
+      },
+      [this](uint32_t session, RingFile&& ring, std::string* why) {
+        return deliver_ring(session, std::move(ring), why);
+      });
 }
 
 Sampler::~Sampler() { stop(); }
 
 bool Sampler::start(std::string* error) {
   if (running_.exchange(true)) return true;
-  if (!settings_.ring_socket.empty()) {
-    RingAcceptorOptions options;
-    options.path = settings_.ring_socket;
-    options.mode = settings_.ring_socket_mode;
-    acceptor_ = std::make_unique<RingAcceptor>(
-        options,
-        [this](const std::string& token) -> std::optional<RingOwner> {
-          const std::lock_guard<std::mutex> lock(mutex_);
-          const auto found = tokens_.find(token);
-          if (found == tokens_.end()) return std::nullopt;
-          return found->second;
-        },
-        [this](uint32_t session, RingFile&& ring, std::string* why) {
-          return deliver_ring(session, std::move(ring), why);
-        });
-    if (!acceptor_->start(error)) {
-      running_ = false;
-      return false;
-    }
+  if (acceptor_ && !acceptor_->start(error)) {
+    running_ = false;
+    return false;
   }
-  thread_ = std::thread([this] { run(); });
+  started_ = true;
+  try {
+    thread_ = std::thread([this] { run(); });
+  } catch (const std::system_error&) {
+    *error = "no thread left for the sampler";
+    running_ = false;
+    if (acceptor_) acceptor_->stop();
+    return false;
+  }
   return true;
 }
 
@@ -81,6 +92,7 @@ void Sampler::stop() {
   const std::lock_guard<std::mutex> lock(mutex_);
   requests_.clear();  // their futures say broken_promise
   taken_requests_.clear();
+  queue_.clear();
 }
 
 void Sampler::wake() {
@@ -90,12 +102,13 @@ void Sampler::wake() {
 }
 
 void Sampler::enqueue(Queued queued) {
-  if (!running_) {
+  if (!started_) {
     queued.command(*engine_);
     return;
   }
   {
     const std::lock_guard<std::mutex> lock(mutex_);
+    if (!running_) return;
     queue_.push_back(std::move(queued));
   }
   wake();
@@ -108,8 +121,10 @@ void Sampler::post(Command command, bool needs_tick) {
 void Sampler::post_bind(const BindCommand& command, const std::string& token) {
   if (command.session != 0) {
     const std::lock_guard<std::mutex> lock(mutex_);
+    std::string& known = token_of_session_[command.session];
+    tokens_.erase(known);  // of a session that is opened again: the old one offers nothing more
+    known = token;
     tokens_[token] = {command.session, command.pid};
-    token_of_session_[command.session] = token;
   }
   enqueue({[command](Engine& engine) { engine.bind(command); }, false,
            [command](Engine& engine) { return engine.bind_needs_tick(command); }});

@@ -68,7 +68,8 @@ class Sampler {
   bool start(std::string* error);
   void stop();  // idempotent; joins the thread
 
-  // Before start() they run at once, after it in order on the sampling thread.
+  // Before start() they run at once, on the thread that will call it; after it in order on the sampling
+  // thread. What is posted after stop(), or waits then, is dropped: nothing is read any more.
   using Command = std::function<void(Engine&)>;
   void post(Command command, bool needs_tick = false);
   void post_bind(const BindCommand& command, const std::string& token);
@@ -90,6 +91,7 @@ class Sampler {
     bool fresh;
   };
 
+  void make_acceptor();
   void run();
   void wait(uint64_t until_ns);
   bool run_commands();
@@ -107,12 +109,13 @@ class Sampler {
   SamplerSettings settings_;
   std::vector<SourceStatus> statuses_;
   std::unique_ptr<Engine> engine_;
-  std::unique_ptr<RingAcceptor> acceptor_;
+  std::unique_ptr<RingAcceptor> acceptor_;  // nullptr: no ring socket
   NodeReader node_reader_;
   UniqueFd timer_;
   UniqueFd wakeup_;
   std::thread thread_;
   std::atomic<bool> running_{false};
+  std::atomic<bool> started_{false};  // ever: from then on the engine is the sampling thread's
   SystemClock clock_;
 
   mutable std::mutex mutex_;  // guards what follows; held for moments only
