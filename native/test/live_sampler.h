@@ -15,9 +15,9 @@
 
 namespace lezea::test {
 
-inline uint64_t own_start_ticks() {
+inline uint64_t start_ticks_of(int pid) {
   const UniqueFd proc(::open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  Result<ProcessFiles> files = ProcessFiles::open(proc.get(), ::getpid());
+  Result<ProcessFiles> files = ProcessFiles::open(proc.get(), pid);
   return files.ok() ? files.value.stat().value.start_ticks : 0;
 }
 
@@ -36,6 +36,7 @@ class LiveSampler {
     settings.interval_ns = interval_ns;
     settings.node_interval_ns = interval_ns;
     settings.ring_socket = folder.socket();
+    settings.ring_socket_mode = 0666;
     Sources sources;
     sources.clock = std::make_unique<SystemClock>();
     sources.proc_root.reset(::open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -52,8 +53,8 @@ class LiveSampler {
     return started;
   }
 
-  // A run with two scopes and this process bound to it by a session of the same number.
-  void open_run(uint32_t number) {
+  // A run with two scopes and a process bound to it by a session of the same number.
+  void open_run(uint32_t number, int pid = ::getpid()) {
     const uint32_t slot = number * 10;
     sampler->post([number, slot](Engine& engine) {
       engine.open_run(number, slot);
@@ -62,11 +63,11 @@ class LiveSampler {
     });
     BindCommand command;
     command.session = number;
-    command.pid = ::getpid();
-    command.start_ticks = start_ticks_;
+    command.pid = pid;
+    command.start_ticks = start_ticks_of(pid);
     command.run = number;
     command.birth_slot = slot + 1;
-    command.primary_tid = ::getpid();
+    command.primary_tid = pid;
     sampler->post_bind(command, token_of(number));
     sampler->post([number, slot](Engine& engine) {
       for (const uint32_t scope : {1u, 2u}) engine.map_scope(number, scope, slot + scope);
@@ -84,9 +85,6 @@ class LiveSampler {
 
   Folder folder;
   std::unique_ptr<Sampler> sampler;
-
- private:
-  uint64_t start_ticks_ = own_start_ticks();
 };
 
 }  // namespace lezea::test

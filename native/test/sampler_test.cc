@@ -59,7 +59,7 @@ TEST("a session that is opened again offers rings with its new token only") {
   BindCommand again;
   again.session = 1;
   again.pid = ::getpid();
-  again.start_ticks = own_start_ticks();
+  again.start_ticks = start_ticks_of(::getpid());
   again.run = 1;
   again.birth_slot = 11;
   live.sampler->post_bind(again, token_of(99));
