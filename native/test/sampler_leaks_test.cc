@@ -66,10 +66,10 @@ uint64_t resident_bytes() {
 
 TEST("a sampler started and stopped many times leaves no descriptor, thread or memory") {
   constexpr uint64_t kMostGrowth = 8 << 20;
-  live_and_die(1);  // what is made once, and by whom is asked, is made
-  CHECK(eventually([] { return threads() <= 3; }));
-  const size_t descriptors_before = open_descriptors();
   const size_t threads_before = threads();
+  live_and_die(1);  // so that what is made only once is there
+  CHECK(eventually([&] { return threads() <= threads_before; }));
+  const size_t descriptors_before = open_descriptors();
   std::vector<std::vector<uint64_t>> resident(kWindows);
   const int count = cycles();
   for (int cycle = 0; cycle < count; ++cycle) {
