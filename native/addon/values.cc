@@ -140,6 +140,7 @@ Napi::Value to_js(Napi::Env env, const Snapshot& snapshot) {
   out.Set("lostRecords", big(env, engine.lost_records));
   out.Set("lostExitEvents", big(env, engine.lost_exit_events));
   out.Set("forgedRecords", big(env, engine.forged_records));
+  out.Set("undefinedRecords", big(env, engine.undefined_records));
   out.Set("cutStamps", big(env, engine.cut_stamps));
   out.Set("self", to_js(env, snapshot.self));
   return out;

@@ -87,6 +87,7 @@ struct EngineSnapshot {
   uint64_t lost_records = 0;
   uint64_t lost_exit_events = 0;
   uint64_t forged_records = 0;
+  uint64_t undefined_records = 0;
   uint64_t cut_stamps = 0;
 };
 
@@ -266,6 +267,7 @@ class Engine {
   bool rings_noted_ = false;
   uint64_t lost_records_ = 0;
   uint64_t forged_records_ = 0;
+  uint64_t undefined_records_ = 0;
   uint64_t cut_stamps_ = 0;
 };
 

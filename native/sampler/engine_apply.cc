@@ -51,7 +51,9 @@ void Engine::apply_record(Process& process, const Event& event) {
   change.counts_from_ns = process.started_ns;
   change.activation = (record.flags & LEZEA_RING_FLAG_ACTIVATION) != 0;
   if (record.scope != 0) {
-    change.slot = table_.slot_or_unattributed(run, slot_of_record(process, record).value_or(0));
+    const std::optional<uint32_t> slot = slot_of_record(process, record);
+    if (!slot) ++undefined_records_;
+    change.slot = table_.slot_or_unattributed(run, slot.value_or(0));
   }
   if (record.value != 0) {
     change.cpu_ns = record.value;

@@ -96,12 +96,15 @@ Event Engine::fork_by_scan(int pid, int parent_pid, int parent_tid) const {
 void Engine::collect_records(std::vector<Event>& events) {
   const uint64_t now = sources_.clock->monotonic_ns();
   for (auto& [serial, process] : processes_) {
+    const auto pending = std::count_if(process->rings.begin(), process->rings.end(),
+                                       [](const Ring& ring) { return ring.file.pending(); });
+    const uint64_t most = RingFile::kMaxRecordsPerTake / std::max<uint64_t>(1, pending);
     for (Ring& ring : process->rings) {
       const auto session = sessions_.find(ring.session);
       const int64_t offset = session == sessions_.end() ? 0 : session->second.clock_offset_ns;
       taken_.clear();
       RingLosses losses;
-      ring.file.take(taken_, losses, 0, now + static_cast<uint64_t>(offset));
+      ring.file.take(taken_, losses, 0, now + static_cast<uint64_t>(offset), most);
       for (const TakenRecord& taken : taken_) {
         if (offset > 0 && taken.record.t_mono_ns <= static_cast<uint64_t>(offset)) {
           ++forged_records_;  // from before the machine was started

@@ -12,7 +12,6 @@ namespace {
 // How long records may wait for their scope to be defined: the definition travels by another socket, sent
 // by a thread that needs the interpreter's lock.
 constexpr uint64_t kHoldNs = 30'000'000'000;
-constexpr size_t kMostHeld = 65'536;
 
 // Of a process, not of a thread.
 bool is_fork(const Event& event) {
@@ -45,6 +44,7 @@ std::unordered_set<uint64_t> Engine::find_holds(const std::vector<Event>& events
     if (process == nullptr || slot_of_record(*process, event.record)) continue;
     unknown.insert(event.process);
   }
+  const size_t most = std::min(kMostHeld, kMostHeldInAll / std::max<size_t>(1, unknown.size()));
   std::unordered_set<uint64_t> holds;
   for (auto& [serial, process] : processes_) {
     if (unknown.count(serial) == 0) {
@@ -52,7 +52,7 @@ std::unordered_set<uint64_t> Engine::find_holds(const std::vector<Event>& events
       continue;
     }
     if (process->held_since_ns == 0) process->held_since_ns = now_ns;
-    const bool patient = now_ns - process->held_since_ns < kHoldNs && counts[serial] < kMostHeld;
+    const bool patient = now_ns - process->held_since_ns < kHoldNs && counts[serial] < most;
     if (patient && !process->ended) holds.insert(serial);
   }
   return holds;

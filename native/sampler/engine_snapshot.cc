@@ -197,6 +197,7 @@ EngineSnapshot Engine::snapshot() {
   out.exited.swap(exited_);
   out.lost_records = lost_records_;
   out.forged_records = forged_records_;
+  out.undefined_records = undefined_records_;
   out.lost_exit_events = (sources_.exits ? sources_.exits->lost() : 0) +
                          (sources_.events ? sources_.events->lost() : 0);
   return out;

@@ -37,6 +37,11 @@ struct Event {
 // Of one process, offered and to be offered again.
 inline constexpr size_t kMostRings = 64;
 
+// Events that one process may have waiting for a scope's definition, and all together: of many that wait
+// each has an equal share, so that nobody's waiting is another's loss.
+inline constexpr size_t kMostHeld = 65'536;
+inline constexpr size_t kMostHeldInAll = 4 * kMostHeld;
+
 using ProcessId = std::pair<int, uint64_t>;  // pid and start ticks
 
 // Birth scopes of the children that ended since the last grant, and how many. They stay until the next

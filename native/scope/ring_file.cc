@@ -151,7 +151,7 @@ void RingFile::note_heads() {
 
 // How many of its newest records each lane may deliver in one take. A lane's oldest slot may be in
 // the middle of being overwritten, so one less than its capacity.
-uint64_t RingFile::lane_share() const {
+uint64_t RingFile::lane_share(uint64_t most) const {
   uint64_t capacity = lane_capacity_ - 1;
   uint64_t wanted = 0;
   uint64_t active = 0;
@@ -160,7 +160,7 @@ uint64_t RingFile::lane_share() const {
     wanted += std::min(lane.noted - lane.position, capacity);
     active++;
   }
-  return wanted <= kMaxRecordsPerTake ? capacity : kMaxRecordsPerTake / active;
+  return wanted <= most ? capacity : most / active;
 }
 
 // Copies a lane's records as they are; whether they may be believed shows only after the heads
@@ -219,13 +219,13 @@ void RingFile::keep_good(std::vector<TakenRecord>& out, size_t first, RingLosses
 }
 
 void RingFile::take(std::vector<TakenRecord>& out, RingLosses& losses, uint32_t device_count,
-                    uint64_t now_ns) {
+                    uint64_t now_ns, uint64_t most) {
   if (!pending()) return;
   new_records_ = 0;
   size_t before = out.size();
   size_t first_lane = lanes_.size();
   size_t last_lane = 0;
-  uint64_t share = lane_share();
+  uint64_t share = lane_share(most);
   for (size_t i = 0; i < lanes_.size(); i++) {
     if (lanes_[i].noted <= lanes_[i].position) continue;
     first_lane = std::min(first_lane, i);

@@ -53,9 +53,10 @@ class RingFile {
 
   // Appends to `out` what the lanes published up to the noted heads: lane by lane, each record once
   // and in order. Drops and counts what is lost or forged. `now_ns` is CLOCK_MONOTONIC read after
-  // the records could have been written; `device_count` is how many devices the session named.
+  // the records could have been written; `device_count` is how many devices the session named; `most`
+  // is this ring's part of kMaxRecordsPerTake where a process has several.
   void take(std::vector<TakenRecord>& out, RingLosses& losses, uint32_t device_count,
-            uint64_t now_ns);
+            uint64_t now_ns, uint64_t most = kMaxRecordsPerTake);
 
   // True from a note that found something until it is taken.
   bool pending() const { return new_records_ > 0; }
@@ -82,7 +83,7 @@ class RingFile {
   };
 
   bool read_heads(size_t first, size_t count, uint64_t max_jump);
-  uint64_t lane_share() const;
+  uint64_t lane_share(uint64_t most) const;
   void copy_lane(uint32_t index, uint64_t share, std::vector<TakenRecord>& out, RingLosses& losses);
   void keep_good(std::vector<TakenRecord>& out, size_t first, RingLosses& losses,
                  uint32_t device_count, uint64_t now_ns);

@@ -116,6 +116,12 @@ const FAMILIES: readonly SelfFamily[] = [
     figures: ({ snapshot }) => snapshot?.forgedRecords,
   },
   {
+    name: 'lezea_agent_undefined_records_total',
+    type: 'counter',
+    help: 'Ring records whose scope was not defined in time; they count as unattributed.',
+    figures: ({ snapshot }) => snapshot?.undefinedRecords,
+  },
+  {
     name: 'lezea_agent_cut_stamps_total',
     type: 'counter',
     help: 'CPU stamps that said more than the kernel allows and were cut.',

@@ -93,6 +93,8 @@ export interface Snapshot {
   lostRecords: bigint;
   lostExitEvents: bigint;
   forgedRecords: bigint;
+  /** Ring records whose scope was not defined in time; they count as unattributed. */
+  undefinedRecords: bigint;
   cutStamps: bigint;
   self: {
     cpuNs: bigint;

@@ -16,6 +16,7 @@ export function fakeState(): Omit<AgentState, 'series'> {
       lostRecords: 4n,
       lostExitEvents: 0n,
       forgedRecords: 5n,
+      undefinedRecords: 9n,
       cutStamps: 6n,
       self: {
         cpuNs: 1_500_000_000n,

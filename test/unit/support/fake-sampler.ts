@@ -208,6 +208,7 @@ export class FakeSampler implements Sampler {
       lostRecords: 0n,
       lostExitEvents: 0n,
       forgedRecords: 0n,
+      undefinedRecords: 0n,
       cutStamps: 0n,
       self: {
         cpuNs: 0n,
