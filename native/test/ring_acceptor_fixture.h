@@ -74,7 +74,8 @@ inline size_t descriptors_like(int fd) {
   DIR* folder = ::opendir("/proc/self/fd");
   while (dirent* entry = ::readdir(folder)) {
     struct stat file{};
-    if (::fstat(std::atoi(entry->d_name), &file) != 0) continue;
+    // By name, not by number: most are other threads', who may be closing them.
+    if (::fstatat(::dirfd(folder), entry->d_name, &file, 0) != 0) continue;
     if (file.st_dev == wanted.st_dev && file.st_ino == wanted.st_ino) count++;
   }
   ::closedir(folder);
