@@ -41,7 +41,6 @@ class LiveSampler {
     sources.clock = std::make_unique<SystemClock>();
     sources.proc_root.reset(::open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     // own_pid stays 0: this process is to be in a run, which the agent's own never is.
-    sources.smaps = false;
     sources.pidfd_info = false;
     sampler = std::make_unique<Sampler>(std::move(settings), std::move(sources));
   }

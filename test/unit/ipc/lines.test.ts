@@ -4,6 +4,7 @@
 import fc from 'fast-check';
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
+import { Limiter } from '../../../src/attribution/limits.js';
 import type { Connection } from '../../../src/ipc/connection.js';
 import { Dispatcher, type Handlers } from '../../../src/ipc/dispatch.js';
 import { RPC } from '../../../src/ipc/errors.js';
@@ -106,8 +107,14 @@ function bench() {
       },
     ]),
   ) as unknown as Handlers;
-  const connection = { send: (answer: Answer) => answers.push(answer) } as unknown as Connection;
-  return { answers, calls, connection, dispatcher: new Dispatcher(handlers, pino({ level: 'silent' })) };
+  const send = (answer: Answer) => answers.push(answer);
+  const connection = { send, spend: () => undefined } as unknown as Connection;
+  const dispatcher = new Dispatcher(handlers, new Limiter(), pino({ level: 'silent' }));
+  return { answers, calls, connection, dispatcher };
+}
+
+function errorsOf(dispatcher: Dispatcher): number {
+  return [...dispatcher.errors.values()].reduce((sum, count) => sum + count, 0);
 }
 
 function parsed(text: Line): { id?: unknown } | undefined {
@@ -157,11 +164,11 @@ describe('Dispatcher on any line', () => {
       fc.property(fc.array(line, { minLength: 1, maxLength: 5 }), (lines) => {
         const { answers, calls, connection, dispatcher } = bench();
         for (const text of lines) {
-          const before = { answers: answers.length, calls: calls.length, errors: dispatcher.errors };
+          const before = { answers: answers.length, calls: calls.length, errors: errorsOf(dispatcher) };
           dispatcher.handle(connection, text);
           const [answer] = answers.slice(before.answers);
           expect(answers.length - before.answers).toBeLessThanOrEqual(1);
-          expect(calls.length - before.calls + dispatcher.errors - before.errors).toBe(1);
+          expect(calls.length - before.calls + errorsOf(dispatcher) - before.errors).toBe(1);
           const id = parsed(text)?.id;
           if (answer === undefined) {
             expect(isId(id)).toBe(false);
