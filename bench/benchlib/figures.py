@@ -75,6 +75,22 @@ class Report:
             figure.met = middle <= ratio_at_most
         self._add(figure)
 
+    def ratio(
+        self,
+        what: str,
+        interval: "tuple[float, float, float]",
+        at_most: Optional[float] = None,
+        within_noise: bool = False,
+    ) -> None:
+        """A ratio with the ends of its 95 % interval; `within_noise`: 1 must lie between them."""
+        middle, low, high = interval
+        figure = Figure(self._row, what, "x", ratio=middle, ratio_low=low, ratio_high=high)
+        if at_most is not None:
+            figure.budget, figure.met = "<= %.3g x" % at_most, middle <= at_most
+        if within_noise:
+            figure.budget, figure.met = "1 within the interval, or less", low <= 1
+        self._add(figure)
+
     def absent(self, what: str, why: str) -> None:
         self._add(Figure(self._row, what, "", absent=why))
 
@@ -113,7 +129,12 @@ def _quartiles(values: Sequence[float]) -> "tuple[float, float, float]":
 def _line(figure: Figure) -> str:
     if figure.absent:
         return "  %-52s %s" % (figure.what, figure.absent)
-    text = "  %-52s %10.4g %-8s" % (figure.what, figure.ours, figure.unit)
+    if figure.ours is None:
+        text = "  %-52s ratio %.4g (95 %%: %.4g-%.4g)" % (
+            figure.what, figure.ratio, figure.ratio_low, figure.ratio_high,
+        )  # fmt: skip
+    else:
+        text = "  %-52s %10.4g %-8s" % (figure.what, figure.ours, figure.unit)
     if figure.theirs is not None:
         text += " %-34s %10.4g  ratio %.3g (%.3g-%.3g)" % (
             figure.peer, figure.theirs, figure.ratio, figure.ratio_low, figure.ratio_high,

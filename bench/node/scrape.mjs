@@ -19,6 +19,8 @@ const state = () => ({
   sessions: 1,
   connections: 1,
   refusals: new Map(),
+  waits: new Map(),
+  requests: { handled: 0, errors: new Map() },
   conservationViolations: 0,
   decreasedTotals: 0,
   checkpoints: { commits: 0, failures: 0, totalMs: 0 },

@@ -2,11 +2,11 @@
 
 import json
 import os
-import statistics
 import subprocess
 import sys
-from typing import Any, Dict, List
+from typing import Any, Dict
 
+from benchlib.figures import Report
 from harness.agent import Agent
 from harness.paths import REPOSITORY
 
@@ -19,20 +19,18 @@ BUDGETS = {
 }
 
 
-def measure(seconds: float) -> List[Dict[str, Any]]:
-    """A row each for the accelerator and for Python only, and both with every clock reading."""
-    agent = Agent().start()
+def measure(report: Report) -> None:
+    agent = Agent()
     try:
-        rows = []
+        agent.start()
         for pure in ("", "1"):
-            said = run_workload(agent, seconds, pure)
+            said = run_workload(agent, 2 * report.seconds, pure)
             if not pure and not said["accelerated"]:
-                rows.append({"row": "scope enter+exit, accelerated", "absent": "not built"})
+                report.absent("scope enter+exit, accelerated", "the accelerator is not built")
             else:
-                rows += rows_of(said)
-        return rows
-    finally:
+                add(report, said)
         agent.stop()
+    finally:
         agent.remove()
 
 
@@ -47,36 +45,14 @@ def run_workload(agent: Agent, seconds: float, pure: str) -> Dict[str, Any]:
     return said
 
 
-def rows_of(said: Dict[str, Any]) -> List[Dict[str, Any]]:
+def add(report: Report, said: Dict[str, Any]) -> None:
+    """Each peer in turn, and once more with the CPU clock read at every edge."""
     rounds = dict(said["rounds"])
-    way = "accelerated" if said["accelerated"] else "Python only"
+    title = "scope, %s" % ("accelerated" if said["accelerated"] else "Python only")
     ours, read = rounds.pop("ours"), rounds.pop("ours, clock read at every edge")
-    title = "scope enter+exit, %s" % way
-    return [
-        row(title, ours, rounds, BUDGETS[said["accelerated"]], said["absent"]),
-        row(title + ", CPU clock read at every edge", read, rounds, {}, said["absent"]),
-    ]
-
-
-def row(
-    title: str,
-    ours: List[float],
-    peers: Dict[str, List[float]],
-    budgets: Dict[str, float],
-    absent: Dict[str, str],
-) -> Dict[str, Any]:
-    """Medians in µs, and of ours / the peer's round by round with their quartiles."""
-    ratios = {}
-    for name, theirs in peers.items():
-        low, middle, high = statistics.quantiles([a / b for a, b in zip(ours, theirs)], n=4)
-        ratios[name] = {"ratio": middle, "low": low, "high": high}
-        if name in budgets:
-            ratios[name].update(budget=budgets[name], met=middle <= budgets[name])
-    return {
-        "row": title,
-        "ours_us": statistics.median(ours),
-        "peers": {name: statistics.median(theirs) for name, theirs in peers.items()},
-        "ratios": ratios,
-        "absent": absent,
-        "rounds": {"ours": ours, **peers},
-    }
+    budgets = BUDGETS[said["accelerated"]]
+    for name, theirs in rounds.items():
+        report.against(title, "us CPU", ours, name, theirs, budgets.get(name))
+    report.against(title + ", clock read each time", "us CPU", read, EMPTY, rounds[EMPTY])
+    for name, why in said["absent"].items():
+        report.absent(title + ", against " + name, "not installed: %s" % why)

@@ -7,35 +7,34 @@ import random
 import statistics
 import subprocess
 import sys
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
+from benchlib.figures import Report
 from harness.agent import Agent
 from harness.paths import REPOSITORY
 
 WORKLOAD = os.path.join(REPOSITORY, "bench", "workloads", "training.py")
 RESAMPLES = 2000
-# (title, units of 100 µs in a scope, the greatest ratio; None: no difference that can be measured)
+# Title, units of 100 µs in a scope, the greatest ratio; None: no difference that can be measured.
 CASES = [
     ("one scope in 10 ms", 100, None),
     ("one scope in 100 µs", 1, 1.01),
 ]
 
 
-def measure(seconds: float) -> List[Dict[str, Any]]:
-    """A row for each case, with the accelerator and in Python only; `ratio` is with / without."""
+def measure(report: Report) -> None:
     if importlib.util.find_spec("numpy") is None:
-        return [{"row": "training", "absent": "NumPy is not installed"}]
-    agent = Agent().start()
+        return report.absent("training", "NumPy is not installed")
+    agent = Agent()
     try:
-        rows = []
+        agent.start()
         for title, units, budget in CASES:
             for pure in ("", "1"):
-                said = run_workload(agent, seconds, units, pure)
+                said = run_workload(agent, 4 * report.seconds, units, pure)
                 way = "accelerated" if said["accelerated"] else "Python only"
-                rows.append(row("training, %s, %s" % (title, way), said, budget))
-        return rows
-    finally:
+                add(report, "%s, %s" % (title, way), said, budget)
         agent.stop()
+    finally:
         agent.remove()
 
 
@@ -50,25 +49,20 @@ def run_workload(agent: Agent, seconds: float, units: int, pure: str) -> Dict[st
     return said
 
 
-def row(title: str, said: Dict[str, Any], budget: Any) -> Dict[str, Any]:
+def add(report: Report, title: str, said: Dict[str, Any], budget: Optional[float]) -> None:
     """Ratios of step time with / without, by CPU and by wall: median and 95 % interval.
 
     Blocks have a budget for their CPU time: of the wall time others on the machine take their
     share. The empty context manager in the same place tells what any code there costs.
     """
-    ratios = {}
     clocks = ["wall time"] if len(said["scoped"][0]) == 1 else ["CPU time", "wall time"]
     for index, clock in enumerate(clocks):
-        for kind, name in (("scoped", ""), ("managed", ", contextlib.contextmanager, empty")):
-            middle, low, high = bootstrap([pair[index] for pair in said[kind]])
-            ratios[clock + name] = {"ratio": middle, "low": low, "high": high}
-    judged = ratios[clocks[0]]
-    if budget is None:
-        judged.update(budget="1 within the interval", met=judged["low"] <= 1 <= judged["high"])
-    elif said["accelerated"]:
-        judged.update(budget=budget, met=judged["ratio"] <= budget)
-    rounds = {kind: said[kind] for kind in ("scoped", "managed")}
-    return {"row": title, "unit_us": said["unit_us"], "ratios": ratios, "rounds": rounds}
+        for kind, what in (("scoped", ""), ("managed", ", an empty context manager instead")):
+            interval = bootstrap([pair[index] for pair in said[kind]])
+            judged = index == 0 and kind == "scoped"
+            most = budget if judged and said["accelerated"] else None
+            noise = judged and budget is None
+            report.ratio("%s, %s%s" % (title, clock, what), interval, most, noise)
 
 
 def bootstrap(values: List[float]) -> Tuple[float, float, float]:

@@ -16,8 +16,8 @@ namespace lezea {
 namespace {
 
 constexpr uint64_t kSlowEveryNs = 1'000'000'000;
-// A request that would wait longer than this for the next tick has one taken.
-constexpr uint64_t kPatienceNs = 100'000'000;
+// Ticks are late by turns.
+constexpr uint64_t kLatenessNs = 50'000'000;
 
 void raise_descriptor_limit() {
   rlimit limit{};
@@ -174,7 +174,7 @@ std::future<Snapshot> Sampler::pull(bool fresh) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (running_) requests_.push_back(std::move(request));
   }
-  wake();
+  if (fresh) wake();
   return future;
 }
 
@@ -269,21 +269,20 @@ void Sampler::wait(uint64_t until_ns) {
   }
 }
 
-// Whoever waits is not kept waiting for a whole interval when that is long. `slow`: a second is over, or
-// somebody wants it fresh.
+// The next tick comes an interval after one that somebody wanted at once, which costs no tick more then.
+// `slow`: a second is over, or it is such a one.
 bool Sampler::tick_is_due(uint64_t now_ns, bool* slow) {
   const bool fresh = std::any_of(taken_requests_.begin(), taken_requests_.end(),
                                  [](const Request& request) { return request.fresh; });
   const uint64_t interval_ns = governor_.interval_ns();
   const bool due = now_ns >= next_tick_ns_;
-  const bool impatient = !taken_requests_.empty() && next_tick_ns_ > now_ns + kPatienceNs;
   if (due) {
     if (next_tick_ns_ + interval_ns < now_ns) ++self_.overruns;
     next_tick_ns_ += interval_ns;
   }
-  if (impatient || next_tick_ns_ < now_ns) next_tick_ns_ = now_ns + interval_ns;
-  *slow = fresh || now_ns + kPatienceNs / 2 >= next_slow_ns_;  // ticks are late by turns
-  return due || impatient || fresh;
+  if (fresh || next_tick_ns_ < now_ns) next_tick_ns_ = now_ns + interval_ns;
+  *slow = fresh || now_ns + kLatenessNs >= next_slow_ns_;
+  return due || fresh;
 }
 
 void Sampler::run() {

@@ -153,7 +153,8 @@ export class Checkpoint {
   }
 
   #tick(): void {
-    // Its failure was reported by #failed and the next interval tries again.
-    this.request({ fresh: false }).catch(() => undefined);
+    // Its failure was reported by #failed and the next interval tries again. At once: whoever asks meanwhile would have
+    // to wait with it for the next tick.
+    this.request({ fresh: true }).catch(() => undefined);
   }
 }
