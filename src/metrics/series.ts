@@ -81,8 +81,13 @@ export class SeriesTable {
       return cell === undefined ? [] : [[name, String(cell)] as const];
     });
     const folded = [...this.#folded.keys(), ...this.#foldedBefore];
-    this.#memory?.write({ folded, departed: Object.fromEntries(left) });
-    this.#changed = false;
+    try {
+      this.#memory?.write({ folded, departed: Object.fromEntries(left) });
+      this.#changed = false;
+    } catch (error) {
+      // A full disk must not end scrapes: the next one tries again.
+      if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+    }
   }
 
   #newestAttempts(): Map<string, Run> {

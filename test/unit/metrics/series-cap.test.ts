@@ -210,3 +210,18 @@ it('goes on with run="(other)" where it was when the agent is started again, who
   expect(start(store).scrape().sum('lezea_run_cpu_seconds_total', '(other)')).toBe(6_000_000_000n);
   folder.remove();
 });
+
+it('a full disk ends no scrape: what is to be remembered is written at a later one', () => {
+  let writes = 0;
+  const memory: OtherRunsStore = {
+    read: () => ({ folded: [], departed: {} }),
+    write: () => {
+      writes += 1;
+      if (writes < 3) throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+    },
+  };
+  const { store, scrape } = harness(0, new FakeStore(), memory);
+  store.add({ runId: 'folded' });
+  for (let i = 0; i < 5; i += 1) scrape();
+  expect(writes).toBe(3);
+});
