@@ -97,7 +97,8 @@ class TaskTest(AgentTest):
                     await asyncio.sleep(0.001)
 
         async def main():
-            await asyncio.gather(*(work("t%d" % n, n + 4) for n in range(5)))
+            # Long enough that the steps' own cost, some 100 us each, is a small part.
+            await asyncio.gather(*(work("t%d" % n, 3 * (n + 4)) for n in range(5)))
 
         asyncio.run(main())
         ring = self.agent.rings[0]

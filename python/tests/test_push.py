@@ -93,9 +93,8 @@ with run.builder("b"), run.layer("native"):
             thread.start()
         for thread in threads:
             thread.join()
-        run.usage()
-        self.assertEqual(len(self.defined()), 8 * 400)
-        self.assertEqual(len(self.agent.called("run.event")), 8 * 200)
+        self.agent.wait(lambda: len(self.agent.called("run.event")) == 8 * 200)
+        self.agent.wait(lambda: len(self.defined()) == 8 * 400)
         self.assertEqual(run.dropped, 0)
 
     def test_a_dead_agent(self):
