@@ -25,6 +25,7 @@ function makeSampler(folder, disabled = disabledSources) {
     procRoot: '/proc',
     sysRoot: '/sys',
     intervalMs: 10,
+    cpuBudgetPpm: 0,
     nodeIntervalMs: 10,
     ringSocket: join(folder, 'ring.sock'),
     ringSocketMode: 0o600,

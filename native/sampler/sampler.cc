@@ -41,7 +41,9 @@ Sampler::Sampler(SamplerSettings settings, Sources sources)
       node_reader_(settings_.proc_root, settings_.sys_root),
       timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)),
       wakeup_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      governor_(settings_.interval_ns, settings_.cpu_budget) {
+      // Where children are found by scanning, how often tells where they were forked: then it stays.
+      governor_(settings_.interval_ns,
+                engine_->sources().events == nullptr ? 0 : settings_.cpu_budget) {
   raise_descriptor_limit();
   engine_->before_rings([this] { adopt_rings(); });
   if (!settings_.ring_socket.empty()) make_acceptor();

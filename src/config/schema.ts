@@ -133,7 +133,8 @@ const sampling = section('How often and from where the kernel is read.', {
   cpu_budget_percent: key(z.number().min(0).max(100), 0.5, {
     description:
       'CPU that the agent may use, as a share of one core. Above it processes are sampled less often, down to once a ' +
-      'second (`lezea_agent_sampling_interval_seconds`); 0 never does that.',
+      'second (`lezea_agent_sampling_interval_seconds`); 0 never does that, nor does an agent without process events, which ' +
+      'finds children by scanning.',
     expects: 'a number from 0 to 100',
     unit: 'percent',
     live: false,

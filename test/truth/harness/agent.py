@@ -18,6 +18,7 @@ from .paths import COMMAND, REPOSITORY
 
 READY_SECONDS = 30
 INTERVAL = "LEZEA_MONITOR_SAMPLING__INTERVAL_MS"
+BUDGET = "LEZEA_MONITOR_SAMPLING__CPU_BUDGET_PERCENT"
 STOP_SECONDS = 20
 
 
@@ -30,8 +31,9 @@ class Refused(Exception):
 
 
 def sample_every(ms: int) -> None:
-    """All agents that are started from now on."""
+    """All agents that are started from now on; at that rate, whatever it costs."""
     os.environ[INTERVAL] = str(ms)
+    os.environ[BUDGET] = "0"
 
 
 def interval_seconds() -> float:
