@@ -151,8 +151,11 @@ bool Sampler::deliver_ring(uint32_t session, RingFile&& ring, std::string* why) 
     *why = "stopping";
     return false;
   }
-  const std::lock_guard<std::mutex> lock(mutex_);
-  offered_rings_.emplace_back(session, std::move(ring));
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    offered_rings_.emplace_back(session, std::move(ring));
+  }
+  wake();  // its lanes fill already, and the next tick may be a second away
   return true;
 }
 
@@ -163,6 +166,7 @@ void Sampler::adopt_rings() {
   std::vector<std::pair<uint32_t, RingFile>> waiting;
   for (auto& [session, ring] : offered_rings_) {
     const bool adopted = engine_->adopt_ring(session, ring);
+    if (adopted && next_drain_ns_ == 0) next_drain_ns_ = clock_.monotonic_ns();
     if (!adopted && token_of_session_.count(session) != 0)
       waiting.emplace_back(session, std::move(ring));
   }
@@ -293,6 +297,7 @@ void Sampler::run() {
   next_node_ns_ = next_tick_ns_;
   while (running_) {
     bool ticked = run_commands();
+    adopt_rings();
     const uint64_t now = clock_.monotonic_ns();
     bool slow = false;
     if (tick_is_due(now, &slow)) {

@@ -95,6 +95,33 @@ TEST("a ring that is offered is read, and its scopes get what the process used")
   CHECK_EQ(activations, 1);
 }
 
+TEST("a ring is read from when it is offered, however far the next tick is") {
+  constexpr uint32_t kCapacity = 16384;
+  constexpr uint64_t kRecords = 2 * kCapacity;
+  LiveSampler live(60'000'000'000);
+  live.open_run(1);
+  REQUIRE(live.start());
+  CHECK(answer_to(live.sampler->pull(true)).has_value());  // the only tick for a minute
+  RingWriter writer(1, kCapacity);
+  CHECK_EQ(live.offer_ring(1, writer.fd()), kAccepted);
+  const SystemClock clock;
+  for (uint64_t written = 0; written < kRecords; written += 2048) {
+    for (uint64_t i = 0; i < 2048; ++i) {
+      RingRecord record{};
+      record.t_mono_ns = clock.monotonic_ns();
+      record.scope = 2;
+      record.tid = static_cast<uint32_t>(::getpid());
+      record.flags = LEZEA_RING_FLAG_ACTIVATION;
+      writer.put(0, record);
+    }
+    clock.sleep_ns(30'000'000);  // 70 000 records/s: a lane is lapped in a quarter of a second
+  }
+  const std::optional<Snapshot> snapshot = answer_to(live.sampler->pull(true));
+  REQUIRE(snapshot.has_value());
+  CHECK_EQ(snapshot->engine.lost_records, 0);
+  CHECK_EQ(static_cast<uint64_t>(run_of(*snapshot, 1).totals.value[kActivations]), kRecords);
+}
+
 namespace {
 
 // Everything that the agent's threads do to a running sampler, many times over. Not a sequence that an
