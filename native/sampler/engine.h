@@ -195,6 +195,7 @@ class Engine {
   void apply_process_event(const ProcEvent& event);
   void fork_into_run(Process& parent, const ProcEvent& event);
   void thread_ended(Process& process, const ProcEvent& event);
+  void end_untold_threads(Process& process);
   std::optional<uint32_t> slot_of_record(const Process& process, const RingRecord& record) const;
   std::optional<int> own_tid(Process& process, uint32_t client_tid, uint64_t t_ns);
   std::optional<int> tid_from_namespace(Process& process, int client_tid);

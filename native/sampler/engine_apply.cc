@@ -73,6 +73,7 @@ std::optional<int> Engine::own_tid(Process& process, uint32_t client_tid, uint64
     const bool told = sources_.events != nullptr && t_ns >= listening_since_ns_;
     if (told || tid <= 0) return std::nullopt;
     if (process.unlisted_tids++ >= kMostUnlistedTids) return std::nullopt;
+    if (sources_.events != nullptr) process.untold_tids.push_back(tid);
   }
   process.known_tids.insert(tid);
   return tid;
@@ -118,7 +119,7 @@ std::optional<uint64_t> Engine::final_cpu_ns(int tid) const {
 void Engine::find_ended_threads(Process& process) {
   if (!process.held.empty() || process.waits_until_ns != 0) return;
   const bool missed = std::exchange(process.threads_missed, false);
-  if (!missed && sources_.events != nullptr) return;
+  if (!missed && sources_.events != nullptr) return end_untold_threads(process);
   if (missed) process.reader.miss_threads();
   if (process.ended || !process.reader.is_open()) return;
   if (process.known_tids.empty() && !process.account.has_threads()) return;
@@ -138,6 +139,19 @@ void Engine::find_ended_threads(Process& process) {
   auto& inside = process.tids_from_namespace;
   for (auto pair = inside.begin(); pair != inside.end();) {
     pair = gone(pair->second) ? inside.erase(pair) : std::next(pair);
+  }
+}
+
+// They ended before this agent began to listen, perhaps inside a scope. More than one record may name them.
+void Engine::end_untold_threads(Process& process) {
+  if (process.untold_tids.empty()) return;
+  const Result<std::vector<int>> listed = process.reader.files().thread_ids();
+  if (!listed.ok()) return;
+  const uint64_t t_ns = process.was_read ? process.reading.t_ns : sources_.clock->monotonic_ns();
+  for (const int tid : std::exchange(process.untold_tids, {})) {
+    if (std::binary_search(listed.value.begin(), listed.value.end(), tid)) continue;
+    process.account.end_thread(tid, t_ns, std::nullopt);
+    process.known_tids.erase(tid);
   }
 }
 

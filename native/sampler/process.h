@@ -116,7 +116,8 @@ struct Process {
   // many were accepted that were not in it.
   std::optional<std::vector<int>> listed_tids;
   size_t unlisted_tids = 0;
-  bool own_namespace = true;  // shares the agent's PID namespace
+  std::vector<int> untold_tids;  // accepted with process events: no event will tell their end
+  bool own_namespace = true;     // shares the agent's PID namespace
 
   // Events that wait for a scope to be defined; while there are any the interval stays open.
   std::vector<Event> held;

@@ -241,6 +241,27 @@ TEST("nor is one whose end is never told, where there are no process events") {
   CHECK_EQ(it.active_ms(kOuter), then);
 }
 
+TEST("a dead thread that only a ring from before this agent tells of is announced nowhere") {
+  Rig it;
+  const int second = it.world.clone_thread(it.pid);
+  it.pass(1);
+  it.world.announce(it.pid, second, 1, true, true);
+  it.world.agent_up = false;
+  it.world.end_thread(it.pid, second);
+  it.world.agent_up = true;
+  it.pass(1);
+  it.start();  // knows nothing of before
+  it.bind();
+  it.pass(100);
+  it.tick();
+  const uint64_t then = it.active_ms(kOuter);
+  it.pass(500);
+  it.world.use(it.pid, it.pid, 90 * kMs);
+  it.tick();
+  CHECK_EQ(it.forged, 0);
+  CHECK_EQ(it.active_ms(kOuter), then);
+}
+
 TEST(
     "what a thread used between its last stamp and its end is its scope's, also when a drain comes "
     "between") {
