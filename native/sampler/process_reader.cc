@@ -178,15 +178,24 @@ void ProcessReader::read_thread_io(Reading& reading) {
   for (const int tid : tids) {
     if (tid == pid_ && (leader_told || leader_doubtful)) continue;
     const Result<PidIo> io = files_.thread_io(tid);
-    if (io.ok()) thread_io_.live(tid, io_figures(io.value));
-    if (io.status == ReadStatus::kDenied) refused.push_back(tid);
+    if (io.ok()) {
+      thread_io_.live(tid, io_figures(io.value));
+    } else if (io.status == ReadStatus::kDenied) {
+      refused.push_back(tid);
+    } else {
+      all_io_.reset();  // it is tried again, whether or not there is more by then
+    }
   }
   std::vector<Result<TaskUsage>> usages;
   if (!refused.empty()) sources_->taskstats->threads(refused, usages);
   for (size_t i = 0; i < usages.size(); ++i) {
     const Result<TaskUsage>& usage = usages[i];
     const bool ours = usage.ok() && (usage.value.tgid == 0 || usage.value.tgid == pid_);
-    if (ours && usage.value.has_io) thread_io_.live(refused[i], io_figures(usage.value.io));
+    if (ours && usage.value.has_io) {
+      thread_io_.live(refused[i], io_figures(usage.value.io));
+    } else {
+      all_io_.reset();
+    }
   }
   set_io(reading, thread_io_.total());
 }

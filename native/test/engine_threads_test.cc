@@ -1,5 +1,7 @@
 // Where threads are, as the engine follows them: exec, ends that nobody told, records that cannot be. On a
 // machine that exists only here.
+#include <cstdio>
+
 #include "check.h"
 #include "fake_world.h"
 
@@ -260,6 +262,26 @@ TEST("a dead thread that only a ring from before this agent tells of is announce
   it.tick();
   CHECK_EQ(it.forged, 0);
   CHECK_EQ(it.active_ms(kOuter), then);
+}
+
+TEST("what a thread wrote counts when its file could not be read once and nobody wrote since") {
+  Rig it(Kernel{true, true, true});
+  const int second = it.world.clone_thread(it.pid);
+  it.tick();
+  it.pass(100);
+  const int third = it.world.clone_thread(it.pid);
+  it.world.use(it.pid, third, 0, 0, 4096);
+  it.world.use(it.pid, second, 0, 0, 8192);
+  it.world.publish();
+  const std::string folder = it.world.root + "/" + std::to_string(it.pid) + "/task/";
+  const std::string file = folder + std::to_string(third) + "/io";
+  CHECK_EQ(rename(file.c_str(), (file + ".away").c_str()), 0);
+  it.engine->tick(true);
+  CHECK_EQ(rename((file + ".away").c_str(), file.c_str()), 0);
+  it.pass(100);
+  it.engine->tick(true);
+  it.look();
+  CHECK_EQ(static_cast<uint64_t>(it.run.totals.value[kIoWrite]), 4096 + 8192);
 }
 
 TEST(
