@@ -48,10 +48,16 @@ class MemoryEstimate {
     excess_known_ = true;
     read_ = true;
     due_ns_ = now_ns + std::clamp(cost_ns * 2000, kSoonestNs, kLatestNs);
+    if (forked_since_) due_ns_ = now_ns;
   }
   void refused(uint64_t now_ns) { due_ns_ = now_ns + kLatestNs; }
-  // A fork shares pages anew.
-  void hurry(uint64_t now_ns) { due_ns_ = std::min(due_ns_, now_ns); }
+  // A reading begins; what refreshes may be as old as this.
+  void asked() { forked_since_ = false; }
+  // A fork shares pages anew; a reading that is under way may be from before it.
+  void hurry(uint64_t now_ns) {
+    due_ns_ = std::min(due_ns_, now_ns);
+    forked_since_ = true;
+  }
   bool forked() const { return forked_; }
 
  private:
@@ -63,6 +69,7 @@ class MemoryEstimate {
   bool excess_known_ = true;
   bool forked_ = false;
   bool read_ = false;
+  bool forked_since_ = false;  // since the newest reading was asked for
   uint64_t due_ns_ = 0;
 };
 

@@ -125,6 +125,7 @@ void ProcessReader::read_proportion(uint64_t t_ns, uint64_t rss_bytes) {
   if (!sources_->rollups) return;
   if (!rollup_ && memory_.due(t_ns, rss_bytes)) {
     Result<UniqueFd> process = files_.duplicate_directory();
+    memory_.asked();
     if (process.ok()) rollup_ = sources_->rollups->ask(std::move(process.value));
   }
   if (!rollup_ || !rollup_->done) return;

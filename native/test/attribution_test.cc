@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "check.h"
 #include "live_child.h"
+#include "sampler/memory_estimate.h"
 #include "sampler/thread_sums.h"
 
 namespace lezea::test {
@@ -669,6 +670,21 @@ TEST("of threads that went missing growth counts above the greatest only") {
   sums.missed({kLeader}, kLeader);
   sums.live(kLeader, {320});  // perhaps the second exec'd and is the leader now
   CHECK_EQ(sums.total()[0], 100 + 320);
+}
+
+TEST("a fork while the proportion is being read has it read once more, and only once") {
+  MemoryEstimate memory;
+  constexpr uint64_t kRss = 10'000'000;
+  memory.starts_fresh();
+  CHECK(memory.due(1, kRss));
+  memory.asked();
+  memory.hurry(2);
+  memory.refreshed(kRss, kRss, 3, 1);  // perhaps from before the fork
+  CHECK(memory.due(4, kRss));
+  memory.asked();
+  memory.refreshed(kRss, kRss / 2, 5, 1);
+  CHECK(!memory.due(6, kRss));
+  CHECK_EQ(memory.proportional_bytes(kRss), kRss / 2);
 }
 
 }  // namespace
