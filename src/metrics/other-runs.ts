@@ -11,6 +11,8 @@ const remembered = z.object({
   folded: z.array(z.string()),
   /** Native integers by column, decimal. */
   departed: z.record(z.string(), z.string().regex(/^\d{1,40}$/)),
+  /** The last attempt that is in `departed`, by the key of its run. */
+  gone: z.record(z.string(), z.number().int().positive()).default({}),
 });
 
 export type OtherRuns = z.infer<typeof remembered>;
@@ -20,7 +22,7 @@ export interface OtherRunsStore {
   write(now: OtherRuns): void;
 }
 
-const NOTHING: OtherRuns = { folded: [], departed: {} };
+const NOTHING: OtherRuns = { folded: [], departed: {}, gone: {} };
 
 export function otherRunsFile(stateDir: string): OtherRunsStore {
   const path = join(stateDir, 'other-runs.json');

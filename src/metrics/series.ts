@@ -7,6 +7,9 @@ import { addCells, type Cells, Figures } from './figures.js';
 import type { OtherRunsStore } from './other-runs.js';
 import { Budget, earlierAttempts, RunSeries, runCost, type SeriesOptions } from './run-series.js';
 
+/** Folded runs that are gone of which it is known what they have left; beyond it the oldest are forgotten. */
+const MOST_GONE = 10_000;
+
 /** A run that came past the cap: only its totals, inside run="(other)". */
 interface FoldedRun {
   totals: Figures;
@@ -24,6 +27,8 @@ export class SeriesTable {
   readonly #labels = new Set<string>();
   /** What folded runs that are gone have left in run="(other)". */
   #departed: Cells | null = null;
+  /** The last attempt that is in #departed, by key: a further one adds what is new, and stays folded. */
+  readonly #gone: Map<string, number>;
   readonly #memory: OtherRunsStore | undefined;
   /** Runs that were folded before the agent was restarted: they stay so. */
   readonly #foldedBefore: Set<string>;
@@ -37,8 +42,9 @@ export class SeriesTable {
     this.#now = now;
     this.#budget = new Budget(options.maxSeries);
     this.#memory = memory;
-    const { folded, departed } = memory?.read() ?? { folded: [], departed: {} };
+    const { folded, departed, gone } = memory?.read() ?? { folded: [], departed: {}, gone: {} };
     this.#foldedBefore = new Set(folded);
+    this.#gone = new Map(Object.entries(gone));
     if (Object.keys(departed).length === 0) return;
     this.#departed = options.shown.map(({ name }) => {
       const left = departed[name];
@@ -82,7 +88,8 @@ export class SeriesTable {
     });
     const folded = [...this.#folded.keys(), ...this.#foldedBefore];
     try {
-      this.#memory?.write({ folded, departed: Object.fromEntries(left) });
+      const gone = Object.fromEntries(this.#gone);
+      this.#memory?.write({ folded, departed: Object.fromEntries(left), gone });
       this.#changed = false;
     } catch (error) {
       // A full disk must not end scrapes: the next one tries again.
@@ -108,10 +115,13 @@ export class SeriesTable {
     }
     let series = this.#admitted.get(run.key);
     if (series === undefined) {
+      const gone = this.#gone.get(run.key) ?? 0;
+      if (run.attempt <= gone) return;
       // Deleted only when it is folded again: until it is met it is remembered.
-      if (this.#foldedBefore.delete(run.key) || !this.#budget.take(runCost(this.options))) {
+      const stays = this.#foldedBefore.delete(run.key) || gone > 0;
+      if (stays || !this.#budget.take(runCost(this.options))) {
         this.#changed = true;
-        const fresh = { totals: new Figures(this.options.shown), run, attemptsDone: 0 };
+        const fresh = { totals: new Figures(this.options.shown), run, attemptsDone: gone };
         this.#folded.set(run.key, fresh);
         this.#syncFolded(fresh, run);
         return;
@@ -158,6 +168,10 @@ export class SeriesTable {
     this.#departed ??= this.options.shown.map(() => undefined);
     this.#addInto(this.#departed, folded.totals.cells);
     this.#folded.delete(key);
+    this.#gone.delete(key); // the newest last
+    this.#gone.set(key, folded.run.attempt);
+    const [oldest] = this.#gone.keys();
+    if (this.#gone.size > MOST_GONE && oldest !== undefined) this.#gone.delete(oldest);
     this.#changed = true;
   }
 
@@ -165,8 +179,9 @@ export class SeriesTable {
   #departUnseen(key: string): void {
     this.#foldedBefore.delete(key);
     const last = this.#store.byKey(key);
-    if (last === undefined) return;
-    const folded = { totals: new Figures(this.options.shown), run: last, attemptsDone: 0 };
+    const gone = this.#gone.get(key) ?? 0;
+    if (last === undefined || last.attempt <= gone) return;
+    const folded = { totals: new Figures(this.options.shown), run: last, attemptsDone: gone };
     this.#syncFolded(folded, last);
     this.#folded.set(key, folded);
     this.#depart(key);

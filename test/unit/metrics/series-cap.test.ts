@@ -211,10 +211,36 @@ it('goes on with run="(other)" where it was when the agent is started again, who
   folder.remove();
 });
 
+it('a run that comes back after it was folded and gone adds what is new, in the same agent and the next', () => {
+  const folder = temporaryFolder();
+  const start = (store?: FakeStore) => harness(0, store, otherRunsFile(folder.path));
+  const { store, scrape } = start();
+  const first = store.add({ runId: 'again' });
+  first.spend(null, { cpu_seconds: 3_000_000_000 });
+  const other = (scraped: Scraped) => scraped.sum('lezea_run_cpu_seconds_total', '(other)');
+  expect(other(scrape())).toBe(3_000_000_000n);
+  first.end(1);
+  store.hide(first);
+  expect(other(scrape())).toBe(3_000_000_000n);
+  const second = store.add({ runId: 'again', attempt: 2 });
+  second.spend(null, { cpu_seconds: 1_000_000_000 });
+  expect(other(scrape())).toBe(4_000_000_000n);
+  // With room for it, it is still where it was.
+  const roomy = harness(10_000, store, otherRunsFile(folder.path)).scrape;
+  expect(other(roomy())).toBe(4_000_000_000n);
+  store.hide(second);
+  expect(other(roomy())).toBe(4_000_000_000n);
+  store.add({ runId: 'again', attempt: 3 }).spend(null, { cpu_seconds: 5_000_000_000 });
+  const last = harness(10_000, store, otherRunsFile(folder.path)).scrape();
+  expect(other(last)).toBe(9_000_000_000n);
+  expect(last.sum('lezea_run_cpu_seconds_total')).toBe(9_000_000_000n);
+  folder.remove();
+});
+
 it('a full disk ends no scrape: what is to be remembered is written at a later one', () => {
   let writes = 0;
   const memory: OtherRunsStore = {
-    read: () => ({ folded: [], departed: {} }),
+    read: () => ({ folded: [], departed: {}, gone: {} }),
     write: () => {
       writes += 1;
       if (writes < 3) throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
