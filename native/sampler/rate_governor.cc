@@ -16,6 +16,7 @@ constexpr double kLeastSamplingShare = 0.25;
 // A faster step must fit with room to spare, and more than once: or the rate would swing.
 constexpr double kRoom = 0.8;
 constexpr uint32_t kCalmWindows = 3;
+constexpr uint64_t kMostSlackNs = 50'000'000;
 
 }  // namespace
 
@@ -24,6 +25,11 @@ RateGovernor::RateGovernor(uint64_t interval_ns, double budget)
 
 uint64_t RateGovernor::interval_at(size_t step) const {
   return std::max(configured_ns_, std::min(configured_ns_ * kSteps[step], kSlowestNs));
+}
+
+uint64_t RateGovernor::interval_after_fresh_ns() const {
+  const uint64_t interval = interval_ns();
+  return interval + std::min(interval / 8, kMostSlackNs);
 }
 
 double RateGovernor::predict(size_t step, double agent, double sampling) const {

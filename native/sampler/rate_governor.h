@@ -16,6 +16,9 @@ class RateGovernor {
   // Cumulative CPU of the whole agent, and of the sampling thread in it. To be told once a second or so.
   void note(uint64_t t_ns, uint64_t agent_cpu_ns, uint64_t sampling_cpu_ns);
   uint64_t interval_ns() const { return interval_at(step_); }
+  // From a tick that somebody wanted at once to the next of the schedule: a little more than an interval,
+  // so that who wants one about once an interval, as checkpoints do, comes first, and one tick serves both.
+  uint64_t interval_after_fresh_ns() const;
 
  private:
   uint64_t interval_at(size_t step) const;

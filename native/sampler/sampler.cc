@@ -275,7 +275,8 @@ void Sampler::wait(uint64_t until_ns) {
   }
 }
 
-// The next tick comes an interval after one that somebody wanted at once, which costs no tick more then.
+// The next tick comes an interval and a little after one that somebody wanted at once, which costs no tick
+// more then.
 // `slow`: a second is over, or it is such a one.
 bool Sampler::tick_is_due(uint64_t now_ns, bool* slow) {
   const bool fresh = std::any_of(taken_requests_.begin(), taken_requests_.end(),
@@ -286,7 +287,8 @@ bool Sampler::tick_is_due(uint64_t now_ns, bool* slow) {
     if (next_tick_ns_ + interval_ns < now_ns) ++self_.overruns;
     next_tick_ns_ += interval_ns;
   }
-  if (fresh || next_tick_ns_ < now_ns) next_tick_ns_ = now_ns + interval_ns;
+  if (next_tick_ns_ < now_ns) next_tick_ns_ = now_ns + interval_ns;
+  if (fresh) next_tick_ns_ = now_ns + governor_.interval_after_fresh_ns();
   *slow = fresh || now_ns + kLatenessNs >= next_slow_ns_;
   return due || fresh;
 }

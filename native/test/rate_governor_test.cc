@@ -92,3 +92,14 @@ TEST("without a budget, and from a second on, nothing is slowed") {
   CHECK_EQ(unlimited.interval_ns(), kConfigured);
   CHECK_EQ(slow.interval_ns(), 2 * kSecond);
 }
+
+TEST("a checkpoint a second, which comes a little late, takes the place of a tick at any rate") {
+  constexpr uint64_t kCheckpoint = kSecond + 10'000'000;
+  for (const uint64_t interval_ns : {kConfigured, 2 * kConfigured, 5 * kConfigured, kSecond}) {
+    const RateGovernor governor(interval_ns, 0);
+    uint64_t ticks = 1;  // the checkpoint's own
+    for (uint64_t at = governor.interval_after_fresh_ns(); at < kCheckpoint; at += interval_ns)
+      ++ticks;
+    CHECK_EQ(ticks, kSecond / interval_ns);
+  }
+}
