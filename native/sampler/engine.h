@@ -264,6 +264,7 @@ class Engine {
   uint64_t last_tick_ns_ = 0;
   uint64_t last_cgroup_check_ns_ = 0;
   uint64_t last_note_ns_ = 0;
+  uint64_t taken_note_ns_ = 0;  // the note up to which the rings were taken
   uint64_t drain_pause_ns_ = 50'000'000;
   bool rings_noted_ = false;
   uint64_t lost_records_ = 0;

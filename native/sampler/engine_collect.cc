@@ -95,6 +95,7 @@ Event Engine::fork_by_scan(int pid, int parent_pid, int parent_tid) const {
 
 void Engine::collect_records(std::vector<Event>& events) {
   const uint64_t now = sources_.clock->monotonic_ns();
+  taken_note_ns_ = last_note_ns_;
   for (auto& [serial, process] : processes_) {
     const auto pending = std::count_if(process->rings.begin(), process->rings.end(),
                                        [](const Ring& ring) { return ring.file.pending(); });

@@ -167,7 +167,7 @@ void Engine::attach_exit_records(const std::vector<Event>& to_come) {
 
 bool Engine::note_heads() {
   const uint64_t now = sources_.clock->monotonic_ns();
-  const uint64_t since_ns = now - last_note_ns_;
+  const uint64_t since_ns = now - taken_note_ns_;
   last_note_ns_ = now;
   bool any = false;
   uint64_t wanted_ns = std::min(kLongestDrainNs, drain_pause_ns_ + drain_pause_ns_ / 8);

@@ -324,6 +324,17 @@ TEST("drains are drawn together at once by a fast writer, and come apart slowly"
   CHECK(calm >= 15 && calm < 30);
 }
 
+TEST("a tick right after a drain takes what waits since then for no fast writer") {
+  Rig it;
+  it.tick();
+  it.pass(40);
+  for (int i = 0; i < 30; ++i) it.world.announce(it.pid, it.pid, 1, false, false);
+  it.engine->drain();
+  it.pass(1);
+  it.tick();
+  CHECK_EQ(it.engine->drain_pause_ns(), 50 * kMs);
+}
+
 TEST("a process without a ring asks for no drains") {
   FakeWorld world;
   const int pid = world.spawn(1).pid;
