@@ -136,11 +136,16 @@ static void record(const Module* module, State* st, unsigned long long t, const 
   __atomic_store_n(st->words + st->slot, n + 1, __ATOMIC_RELEASE);
 }
 
-// The calling thread's state (a new reference), or NULL without an error: it has none.
+// The calling thread's state (a new reference), or NULL without an error: it has none. The lookup
+// may make objects, hence collect garbage, hence run Python, which may end the run: `local` is kept.
 static State* own_state(const Module* module) {
-  PyObject* st = module->local == NULL ? NULL : PyObject_GetAttr(module->local, module->st);
+  PyObject* local = module->local;
+  if (local == NULL) return NULL;
+  Py_INCREF(local);
+  PyObject* st = PyObject_GetAttr(local, module->st);
+  if (st == NULL) PyErr_Clear();
+  Py_DECREF(local);
   if (st != NULL && PyObject_TypeCheck(st, module->state_type)) return (State*)st;
-  PyErr_Clear();
   Py_XDECREF(st);
   return NULL;
 }
@@ -437,6 +442,7 @@ static void opener_dealloc(PyObject* object) {
 }
 
 #define MEMBER(name, kind, type, field) {name, kind, offsetof(type, field), 0, NULL}
+#define FIXED(name, kind, type, field) {name, kind, offsetof(type, field), READONLY, NULL}
 
 static PyMemberDef node_members[] = {
     MEMBER("id", T_UINT, Node, id), MEMBER("kids", T_OBJECT_EX, Node, kids), {0}};
@@ -455,7 +461,7 @@ static PyGetSetDef state_buffers[] = {{"view", buffer_get, buffer_set, NULL, &vi
                                       {"heads", buffer_get, buffer_set, NULL, &heads_buffer},
                                       {0}};
 static PyMemberDef scope_members[] = {
-    MEMBER("key", T_OBJECT, Scope, key),        MEMBER("outer", T_OBJECT, Scope, outer),
+    FIXED("key", T_OBJECT, Scope, key),         MEMBER("outer", T_OBJECT, Scope, outer),
     MEMBER("node", T_OBJECT_EX, Scope, node),   MEMBER("buried", T_BOOL, Scope, buried),
     MEMBER("cells", T_OBJECT_EX, Scope, cells), {0}};
 static PyMethodDef scope_methods[] = {{"__enter__", scope_enter, METH_NOARGS, NULL},

@@ -23,6 +23,36 @@ PACKAGE = os.path.dirname(os.path.abspath(lm.__file__))
 NATIVE = os.path.join(PACKAGE, "..", "..", "native", "scope")
 BUILT = os.path.join(PACKAGE, "_accel.abi3.so")
 SAY = "import lezea_monitor; print(lezea_monitor.ACCELERATED)"
+# The collector runs in the middle of a thread's first scope (up to 3.11, where it runs as objects
+# are made), and the run ends there: its threading.local is gone while C looks into it.
+END_WITHIN = """
+import gc, threading
+from lezea_monitor import opener, scope, tree
+
+layer = opener.opener(tree.Tree(lambda: None), "layer")
+ends, filling = [], []
+
+def collected(phase, info):
+    if ends and not ends.pop():
+        scope._use(threading.local())
+        filling.append([b"\\xff" * (8 * size) for size in range(4, 40)])
+
+def work():
+    one = layer("x")
+    gc.set_threshold(1)
+    ends.append(False)
+    one.__enter__()
+    gc.set_threshold(700)
+    ends.clear()
+    one.__exit__(None, None, None)
+
+gc.callbacks.append(collected)
+for _ in range(100):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+print("through", len(filling) > 50)
+"""
 
 
 class LoadedTest(unittest.TestCase):
@@ -170,6 +200,20 @@ class HotPathTest(AgentTest):
             self.assertRaises(TypeError, kind)
             self.assertRaises(TypeError, object.__new__, kind)
         self.assertEqual(type(self.start().layer("x")).__name__, "Scope")
+
+    def test_a_key_stays(self):
+        one = self.start().layer("x")
+        if lm.ACCELERATED:
+            for change in (lambda: delattr(one, "key"), lambda: setattr(one, "key", None)):
+                self.assertRaises(AttributeError, change)
+        with one:
+            self.assertEqual(scope.current().path, "layer:x")
+
+    def test_a_run_that_ends_in_the_middle_of_a_first_scope(self):
+        env = dict(child_environment(), PYTHONMALLOC="debug")
+        done = subprocess.run(python(END_WITHIN), env=env, capture_output=True, timeout=60)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        self.assertEqual(done.stdout, b"through True\n")
 
     def test_buffers_that_are_none(self):
         st = scope.state()
