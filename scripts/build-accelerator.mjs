@@ -14,7 +14,11 @@ const ASK = 'import sys, sysconfig; print(sys.version_info >= (3, 9) and sysconf
 
 // A compiler that is there but fails is worth its output; none of this fails an installation.
 function leaveOut(reason) {
-  rmSync(target, { force: true }); // one of other sources would be worse than none
+  try {
+    rmSync(target, { force: true }); // one of other sources would be worse than none
+  } catch (error) {
+    console.error(`build-accelerator: ${error.message}`);
+  }
   console.error(`build-accelerator: ${reason}; the Python client goes without its accelerator`);
   process.exit(0);
 }
@@ -37,7 +41,7 @@ function isCurrent() {
 
 function build() {
   const temporary = `${target}.${process.pid}`; // a process that has the old one mapped keeps it
-  const command = (process.env.CC ?? 'cc').split(' ').filter(Boolean);
+  const command = (process.env.CC?.trim() || 'cc').split(/\s+/);
   const args = ['-std=c11', '-O2', '-Wall', '-Wextra', '-fPIC', '-shared', '-fvisibility=hidden'];
   args.push('-DPy_LIMITED_API=0x03090000', `-I${includeFolder()}`, `-I${join(root, 'native')}`);
   args.push(source, '-o', temporary);
@@ -51,5 +55,9 @@ function build() {
   renameSync(temporary, target);
 }
 
-if (!existsSync(source) || !existsSync(header)) leaveOut(`no ${source} or ${header}`);
-if (!isCurrent()) build();
+try {
+  if (!existsSync(source) || !existsSync(header)) leaveOut(`no ${source} or ${header}`);
+  if (!isCurrent()) build();
+} catch (error) {
+  leaveOut(error.message); // a folder that cannot be written, say
+}
