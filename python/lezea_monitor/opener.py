@@ -14,17 +14,13 @@ from .tree import MAX_SCOPES, Key, Tree
 
 def opener(tree: Tree, level: str) -> Callable[[object], Scope]:
     """The function behind `run.<level>(name)`."""
-    names: Dict[object, Key] = {}
+    names: Dict[str, Key] = {}
     doc = "Scope of level %s: a context manager and a decorator." % level
 
     def key_of(name: object) -> Key:
-        try:
-            return names[name]
-        except Exception as error:  # a new name, or an unhashable id
-            if type(name) is str and is_foreign(error):
-                raise
         key = tree.key(level, name)
-        # Only strings: 1, 1.0 and True are one dictionary key but three names.
+        # Only strings: 1, 1.0 and True are one dictionary key but three names, and a member of an
+        # enumeration may equal a string that is not its name.
         if type(name) is str and len(names) < MAX_SCOPES:
             names[name] = key
         return key
@@ -34,11 +30,14 @@ def opener(tree: Tree, level: str) -> Callable[[object], Scope]:
         return native.opener(level, signature + doc, names, key_of)  # type: ignore[no-any-return]
 
     def open_scope(name: object) -> Scope:
-        try:
-            key = names[name]
-        except Exception as error:
-            if type(name) is str and is_foreign(error):
-                raise
+        if type(name) is str:
+            try:
+                key = names[name]
+            except Exception as error:
+                if is_foreign(error):
+                    raise
+                key = key_of(name)
+        else:
             key = key_of(name)
         scope = Scope()
         scope.key = key

@@ -183,6 +183,8 @@ class HotPathTest(AgentTest):
 
         names = [run.layer(id).key.name for id in ("a", Loud("b"), 1, 1.0, True, "1", [1], "a")]
         self.assertEqual(names, ["a", "B", "1", "1.0", "True", "1", "[1]", "a"])
+        # Nor when the string came first.
+        self.assertEqual([run.layer(id).key.name for id in ("b", Loud("b"), "b")], ["b", "B", "b"])
 
     def test_a_copy_is_still_to_be_entered(self):
         run = self.start()
