@@ -10,9 +10,13 @@ from dataclasses import asdict, dataclass
 from typing import IO, List, Optional, Sequence
 
 
+# An interval wider than this says nothing about a difference of a hundredth or two.
+MOST_NOISE = 0.04
+
+
 @dataclass
 class Figure:
-    """`ours` and `theirs` in `unit`; `met` is None where there is no budget."""
+    """`ours` and `theirs` in `unit`; `met` is None where there is no budget, or no telling."""
 
     row: str
     what: str
@@ -82,13 +86,18 @@ class Report:
         at_most: Optional[float] = None,
         within_noise: bool = False,
     ) -> None:
-        """A ratio with the ends of its 95 % interval; `within_noise`: 1 must lie between them."""
+        """A ratio with the ends of its 95 % interval; `within_noise`: 1 must lie between them.
+
+        That is not judged where the interval is wide: anything would pass.
+        """
         middle, low, high = interval
         figure = Figure(self._row, what, "x", ratio=middle, ratio_low=low, ratio_high=high)
         if at_most is not None:
             figure.budget, figure.met = "<= %.3g x" % at_most, middle <= at_most
         if within_noise:
-            figure.budget, figure.met = "1 within the interval, or less", low <= 1
+            figure.budget = "1 within the interval, or less"
+            if low > 1 or high - low <= MOST_NOISE:
+                figure.met = low <= 1
         self._add(figure)
 
     def absent(self, what: str, why: str) -> None:
@@ -105,8 +114,9 @@ class Report:
     def summary(self) -> str:
         budgets = [figure for figure in self._figures if figure.met is not None]
         missed = ["%s: %s" % (f.row, f.what) for f in budgets if not f.met]
-        text = "%d figures, %d budgets, %d missed" % (
-            len(self._figures), len(budgets), len(missed),
+        unjudged = sum(1 for figure in self._figures if figure.budget and figure.met is None)
+        text = "%d figures, %d budgets, %d missed, %d too noisy to tell" % (
+            len(self._figures), len(budgets) + unjudged, len(missed), unjudged,
         )  # fmt: skip
         return text + ("".join("\n  missed " + name for name in missed))
 
@@ -140,5 +150,6 @@ def _line(figure: Figure) -> str:
             figure.peer, figure.theirs, figure.ratio, figure.ratio_low, figure.ratio_high,
         )  # fmt: skip
     if figure.budget:
-        text += "  budget %s: %s" % (figure.budget, "met" if figure.met else "MISSED")
+        judged = {True: "met", False: "MISSED", None: "too noisy to tell"}[figure.met]
+        text += "  budget %s: %s" % (figure.budget, judged)
     return text
