@@ -67,10 +67,6 @@ export class Connection implements Served {
     return !this.#socket.destroyed;
   }
 
-  get isReady(): boolean {
-    return this.#next !== undefined && this.#limitReached() === undefined && !this.#socket.destroyed;
-  }
-
   /** A session was opened here; an earlier one of the same process is void. */
   adopt(session: Session): void {
     for (const known of this.sessions) {
@@ -133,8 +129,19 @@ export class Connection implements Served {
     this.#socket.destroySoon();
   }
 
-  handleNext(): void {
-    const { line } = this.#next as { line: Line };
+  /** What it may do is asked once before and once after: time passes, and tokens with it. */
+  takeTurn(): boolean {
+    if (this.#socket.destroyed) return false;
+    if (this.#limitReached() === undefined) this.#handleNext();
+    const limit = this.#limitReached();
+    if (limit === undefined && this.#next !== undefined) return true;
+    this.#settle(limit);
+    return false;
+  }
+
+  #handleNext(): void {
+    if (this.#next === undefined) return;
+    const { line } = this.#next;
     this.#next = undefined;
     this.#bucket.spend(1);
     // An empty line asks nothing, and is not for nothing.
@@ -143,15 +150,14 @@ export class Connection implements Served {
   }
 
   /** Reading goes on when all that was read is handled: what is held of a peer is one chunk and one unfinished line. */
-  settle(): void {
-    const limit = this.#limitReached();
+  #settle(limit: LimitName | undefined): void {
     if (this.#ended && this.#next === undefined && this.#underWay === 0) {
       this.finish();
-    } else if (limit === undefined && this.#next === undefined) {
+    } else if (limit === undefined) {
       this.#socket.resume();
     } else {
       this.#socket.pause();
-      if (limit !== undefined && limit !== this.#heldBy) this.#deps.limiter.hold(limit);
+      if (limit !== this.#heldBy) this.#deps.limiter.hold(limit);
       if (limit === 'requestTokens') this.#waitForTokens();
     }
     this.#heldBy = limit;

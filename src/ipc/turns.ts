@@ -6,11 +6,8 @@
 const TURN_MS = 5;
 
 export interface Served {
-  /** Whether it has a request that may be handled now. */
-  readonly isReady: boolean;
-  handleNext(): void;
-  /** It has none, for now. */
-  settle(): void;
+  /** Handles one request, if there is one that may be handled now; whether there is another. */
+  takeTurn(): boolean;
 }
 
 export class Turns {
@@ -31,9 +28,7 @@ export class Turns {
     let spentMs = 0;
     for (const one of this.#ready) {
       this.#ready.delete(one);
-      if (one.isReady) one.handleNext();
-      if (one.isReady) this.#ready.add(one);
-      else one.settle();
+      if (one.takeTurn()) this.#ready.add(one);
       spentMs = performance.now() - begun;
       if (this.#spentMs + spentMs >= TURN_MS) break;
     }

@@ -2,7 +2,7 @@
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { DEFAULT_LIMITS, LIMIT_TABLE, Limiter, type LimitName } from '../../../src/attribution/limits.js';
 import { TokenBucket } from '../../../src/ipc/token-bucket.js';
 import { type Bench, processOf, startBench, temporaryFolder } from '../support/bench.js';
@@ -274,6 +274,24 @@ describe('what waits', () => {
     await client.until(({ id }) => id === 7);
     expect(limiter().waits.get('requestTokens')).toBeGreaterThan(0);
     expect(client.messages.map(({ id }) => id)).toEqual([1, 2, 3, 4, 5, 6, 7]);
+  });
+
+  it('requestTokens: who waits is heard again, also when the token comes while its wait is being arranged', async () => {
+    await start({ requestTokens: 1, requestTokensPerSecond: 1000 });
+    let now = performance.now();
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => {
+      now += 0.3;
+      return now;
+    });
+    try {
+      const client = await connect();
+      const ids = Array.from({ length: 200 }, (_, n) => n);
+      ask(client, 'hello', ids);
+      await client.until(({ id }) => id === ids.at(-1));
+      expect(client.messages.map(({ id }) => id)).toEqual(ids);
+    } finally {
+      clock.mockRestore();
+    }
   });
 
   it('requestTokensPerSecond: what was spent comes back at that rate, and no more than the burst is saved', () => {
