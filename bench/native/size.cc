@@ -3,12 +3,9 @@
 // second of such ticks; `flood SECONDS N`: that many seconds' worth of N records a second, as fast as they can be
 // taken, and the resident memory as it goes. CPU ns of one tick at 10 Hz, or of one second.
 
-#include <sys/mman.h>
-
-#include <cstring>
-
 #include "machine.h"
 #include "scope/ring_file.h"
+#include "test/ring_writer.h"
 
 using namespace lezea;
 
@@ -19,9 +16,9 @@ constexpr int kRounds = 25;
 void measure_ticks(bench::Rounds& rounds, lezea::Engine& engine) {
   for (int round = 0; round < kRounds; ++round) {
     uint64_t used_ns = 0;
-    for (int tick = 0; tick < 10;
-         ++tick) {   // a second's worth: one of them reads the costlier figures
-      usleep(5000);  // or nobody has used any CPU
+    // A second's worth, of which one tick reads the costlier figures; between them CPU is used.
+    for (int tick = 0; tick < 10; ++tick) {
+      usleep(5000);
       const uint64_t begun = bench::cpu_ns();
       engine.tick(tick == 0);
       used_ns += bench::cpu_ns() - begun;
@@ -48,28 +45,9 @@ void threads(bench::Rounds& rounds, int count) {
 // Writes records as eight client threads would.
 class Writer {
  public:
-  Writer() {
-    bytes_ = lezea_ring_file_bytes(kLanes, kCapacity);
-    fd_.reset(memfd_create("lezea-bench", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-    if (ftruncate(fd_.get(), static_cast<off_t>(bytes_)) != 0) std::abort();
-    base_ =
-        static_cast<char*>(mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), 0));
-    lezea::RingHeader header{};
-    std::memcpy(header.magic, LEZEA_RING_MAGIC, sizeof header.magic);
-    header.version = LEZEA_RING_VERSION;
-    header.record_size = LEZEA_RING_RECORD_BYTES;
-    header.lanes = kLanes;
-    header.lane_capacity = kCapacity;
-    header.records_offset = lezea_ring_records_offset(kLanes);
-    std::memcpy(base_, &header, sizeof header);
-    fcntl(fd_.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
-  }
-  ~Writer() { munmap(base_, bytes_); }
-
   lezea::RingFile adopt() const {
     std::string why;
-    lezea::UniqueFd copy(fcntl(fd_.get(), F_DUPFD_CLOEXEC, 0));
-    auto ring = lezea::RingFile::adopt(std::move(copy), &why);
+    auto ring = lezea::RingFile::adopt(ring_.duplicate(), &why);
     if (!ring.ok()) std::abort();
     return std::move(ring.value);
   }
@@ -80,16 +58,11 @@ class Writer {
       for (uint64_t i = 0; i < count; ++i) {
         lezea::RingRecord record{};
         record.t_mono_ns = from_ns + (until_ns - from_ns) * i / count;
-        record.scope = 1 + static_cast<uint32_t>((heads_[lane] + lane) % kScopes);
+        record.scope = 1 + static_cast<uint32_t>((ring_.head(lane) + lane) % kScopes);
         record.tid = static_cast<uint32_t>(tids[lane]);
         record.flags = LEZEA_RING_FLAG_ACTIVATION;
-        record.seq = static_cast<uint32_t>(heads_[lane] + 1);
-        std::memcpy(base_ + lezea_ring_record_offset(kLanes, kCapacity, lane, heads_[lane]),
-                    &record, sizeof record);
-        ++heads_[lane];
+        ring_.put(lane, record);
       }
-      auto* head = reinterpret_cast<uint64_t*>(base_ + lezea_ring_head_offset(lane));
-      __atomic_store_n(head, heads_[lane], __ATOMIC_RELEASE);
     }
   }
 
@@ -97,11 +70,7 @@ class Writer {
   static constexpr uint32_t kScopes = 8;
 
  private:
-  static constexpr uint32_t kCapacity = LEZEA_RING_DEFAULT_LANE_CAPACITY;
-  lezea::UniqueFd fd_;
-  char* base_ = nullptr;
-  size_t bytes_ = 0;
-  uint64_t heads_[kLanes] = {};
+  lezea::RingWriter ring_{kLanes, LEZEA_RING_DEFAULT_LANE_CAPACITY};
 };
 
 // A run whose one process of 8 threads has a ring.

@@ -137,7 +137,7 @@ export async function runWithScopes(folder, scopes) {
     );
   }
   sampler.say(run.handle, [run.unattributedSlot, ...[...run.scopes()].map((scope) => scope.slot)]);
-  await attribution.checkpoint.request({ fresh: false });
+  await attribution.checkpoint.request();
   return { attribution, sampler, run, close: () => persistence.close() };
 }
 

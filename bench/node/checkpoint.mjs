@@ -44,7 +44,7 @@ try {
   const until = performance.now() + seconds * 1000;
   for (let round = 0; round < 8 || performance.now() < until; round++) {
     const pulls = sampler.cpuMs;
-    const whole = await timed(() => attribution.checkpoint.request({ fresh: false }));
+    const whole = await timed(() => attribution.checkpoint.request());
     const sample = {
       ours: whole - (sampler.cpuMs - pulls),
       pages: await timed(alone.pages),

@@ -64,7 +64,7 @@ try {
   const figures = { ours: [], theirs: [] };
   const until = performance.now() + seconds * 1000;
   for (let round = 0; round < 10 || performance.now() < until; round++) {
-    await attribution.checkpoint.request({ fresh: false });
+    await attribution.checkpoint.request();
     let text = '';
     const ours = await timed(async () => {
       text = await metrics.render('text');

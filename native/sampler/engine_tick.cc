@@ -18,10 +18,6 @@ constexpr uint64_t kFewThreads = 8;
 constexpr size_t kFewProcesses = 32;
 // A longer pause between two ticks was not observed (the agent was down or starved).
 constexpr uint64_t kObservedGapNs = 2'000'000'000;
-// Drains are so far apart that a lane takes 330 000 records/s from one to the next without loss; where
-// more come they are drawn together at once, and apart slowly, since bursts come again.
-constexpr uint64_t kShortestDrainNs = 5'000'000;
-constexpr uint64_t kLongestDrainNs = 50'000'000;
 
 }  // namespace
 

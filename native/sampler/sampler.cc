@@ -275,9 +275,8 @@ void Sampler::wait(uint64_t until_ns) {
   }
 }
 
-// The next tick comes an interval and a little after one that somebody wanted at once, which costs no tick
-// more then.
-// `slow`: a second is over, or it is such a one.
+// One that somebody wants at once takes the place of the next of the schedule. `slow`: a second is over, or
+// it is such a one.
 bool Sampler::tick_is_due(uint64_t now_ns, bool* slow) {
   const bool fresh = std::any_of(taken_requests_.begin(), taken_requests_.end(),
                                  [](const Request& request) { return request.fresh; });

@@ -64,7 +64,7 @@ export class Attribution {
     });
     this.store = this.#registry;
     const registry = this.#registry;
-    const checkpoint = (how: { fresh: boolean; durable?: boolean }) => this.checkpoint.request(how);
+    const checkpoint = (how?: { durable?: boolean }) => this.checkpoint.request(how);
     const common = { ...options, ledger, registry, limiter: this.limiter, checkpoint };
     this.#lifecycle = new Lifecycle({ ...common, retryDelay: () => this.#retryDelay() });
     this.sessions = new Sessions(common);
@@ -112,7 +112,7 @@ export class Attribution {
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.checkpoint.stop();
-    await this.checkpoint.request({ fresh: true, durable: true });
+    await this.checkpoint.request({ durable: true });
     await this.#o.sampler.stop();
   }
 

@@ -32,7 +32,6 @@ export interface CheckpointParts {
 }
 
 interface Waiter {
-  fresh: boolean;
   durable: boolean;
   resolve(): void;
   reject(error: LezeaError): void;
@@ -80,11 +79,12 @@ export class Checkpoint {
 
   /**
    * Resolves once a sample that was begun after this call is committed; rejects when it could not be.
-   * `fresh`: take the sample now instead of at the next tick; `durable`: have it on the disk.
+   * The sample is taken at once: whoever asks meanwhile would else wait for the next tick too.
+   * `durable`: have it on the disk.
    */
-  request(how: { fresh: boolean; durable?: boolean }): Promise<void> {
+  request(how: { durable?: boolean } = {}): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ fresh: how.fresh, durable: how.durable ?? false, resolve, reject });
+      this.#waiting.push({ durable: how.durable ?? false, resolve, reject });
       this.#flight ??= this.#fly();
     });
   }
@@ -96,7 +96,7 @@ export class Checkpoint {
       const served = this.#waiting;
       this.#waiting = [];
       try {
-        await this.#once({ fresh: served.some((w) => w.fresh), durable: served.some((w) => w.durable) });
+        await this.#once(served.some((w) => w.durable));
         for (const waiter of served) waiter.resolve();
       } catch (error) {
         const failure = this.#failed(error);
@@ -107,12 +107,12 @@ export class Checkpoint {
     this.#schedule();
   }
 
-  async #once(how: { fresh: boolean; durable: boolean }): Promise<void> {
+  async #once(durable: boolean): Promise<void> {
     const { ledger, persistence, hooks } = this.#parts;
-    const snapshot = await this.#pull(how.fresh);
+    const snapshot = await this.#pull();
     const begun = performance.now();
     this.#take(snapshot);
-    const changed = ledger.commit(persistence, how.durable);
+    const changed = ledger.commit(persistence, durable);
     this.#lastMs = performance.now() - begun;
     this.commitMs += this.#lastMs;
     this.commits += 1;
@@ -122,9 +122,9 @@ export class Checkpoint {
   }
 
   /** A sample of now. One that came too late for an earlier checkpoint goes into this one, before it. */
-  async #pull(fresh: boolean): Promise<Snapshot> {
+  async #pull(): Promise<Snapshot> {
     for (;;) {
-      const snapshot = await this.#parts.sampler.pull(fresh);
+      const snapshot = await this.#parts.sampler.pull(true);
       if (!snapshot.late) return snapshot;
       this.#take(snapshot);
     }
@@ -153,8 +153,7 @@ export class Checkpoint {
   }
 
   #tick(): void {
-    // Its failure was reported by #failed and the next interval tries again. At once: whoever asks meanwhile would have
-    // to wait with it for the next tick.
-    this.request({ fresh: true }).catch(() => undefined);
+    // Its failure was reported by #failed and the next interval tries again.
+    this.request().catch(() => undefined);
   }
 }

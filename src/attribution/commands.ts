@@ -44,7 +44,7 @@ export interface CommandsOptions {
   limiter: Limiter;
   log: Logger;
   nowMs(): number;
-  checkpoint(how: { fresh: boolean; durable?: boolean }): Promise<void>;
+  checkpoint(): Promise<void>;
 }
 
 export class Commands implements RunCommands {
@@ -90,7 +90,7 @@ export class Commands implements RunCommands {
       primaryTid: part.primaryTid,
       clockOffsetNs: request.clockOffsetNs,
     });
-    await this.#o.checkpoint({ fresh: true }).catch((error) => {
+    await this.#o.checkpoint().catch((error) => {
       // Bound it is; that it is not stored yet must not keep the program from its work.
       this.#o.log.warn(
         { run: run.key, reason: messageOf(error) },
@@ -217,7 +217,7 @@ export class Commands implements RunCommands {
     const fault = nameFault(name);
     if (fault) throw new LezeaError('invalid_params', fault);
     limiter.admit('phasesPerRun', run.phaseRecords.length);
-    await this.#o.checkpoint({ fresh: true });
+    await this.#o.checkpoint();
     if (!run.isLive || run.status === 'FINISHING') throw runEnded(run);
     // Others may have waited for the same sample.
     limiter.admit('phasesPerRun', run.phaseRecords.length);
@@ -246,7 +246,7 @@ export class Commands implements RunCommands {
 
   async usage(caller: Caller, request: UsageRequest): Promise<Usage> {
     const run = this.visible(caller, request.runId);
-    if (request.fresh && run.isLive) await this.#o.checkpoint({ fresh: true });
+    if (request.fresh && run.isLive) await this.#o.checkpoint();
     const tMonoNs = this.#o.ledger.committedMonoNs;
     if (request.scope === undefined) {
       return { run, self: run.unattributed.toColumns(), inclusive: run.totals.toColumns(), tMonoNs };
@@ -263,7 +263,7 @@ export class Commands implements RunCommands {
       await finishing;
       return { final: true, run };
     }
-    await this.#o.checkpoint({ fresh: true });
+    await this.#o.checkpoint();
     await this.#o.lifecycle.finishingOf(run);
     return { final: !run.isLive, run };
   }

@@ -27,7 +27,7 @@ export interface LifecycleOptions {
   nowMs(): number;
   monotonicNs(): bigint;
   isAlive(process: ProcessId): boolean;
-  checkpoint(how: { fresh: boolean; durable?: boolean }): Promise<void>;
+  checkpoint(how?: { durable?: boolean }): Promise<void>;
   /** Resolves at the next time a failed commit is worth another try; rejects when the agent stops. */
   retryDelay(): Promise<void>;
   /** Writes the documents of a run whose figures and status are final. */
@@ -211,14 +211,14 @@ export class Lifecycle {
     this.#o.ledger.runChanged(run);
     this.#o.registry.emit('status', run);
     this.#o.sampler.closeRun(run.handle);
-    await this.#committed({ fresh: true, durable: true });
+    await this.#committed({ durable: true });
     this.#closePhase(run);
     // The documents say what the run will be once they are there.
     const ended: Run = Object.create(run, { status: { value: outcome.status, enumerable: true } });
     await this.#writeFiles(ended);
     record.status = outcome.status;
     this.#o.ledger.runChanged(run);
-    await this.#committed({ fresh: true });
+    await this.#committed();
     this.#o.registry.retire(run);
   }
 
@@ -246,7 +246,7 @@ export class Lifecycle {
   }
 
   /** Tries until it is committed or the agent stops: an ended run's totals are never given up. */
-  async #committed(how: { fresh: boolean; durable?: boolean }): Promise<void> {
+  async #committed(how?: { durable?: boolean }): Promise<void> {
     for (;;) {
       try {
         await this.#o.checkpoint(how);

@@ -1,8 +1,7 @@
 // The whole agent in this process, with the real sampler on the real kernel. The workload is a child: the agent's own process
 // is in no run.
 
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import type { ChildProcess } from 'node:child_process';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -10,6 +9,7 @@ import { Agent } from '../../../src/agent/agent.js';
 import { loadConfig } from '../../../src/config/load.js';
 import { loadAddon } from '../../../src/native/addon.js';
 import { silent, temporaryFolder } from '../support/bench.js';
+import { startBurner } from '../support/burner.js';
 import { Client } from '../support/ipc-bench.js';
 
 let folder: ReturnType<typeof temporaryFolder>;
@@ -50,29 +50,9 @@ async function stop(agent: Agent): Promise<void> {
   await agent.stop();
 }
 
-/** Uses as many milliseconds of CPU as it is told, and says how many seconds those were. */
-const BURNER = `
-  process.on('message', (ms) => {
-    const begun = process.cpuUsage();
-    let used = 0;
-    while (used < ms) {
-      const { user, system } = process.cpuUsage(begun);
-      used = (user + system) / 1000;
-    }
-    process.send(used / 1000);
-  });
-  process.send('ready');
-`;
-
 async function startWorkload(): Promise<{ pid: number; burn: (ms: number) => Promise<number> }> {
-  const child = spawn(process.execPath, ['-e', BURNER], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+  const { child, burn } = await startBurner();
   workloads.push(child);
-  await once(child, 'message');
-  const burn = async (ms: number) => {
-    child.send(ms);
-    const [used] = await once(child, 'message');
-    return used as number;
-  };
   return { pid: child.pid!, burn };
 }
 

@@ -1,14 +1,13 @@
 // The agent as a process of its own: ready line, signals, exit status, and a start after SIGKILL.
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { loadAddon } from '../../../src/native/addon.js';
+import { AgentProcess } from '../support/agent-process.js';
 import { temporaryFolder } from '../support/bench.js';
 import { Client } from '../support/ipc-bench.js';
-
-const BIN = join(import.meta.dirname, '../../../bin/lezea-monitor.js');
 
 let folder: ReturnType<typeof temporaryFolder>;
 const children: ChildProcess[] = [];
@@ -22,66 +21,10 @@ afterEach(() => {
   folder.remove();
 });
 
-interface LogLine {
-  level: string;
-  msg: string;
-  [key: string]: unknown;
-}
-
-class AgentProcess {
-  readonly lines: LogLine[] = [];
-  readonly child: ChildProcess;
-  readonly exit: Promise<{ code: number | null; signal: string | null }>;
-  #partial = '';
-  #wake: () => void = () => undefined;
-
-  constructor(args: string[] = []) {
-    const fixed = [
-      '--listen',
-      '127.0.0.1:0',
-      '--socket',
-      socketPath(),
-      '--state-dir',
-      join(folder.path, 'state'),
-    ];
-    this.child = spawn(process.execPath, [BIN, 'agent', ...fixed, '--set', 'agent.mode=user', ...args], {
-      stdio: ['ignore', 'ignore', 'pipe'],
-      env: { PATH: process.env.PATH, HOME: folder.path },
-    });
-    children.push(this.child);
-    this.child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      const parts = (this.#partial + text).split('\n');
-      this.#partial = parts.pop() ?? '';
-      for (const part of parts) this.lines.push(asLog(part));
-      this.#wake();
-    });
-    this.exit = new Promise((resolve) => {
-      this.child.on('close', (code, signal) => {
-        resolve({ code, signal });
-        this.#wake();
-      });
-    });
-  }
-
-  async said(match: (line: LogLine) => boolean): Promise<LogLine> {
-    for (;;) {
-      const found = this.lines.find(match);
-      if (found) return found;
-      if (this.child.exitCode !== null || this.child.signalCode !== null)
-        throw new Error(`the agent ended: ${JSON.stringify(this.lines)}`);
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-    }
-  }
-
-  ready(): Promise<LogLine> {
-    return this.said((line) => line.msg === 'ready');
-  }
-}
-
-function asLog(text: string): LogLine {
-  return text.startsWith('{') ? JSON.parse(text) : { level: 'plain', msg: text };
+function startAgent(args: string[] = []): AgentProcess {
+  const agent = new AgentProcess(folder.path, { args });
+  children.push(agent.child);
+  return agent;
 }
 
 const socketPath = () => join(folder.path, 's', 'agent.sock');
@@ -89,7 +32,7 @@ const agentFile = () => join(folder.path, 'state', 'agent.json');
 
 describe('the agent process', () => {
   it('says it is ready, and ends with 0 at SIGTERM, leaving no socket', async () => {
-    const agent = new AgentProcess();
+    const agent = startAgent();
     const ready = await agent.ready();
     const told = JSON.parse(readFileSync(agentFile(), 'utf8'));
     expect(told).toEqual({ pid: agent.child.pid, socket: socketPath(), http: ready.http });
@@ -105,7 +48,7 @@ describe('the agent process', () => {
   it('reads the configuration again at SIGHUP, and keeps the old one if the new is invalid', async () => {
     const file = join(folder.path, 'config.yaml');
     writeFileSync(file, 'log:\n  level: info\n');
-    const agent = new AgentProcess(['--config', file]);
+    const agent = startAgent(['--config', file]);
     await agent.ready();
     writeFileSync(file, 'log:\n  level: loud\n');
     agent.child.kill('SIGHUP');
@@ -120,14 +63,14 @@ describe('the agent process', () => {
   });
 
   it('ends with 2 and one line where the configuration is wrong', async () => {
-    const agent = new AgentProcess(['--set', 'metrics.max_series=few']);
+    const agent = startAgent(['--set', 'metrics.max_series=few']);
     expect((await agent.exit).code).toBe(2);
     expect(agent.lines.map((line) => line.msg).join('\n')).toMatch(/metrics\.max_series.*few.*expected/);
   });
 
   it('starts over a killed one: stale sockets go, runs and figures come back', async () => {
     const addon = loadAddon();
-    const first = new AgentProcess();
+    const first = startAgent();
     await first.ready();
     const before = await Client.connect(socketPath());
     await before.result('run.start', { run_id: 'r' });
@@ -136,7 +79,7 @@ describe('the agent process', () => {
     first.child.kill('SIGKILL');
     await first.exit;
     expect(existsSync(socketPath())).toBe(true);
-    const second = new AgentProcess();
+    const second = startAgent();
     await second.ready();
     const after = await Client.connect(socketPath());
     const first0 = await after.result('run.usage', { run_id: 'r' });

@@ -72,7 +72,7 @@ export function startBench(
     ...more,
   });
   attribution.start();
-  const checkpoint = () => attribution.checkpoint.request({ fresh: true });
+  const checkpoint = () => attribution.checkpoint.request();
   const close = () => {
     attribution.checkpoint.stop();
     persistence.close();

@@ -1,52 +1,32 @@
 // A run of somebody who does nothing wrong, while others do: its workload says itself what CPU it used, and its questions
 // are timed. Owns the workload and the connection.
 
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { loadAddon } from '../../../src/native/addon.js';
+import { type Burner, startBurner } from './burner.js';
 import { Client } from './ipc-bench.js';
-
-/** Uses as many milliseconds of CPU as it is told, and says how many seconds those were. */
-const BURNER = `
-  process.on('message', (ms) => {
-    const begun = process.cpuUsage();
-    let used = 0;
-    while (used < ms) {
-      const { user, system } = process.cpuUsage(begun);
-      used = (user + system) / 1000;
-    }
-    process.send(used / 1000);
-  });
-  process.send('ready');
-`;
 
 export class Bystander {
   /** CPU that the workload says it used while bound, seconds. */
   used = 0;
   readonly #client: Client;
-  readonly #child: ChildProcess;
+  readonly #burner: Burner;
 
-  private constructor(client: Client, child: ChildProcess) {
+  private constructor(client: Client, burner: Burner) {
     this.#client = client;
-    this.#child = child;
+    this.#burner = burner;
   }
 
   static async start(socket: string): Promise<Bystander> {
-    const child = spawn(process.execPath, ['-e', BURNER], {
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-    });
-    await once(child, 'message');
+    const burner = await startBurner();
     const client = await Client.connect(socket);
     await client.result('run.start', { run_id: 'bystander' });
     const where = { birth_scope: 'builder:b0', t_ns: Number(loadAddon().monotonicNs()) };
-    await client.result('session.open', { run_id: 'bystander', pid: child.pid, ...where });
-    return new Bystander(client, child);
+    await client.result('session.open', { run_id: 'bystander', pid: burner.child.pid, ...where });
+    return new Bystander(client, burner);
   }
 
   async burn(ms: number): Promise<void> {
-    this.#child.send(ms);
-    const [used] = await once(this.#child, 'message');
-    this.used += used as number;
+    this.used += await this.#burner.burn(ms);
   }
 
   /** Asks over and over until the work is done; the longest answer, ms. */
@@ -81,7 +61,7 @@ export class Bystander {
   }
 
   kill(): void {
-    this.#child.kill('SIGKILL');
+    this.#burner.child.kill('SIGKILL');
     this.#client.close();
   }
 }
