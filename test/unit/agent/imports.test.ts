@@ -17,7 +17,8 @@ const ALLOWED: Record<string, string[]> = {
   metrics: ['attribution', 'config', 'native'],
   ipc: ['attribution', 'native'],
   http: ['attribution', 'metrics', 'native'],
-  agent: ['attribution', 'config', 'files', 'http', 'ipc', 'metrics', 'native', 'state'],
+  delivery: ['attribution', 'native'],
+  agent: ['attribution', 'config', 'delivery', 'files', 'http', 'ipc', 'metrics', 'native', 'state'],
 };
 
 function importsOf(file: string): string[] {

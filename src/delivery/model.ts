@@ -1,0 +1,105 @@
+// What delivery speaks of: what an ended run has to say, the items it is cut into, the places they go to, and the one error
+// of a try. An item is frozen when the run ends: sent again it is the same bytes, so that a place that has it sees no other.
+
+import type { Outcome } from '../attribution/model.js';
+import type { Columns } from '../attribution/totals.js';
+
+/** Where totals go: the kind of place, its address, and what it has to know beside. Never a secret. */
+export interface Target {
+  kind: 'mlflow' | 'webhook';
+  /** Base URL without user, password, query and trailing slash. */
+  address: string;
+  /** As the client gave them, for example `run_id`. */
+  settings: Readonly<Record<string, string>>;
+}
+
+/** What one scope used. */
+export interface ScopeLine {
+  path: string;
+  self: Columns;
+  inclusive: Columns;
+}
+
+/** A document of the run, as it lies in the run's folder. */
+export interface DocumentFile {
+  /** Path inside the run's folder, which is also its path at the tracker. */
+  path: string;
+  bytes: number;
+  /** Lower-case hexadecimal. */
+  sha256: string;
+}
+
+/** An ended run as it is delivered. Figures are in the columns' base units. */
+export interface EndedRun {
+  /** Of the agent's making, the same for every attempt. */
+  key: string;
+  runId: string;
+  attempt: number;
+  outcome: Outcome;
+  /** No process of it is left; nobody else will say how it ended. */
+  allDead: boolean;
+  /** Wall clock, milliseconds since 1970. */
+  startedAtMs: number;
+  endedAtMs: number;
+  node: string;
+  experiment?: string;
+  name?: string;
+  tags: Readonly<Record<string, string>>;
+  totals: Columns;
+  scopes(): Iterable<ScopeLine>;
+  files: readonly DocumentFile[];
+}
+
+/** One request's worth, or less. */
+export interface Draft {
+  /** Lower stages are delivered first; within a stage, drafts in the order they were made. */
+  stage: number;
+  /** The sink's own word. */
+  kind: string;
+  /** The sink's own JSON. */
+  body: string;
+}
+
+export interface Item extends Draft {
+  id: number;
+}
+
+/** What is to be brought to one place. */
+export interface Delivery {
+  id: number;
+  target: Target;
+  /** Which run, for its documents and for messages. */
+  run: { key: string; runId: string; attempt: number };
+}
+
+/**
+ * What became of a try. `retry`: nothing is wrong with the item; again, later. `poison`: the place will never take this
+ * item. `refused`: the place does not let us in; nothing is lost, and somebody has to be told.
+ */
+export type Verdict = 'retry' | 'poison' | 'refused';
+
+/** Why an item was not taken. The message names what, where and what the place said; never a secret. */
+export class SendError extends Error {
+  readonly verdict: Verdict;
+  /** As the place asked for, milliseconds. */
+  readonly retryAfterMs?: number;
+
+  constructor(verdict: Verdict, message: string, options: { retryAfterMs?: number; cause?: unknown } = {}) {
+    super(message, { cause: options.cause });
+    this.name = 'SendError';
+    this.verdict = verdict;
+    if (options.retryAfterMs !== undefined) this.retryAfterMs = options.retryAfterMs;
+  }
+}
+
+/** One kind of place. */
+export interface Sink {
+  /** Cuts a run into items. The same run gives the same bytes. */
+  plan(run: EndedRun, target: Target): Iterable<Draft>;
+  /** How many of these items, all of one stage, the first included, go together in one request. */
+  together(delivery: Delivery, items: readonly Item[]): number;
+  /** Resolves when the place has said that it has them, or had them already. Throws SendError. */
+  send(delivery: Delivery, items: readonly Item[], signal: AbortSignal): Promise<void>;
+  /** An item that was refused as it is, in smaller ones; [] when it cannot be cut. */
+  split(item: Item): Draft[];
+}
