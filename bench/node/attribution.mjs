@@ -110,6 +110,7 @@ export async function runWithScopes(folder, scopes) {
     keepEndedMs: () => 300_000,
     unboundTimeoutMs: () => 3_600_000,
     writeFiles: async () => undefined,
+    prepareDelivery: async () => undefined,
   });
   const caller = {
     process: { pid: 1, startTicks: 1n },

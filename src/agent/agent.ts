@@ -6,6 +6,7 @@ import { rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Attribution } from '../attribution/attribution.js';
 import type { Config } from '../config/schema.js';
+import type { Deliveries } from '../delivery/deliveries.js';
 import { LezeaError, messageOf } from '../errors.js';
 import { writeAtomically } from '../files/atomic.js';
 import { nodeFacts } from '../files/facts.js';
@@ -21,8 +22,10 @@ import type { Addon, Sampler } from '../native/addon.js';
 import { checkAddonLayout } from '../native/frame.js';
 import { openDatabase } from '../state/database.js';
 import { lockStateDir, type StateLock } from '../state/lock.js';
+import { SqliteOutbox } from '../state/outbox.js';
 import { SqlitePersistence } from '../state/sqlite-persistence.js';
 import { VERSION } from '../version.js';
+import { makeDeliveries } from './delivery.js';
 import { healthOf, nodeStatus } from './status.js';
 
 /** How long a process whose ring is known may wait for it after a restart, milliseconds. */
@@ -49,6 +52,7 @@ export class Agent {
   readonly #sampler: Sampler;
   readonly #attribution: Attribution;
   readonly #documents: RunDocuments;
+  readonly #deliveries: Deliveries;
   readonly #ipc: IpcServer;
   readonly #metrics: Metrics;
   readonly #startedAtMs: number;
@@ -81,7 +85,8 @@ export class Agent {
     this.#stateDir = config.state.dir;
     this.#startedAtMs = deps.now();
     this.#startedMonoNs = deps.addon.monotonicNs();
-    this.#persistence = new SqlitePersistence(openDatabase(config.state.dir, deps.log, deps.now()));
+    const db = openDatabase(config.state.dir, deps.log, deps.now());
+    this.#persistence = new SqlitePersistence(db);
     this.#sampler = this.#makeSampler(config);
     this.#attribution = this.#makeAttribution();
     const bootId = deps.addon.bootId();
@@ -95,6 +100,10 @@ export class Agent {
         return ns === undefined ? undefined : Number(ns) / 1e9;
       },
     });
+    const { log, now, config: current } = deps;
+    const outbox = new SqliteOutbox(db);
+    const parts = { config: current, outbox, documents: this.#documents, log, now, env: process.env };
+    this.#deliveries = makeDeliveries(parts);
     this.#ipc = this.#makeIpc(config, bootId);
     this.#metrics = new Metrics({
       config: deps.config,
@@ -124,7 +133,9 @@ export class Agent {
   }
 
   async #start(): Promise<void> {
+    this.#attribution.store.on('ended', () => this.#deliveries.wake());
     this.#attribution.start();
+    this.#deliveries.wake();
     await this.#ipc.listen();
     const { http } = this.#deps.config();
     if (http.enabled) this.#http = await this.#startHttp(http.listen);
@@ -143,6 +154,7 @@ export class Agent {
     const steps: (() => Promise<void> | void)[] = [
       () => this.#http?.close(),
       () => this.#attribution.stop(),
+      () => this.#deliveries.stop(),
       () => this.#ipc.close(),
       () => rm(this.#agentFile(), { force: true }),
       () => this.#persistence.close(),
@@ -191,6 +203,7 @@ export class Agent {
       keepEndedMs: () => config().metrics.linger_seconds * 1000,
       unboundTimeoutMs: () => config().runs.unbound_timeout_seconds * 1000,
       writeFiles: (run) => this.#documents.write(run),
+      prepareDelivery: (run, allDead) => this.#deliveries.prepare(run, allDead),
     });
   }
 
@@ -205,6 +218,7 @@ export class Agent {
       identities: new Identities(addon, this.#procRoot()),
       reader: addon,
       documents: this.#documents,
+      deliveries: this.#deliveries,
       version: VERSION,
       bootId,
       mode,

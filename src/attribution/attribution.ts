@@ -30,6 +30,8 @@ export interface AttributionOptions {
   unboundTimeoutMs(): number;
   /** Writes the documents of a run that is over: figures, outcome and end time are final. */
   writeFiles(run: Run): Promise<void>;
+  /** Keeps what is to be delivered of it; `allDead`: no process of it lives. */
+  prepareDelivery(run: Run, allDead: boolean): Promise<void>;
   limits?: Limits;
 }
 

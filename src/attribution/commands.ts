@@ -188,8 +188,10 @@ export class Commands implements RunCommands {
     else this.#o.ledger.runChanged(run);
   }
 
-  update(caller: Caller, runId: string, changes: Pick<StartRequest, 'tags' | 'tracker'>): void {
-    this.#o.starter.merge(this.#liveRun(caller, runId), changes);
+  update(caller: Caller, runId: string, changes: Pick<StartRequest, 'tags' | 'tracker'>): TrackedRun {
+    const run = this.#liveRun(caller, runId);
+    this.#o.starter.merge(run, changes);
+    return run;
   }
 
   event(caller: Caller, runId: string, event: string, data: Record<string, unknown>): void {

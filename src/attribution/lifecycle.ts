@@ -32,6 +32,8 @@ export interface LifecycleOptions {
   retryDelay(): Promise<void>;
   /** Writes the documents of a run whose figures and status are final. */
   writeFiles(run: Run): Promise<void>;
+  /** Keeps what is to be delivered of it, in the database; `allDead`: no process of it lives. */
+  prepareDelivery(run: Run, allDead: boolean): Promise<void>;
   /** How long a run may have no process at all, milliseconds; read anew at each use. */
   unboundTimeoutMs(): number;
 }
@@ -216,9 +218,12 @@ export class Lifecycle {
     // The documents say what the run will be once they are there.
     const ended: Run = Object.create(run, { status: { value: outcome.status, enumerable: true } });
     await this.#writeFiles(ended);
+    const allDead = run.parts.every((part) => !this.#o.isAlive(part.process));
+    await this.#insist(() => this.#o.prepareDelivery(ended, allDead));
     record.status = outcome.status;
     this.#o.ledger.runChanged(run);
-    await this.#committed();
+    // Durable before anybody is told, and what is to be delivered with it.
+    await this.#committed({ durable: true });
     this.#o.registry.retire(run);
   }
 
@@ -245,14 +250,19 @@ export class Lifecycle {
     this.#o.ledger.phaseChanged(last);
   }
 
-  /** Tries until it is committed or the agent stops: an ended run's totals are never given up. */
-  async #committed(how?: { durable?: boolean }): Promise<void> {
-    for (;;) {
+  #committed(how?: { durable?: boolean }): Promise<void> {
+    return this.#insist(() => this.#o.checkpoint(how));
+  }
+
+  /** Tries until it is done or the agent stops: an ended run's totals are never given up. */
+  async #insist(work: () => Promise<void>): Promise<void> {
+    for (let tries = 1; ; tries += 1) {
       try {
-        await this.#o.checkpoint(how);
+        await work();
         return;
       } catch (error) {
-        this.#o.log.debug({ reason: messageOf(error) }, 'the end of a run waits for the database');
+        const line = { tries, reason: messageOf(error) };
+        if (tries === 1) this.#o.log.warn(line, 'the end of a run waits: it could not be stored');
         await this.#o.retryDelay();
       }
     }

@@ -78,6 +78,8 @@ export interface Run {
   readonly experiment?: string;
   readonly name?: string;
   readonly tags: Readonly<Record<string, string>>;
+  /** Where its totals go, as clients said. */
+  readonly tracker: Readonly<Record<string, string>>;
   readonly rank?: number;
   readonly worldSize?: number;
   readonly status: RunStatus;
@@ -306,7 +308,7 @@ export interface RunCommands {
   enterScope(session: Session, request: EnterRequest): void;
   exitScope(session: Session, request: EnterRequest): void;
   progress(caller: Caller, request: { runId: string; scope?: string } & Partial<Progress>): void;
-  update(caller: Caller, runId: string, changes: Pick<StartRequest, 'tags' | 'tracker'>): void;
+  update(caller: Caller, runId: string, changes: Pick<StartRequest, 'tags' | 'tracker'>): Run;
   event(caller: Caller, runId: string, event: string, data: Record<string, unknown>): void;
   phase(caller: Caller, runId: string, name: string): Promise<void>;
   usage(caller: Caller, request: UsageRequest): Promise<Usage>;

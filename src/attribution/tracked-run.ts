@@ -66,6 +66,9 @@ export class TrackedRun implements Run {
   get tags(): Readonly<Record<string, string>> {
     return this.record.tags;
   }
+  get tracker(): Readonly<Record<string, string>> {
+    return this.record.tracker;
+  }
   get rank(): number | undefined {
     return this.record.rank;
   }

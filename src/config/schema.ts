@@ -212,6 +212,64 @@ const runs = section('The life of runs.', {
   ),
 });
 
+const httpUrl = z
+  .string()
+  .max(2048)
+  .regex(/^https?:\/\/[^\s/?#@]+(\/[^\s?#]*)?$/);
+
+const tracker = section('Delivery of the totals of ended runs to an MLflow server.', {
+  mode: key(z.enum(['online', 'offline']), 'online', {
+    description:
+      '`offline`: nothing is sent and no connection is made; totals wait in the outbox, for `lezea-monitor outbox export`.',
+    expects: 'online or offline',
+    live: false,
+  }),
+  addresses: key(z.array(httpUrl).max(64), [], {
+    description:
+      'Addresses of MLflow servers that the agent may send to. In system mode it sends to no other: what a program asks ' +
+      'to be sent elsewhere waits for the program itself to send it. In user mode every address is fine.',
+    expects: 'a list of http:// or https:// addresses without user, password and query',
+    live: true,
+  }),
+  username: key(z.string().max(256).nullable(), null, {
+    description: 'User for basic authentication.',
+    expects: 'a user name',
+    defaultNote: '`MLFLOW_TRACKING_USERNAME` of the agent',
+    live: false,
+  }),
+  password_file: key(absolutePath, null, {
+    description: 'File with the password for basic authentication, read at the start.',
+    expects: 'an absolute path',
+    defaultNote: '`MLFLOW_TRACKING_PASSWORD` of the agent is the password',
+    live: false,
+  }),
+  token_file: key(absolutePath, null, {
+    description: 'File with a bearer token, read at the start; used where there is no user.',
+    expects: 'an absolute path',
+    defaultNote: '`MLFLOW_TRACKING_TOKEN` of the agent is the token',
+    live: false,
+  }),
+  ca_file: key(absolutePath, null, {
+    description: 'Certificates, beside those of Node.js, that servers may be signed by (PEM).',
+    expects: 'an absolute path',
+    defaultNote: '`MLFLOW_TRACKING_SERVER_CERT_PATH` of the agent',
+    live: false,
+  }),
+  insecure_tls: flag(false, {
+    description: 'Do not check the certificates of servers.',
+    live: false,
+  }),
+  timeout_seconds: wholeNumber(
+    { min: 1, max: 600, fallback: 60 },
+    { description: 'Longest time that one request may take.', unit: 'seconds', live: false },
+  ),
+  close_dead_runs: flag(true, {
+    description:
+      'Give an MLflow run that is still RUNNING its end where no process of the run is left: FINISHED, FAILED or KILLED.',
+    live: false,
+  }),
+});
+
 const log = section('The log: one JSON object a line, on standard error.', {
   level: key(z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']), 'info', {
     description: 'Lowest level that is written.',
@@ -229,6 +287,7 @@ export const configSchema = z.strictObject({
   checkpoint,
   metrics,
   runs,
+  tracker,
   operators: key(z.array(z.int().min(0).max(4_294_967_294)).max(64), [], {
     description: "User ids that, like root, may see and end every owner's runs.",
     expects: 'a list of numeric user ids',

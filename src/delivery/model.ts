@@ -74,9 +74,10 @@ export interface Delivery {
 
 /**
  * What became of a try. `retry`: nothing is wrong with the item; again, later. `poison`: the place will never take this
- * item. `refused`: the place does not let us in; nothing is lost, and somebody has to be told.
+ * item. `refused`: the place does not let us in; nothing is lost, and somebody has to be told. `elsewhere`: the place is one
+ * that only the run's own processes can write to.
  */
-export type Verdict = 'retry' | 'poison' | 'refused';
+export type Verdict = 'retry' | 'poison' | 'refused' | 'elsewhere';
 
 /** Why an item was not taken. The message names what, where and what the place said; never a secret. */
 export class SendError extends Error {

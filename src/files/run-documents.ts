@@ -4,7 +4,16 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Run, RunStore } from '../attribution/model.js';
 import { userName } from './facts.js';
-import { type FilePiece, listRunFiles, readRunFile, SUMMARY_FILE, writeRunFiles } from './run-files.js';
+import {
+  type FileFacts,
+  type FilePiece,
+  listRunFiles,
+  readRunFile,
+  runFileFacts,
+  SUMMARY_FILE,
+  wholeRunFile,
+  writeRunFiles,
+} from './run-files.js';
 import type { SummaryContext } from './summary.js';
 import type { SummaryNode } from './summary-document.js';
 import { summaryText } from './summary-text.js';
@@ -63,6 +72,16 @@ export class RunDocuments {
     const text = await this.#snapshot(run, piece.offset).text;
     const data = text.subarray(piece.offset, piece.offset + piece.limit);
     return { size: text.length, data, eof: piece.offset + data.length >= text.length };
+  }
+
+  /** The documents of an ended run that are written. */
+  facts(run: Run): Promise<FileFacts[]> {
+    return runFileFacts(this.#o.stateDir, run);
+  }
+
+  /** One of them, whole. */
+  whole(run: Pick<Run, 'key' | 'attempt'>, path: string): Promise<Buffer> {
+    return wholeRunFile(this.#o.stateDir, run, path);
   }
 
   /** False: the summary of a live run, or of one whose file could not be written; it is made of what the store has. */

@@ -1,7 +1,9 @@
 // The files of an ended run under the state folder: runs/KEY/ATTEMPT/resources/summary.json and events.jsonl. Writes them
 // atomically, one run at a time; owns nothing else there. The key and the attempt are the agent's own, never a client's words.
 
-import { mkdir, open, stat } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { ProcessTotals, Run, RunEvent } from '../attribution/model.js';
 import { LezeaError } from '../errors.js';
@@ -78,6 +80,31 @@ async function fileSize(path: string): Promise<number | undefined> {
   }
 }
 
+/** A written file as it can be told from any other. */
+export interface FileFacts {
+  path: string;
+  bytes: number;
+  /** Lower-case hexadecimal. */
+  sha256: string;
+}
+
+export async function runFileFacts(
+  stateDir: string,
+  run: Pick<Run, 'key' | 'attempt'>,
+): Promise<FileFacts[]> {
+  const facts: FileFacts[] = [];
+  for (const path of await listRunFiles(stateDir, run)) {
+    const hash = createHash('sha256');
+    let bytes = 0;
+    for await (const piece of createReadStream(join(runFolder(stateDir, run), path))) {
+      hash.update(piece);
+      bytes += (piece as Buffer).length;
+    }
+    facts.push({ path, bytes, sha256: hash.digest('hex') });
+  }
+  return facts;
+}
+
 export interface FilePiece {
   /** Of the whole file, bytes. */
   size: number;
@@ -108,4 +135,15 @@ export async function readRunFile(
   } finally {
     await file.close();
   }
+}
+
+/** One of a run's files, whole. */
+export function wholeRunFile(
+  stateDir: string,
+  run: Pick<Run, 'key' | 'attempt'>,
+  path: string,
+): Promise<Buffer> {
+  const name = FILES.find((known) => known === path);
+  if (!name) return Promise.reject(new LezeaError('invalid_params', `file ${path}: not a document of a run`));
+  return readFile(join(runFolder(stateDir, run), name));
 }

@@ -7,6 +7,7 @@ export const ERROR_WORDS = {
   not_authorized: 'the caller may not do this',
   unknown_run: 'no such run, or it belongs to another owner',
   run_ended: 'the run has ended',
+  unknown_delivery: 'no such delivery, or it belongs to another owner',
   already_bound: 'the process has a session of its own in another run',
   clock_mismatch: 'the client’s CLOCK_MONOTONIC is not the agent’s',
   invalid_params: 'a parameter is missing or not what it should be',

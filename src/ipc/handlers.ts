@@ -3,17 +3,21 @@
 import { hostname } from 'node:os';
 import type { Limiter } from '../attribution/limits.js';
 import type { Run, RunCommands, RunStore, ScopeDefinition, Session } from '../attribution/model.js';
+import type { Deliveries } from '../delivery/deliveries.js';
 import { LezeaError } from '../errors.js';
 import type { Connection } from './connection.js';
 import type { Handlers } from './dispatch.js';
 import type { Identities, ProcessReader } from './identity.js';
 import { DEAR_TOKENS, type Params, PROTOCOL_VERSION, type Result } from './protocol.js';
-import { definitionOf, listLine, runView } from './views.js';
+import { definitionOf, deliveryView, listLine, runView, sinkView } from './views.js';
 
 /** Longest piece of a document, bytes. */
 const CHUNK_BYTES = 49_152;
 
-const FEATURES = ['ring', 'scope.enter', 'run.usage', 'run.phase', 'run.event', 'run.get', 'subscribe'];
+const FEATURES = [
+  ...['ring', 'scope.enter', 'run.usage', 'run.phase', 'run.event', 'run.get', 'subscribe'],
+  'outbox',
+];
 
 export interface Documents {
   list(run: Run): Promise<string[]>;
@@ -31,6 +35,7 @@ export interface HandlerDeps {
   identities: Identities;
   reader: ProcessReader;
   documents: Documents;
+  deliveries: Deliveries;
   version: string;
   bootId: string;
   mode: 'user' | 'system';
@@ -39,14 +44,20 @@ export interface HandlerDeps {
 }
 
 export function createHandlers(deps: HandlerDeps): Handlers {
-  return { ...runHandlers(deps), ...sessionHandlers(deps), ...scopeHandlers(deps), ...nodeHandlers(deps) };
+  return {
+    ...runHandlers(deps),
+    ...sessionHandlers(deps),
+    ...scopeHandlers(deps),
+    ...nodeHandlers(deps),
+    ...outboxHandlers(deps),
+  };
 }
 
 type Some<M extends keyof Handlers> = Pick<Handlers, M>;
 
 function nodeHandlers(
   deps: HandlerDeps,
-): Some<'hello' | 'node.status' | 'node.inventory' | 'agent.health' | 'outbox.list' | 'subscribe'> {
+): Some<'hello' | 'node.status' | 'node.inventory' | 'agent.health' | 'subscribe'> {
   return {
     hello: (_connection, { protocols }) => {
       if (!protocols.includes(PROTOCOL_VERSION)) {
@@ -64,7 +75,6 @@ function nodeHandlers(
     },
     'node.status': () => deps.node(),
     'node.inventory': () => unsupported('node.inventory'),
-    'outbox.list': () => unsupported('outbox.list'),
     'agent.health': () => deps.health(),
     subscribe: (connection, { topics }) => {
       connection.watch(topics);
@@ -93,7 +103,7 @@ function runHandlers(
       const { run_id: runId, world_size: worldSize, limits: _limits, ...rest } = params;
       const start = () => {
         const { run, created } = commands.start(caller, { ...rest, ...defined({ runId, worldSize }) });
-        return { run_id: run.runId, created };
+        return { run_id: run.runId, created, ...trackerOf(deps, run) };
       };
       const finishing = runId === undefined ? undefined : commands.finishing(caller, runId);
       return finishing ? finishing.then(start, start) : start();
@@ -109,8 +119,12 @@ function runHandlers(
     'run.update': ({ caller }, params) => {
       if (params.facts !== undefined) unsupported('facts');
       if (params.limits !== undefined) unsupported('limits');
-      commands.update(caller, params.run_id, defined({ tags: params.tags, tracker: params.tracker }));
-      return {};
+      const run = commands.update(
+        caller,
+        params.run_id,
+        defined({ tags: params.tags, tracker: params.tracker }),
+      );
+      return trackerOf(deps, run);
     },
     'run.event': ({ caller }, { run_id: runId, event, data }) => {
       commands.event(caller, runId, event, data);
@@ -122,13 +136,37 @@ function runHandlers(
     },
     'run.end': async ({ caller }, { run_id: runId, ...rest }) => {
       const { final, run } = await commands.end(caller, { runId, ...rest });
-      return { final, status: run.status, totals: run.totals.toColumns() };
+      return { final, status: run.status, totals: run.totals.toColumns(), ...trackerOf(deps, run) };
     },
     'run.get': (connection, params) => getRun(deps, connection, params),
     'run.list': ({ caller }, { limit }) => {
       const lines = deps.store.list(limit, caller.privileged ? undefined : caller.owner);
       return { runs: lines.map(listLine) };
     },
+  };
+}
+
+/** Who will bring the run's totals to its tracker, where it has one. */
+function trackerOf({ deliveries }: HandlerDeps, run: Run) {
+  return defined({ tracker: deliveries.standing(run.tracker) });
+}
+
+function outboxHandlers({
+  deliveries,
+}: HandlerDeps): Some<'outbox.list' | 'outbox.take' | 'outbox.ack' | 'outbox.retry'> {
+  return {
+    'outbox.list': ({ caller }, { run_id: runId, all }) => {
+      const found = deliveries.list(caller, { all, ...defined({ runId }) });
+      return { deliveries: found.map(deliveryView), sinks: deliveries.sinks(found).map(sinkView) };
+    },
+    'outbox.take': ({ caller }, { delivery }) => {
+      const item = deliveries.take(caller, delivery);
+      return { item: item ? { id: item.id, kind: item.kind, body: item.body } : null };
+    },
+    'outbox.ack': ({ caller }, { delivery, item, error }) => {
+      return { left: deliveries.acknowledge(caller, delivery, item, error).withClient };
+    },
+    'outbox.retry': ({ caller }, { delivery }) => deliveryView(deliveries.retry(caller, delivery)),
   };
 }
 

@@ -8,12 +8,15 @@ import {
   chunk,
   columns,
   counts,
+  delivery,
   endStatus,
   facts,
   offset,
   runId,
   runState,
   scopePath,
+  sinkState,
+  standing,
   text,
   tNs,
   token,
@@ -87,7 +90,11 @@ export const METHODS = {
       world_size: z.int().min(1).max(10_000_000).optional(),
       attempt: attempt.optional().describe('Number of this attempt; one that has ended answers `run_ended`.'),
     }),
-    result: z.object({ run_id: z.string(), created: z.boolean().describe('False: attached.') }),
+    result: z.object({
+      run_id: z.string(),
+      created: z.boolean().describe('False: attached.'),
+      tracker: standing.optional(),
+    }),
   }),
   'session.open': method({
     dear: true,
@@ -197,7 +204,7 @@ export const METHODS = {
       facts: reserved('Facts about the run.'),
       limits: reserved('Limits of the run.'),
     }),
-    result: z.object({}),
+    result: z.object({ tracker: standing.optional() }),
   }),
   'run.event': method({
     summary: 'Adds an entry to the run’s audit trail.',
@@ -231,9 +238,12 @@ export const METHODS = {
       all: z.boolean().default(false),
     }),
     result: z.object({
-      final: z.boolean().describe('True: the run has ended and its documents are written.'),
+      final: z
+        .boolean()
+        .describe('True: the run has ended; its totals and what is to be delivered of them are on the disk.'),
       status: runState,
       totals: columns,
+      tracker: standing.optional(),
     }),
   }),
   'run.get': method({
@@ -300,10 +310,41 @@ export const METHODS = {
     }),
   }),
   'outbox.list': method({
-    summary: 'Undelivered totals. Answers `unsupported` in this version.',
-    refuses: ['unsupported'],
-    params: z.object({}),
-    result: z.object({}),
+    dear: true,
+    summary: 'What is to be delivered of ended runs, and how the places do that it goes to. Newest first.',
+    params: z.object({
+      run_id: runId.optional(),
+      all: z.boolean().default(false).describe('What was delivered, too.'),
+    }),
+    result: z.object({ deliveries: z.array(delivery), sinks: z.array(sinkState) }),
+  }),
+  'outbox.take': method({
+    summary: 'The next item of a delivery that the run’s own processes are to bring to its place.',
+    refuses: ['unknown_delivery'],
+    params: z.object({ delivery: z.int().min(1) }),
+    result: z.object({
+      item: z
+        .object({ id: z.int(), kind: z.string(), body: z.string().describe('JSON.') })
+        .nullable()
+        .describe('null: nothing is left for a client.'),
+    }),
+  }),
+  'outbox.ack': method({
+    summary: 'An item was taken by its place; with `error`, never will be. Saying it again is fine.',
+    refuses: ['unknown_delivery'],
+    params: z.object({
+      delivery: z.int().min(1),
+      item: z.int().min(1),
+      error: text(4096).optional().describe('Why it can never be delivered; it is kept aside.'),
+    }),
+    result: z.object({ left: z.int().describe('Items of it that a client is still to bring.') }),
+  }),
+  'outbox.retry': method({
+    dear: true,
+    summary: 'Tries a delivery again, now; what was kept aside of it, too.',
+    refuses: ['unknown_delivery'],
+    params: z.object({ delivery: z.int().min(1) }),
+    result: delivery,
   }),
   subscribe: method({
     summary:

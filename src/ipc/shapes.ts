@@ -75,3 +75,39 @@ export const chunk = z.object({
   data: z.string().describe('Base64.'),
   eof: z.boolean(),
 });
+
+/** What a client is told of its run's tracker. */
+export const standing = z
+  .object({ by: z.enum(['agent', 'client', 'nobody']), reason: z.string().optional() })
+  .describe('Who brings the totals to the tracker, and why it is not the agent. Only where the run has one.');
+
+export const delivery = z.object({
+  id: z.int(),
+  run_id: z.string(),
+  attempt: z.int(),
+  sink: z.string().describe('Kind and address of the place.'),
+  state: z
+    .enum(['pending', 'waiting', 'with_client', 'failed', 'delivered'])
+    .describe(
+      '`pending`: the run is just being ended; `with_client`: only the run’s own processes can bring what is left; ' +
+        '`failed`: nothing is left but what the place will never take.',
+    ),
+  waiting: z.int().describe('Items for the agent to bring.'),
+  with_client: z.int().describe('Items for a process of the run to bring.'),
+  dead: z.int().describe('Items that were refused for good.'),
+  delivered: z.int().describe('Items that the place has.'),
+  bytes: z.int().describe('Stored of it.'),
+  created_at: z.string(),
+  delivered_at: z.string().optional(),
+  error: z.string().optional().describe('What the place said of an item that is left.'),
+  settings: z.record(z.string(), z.string()).describe('As the run’s `tracker` said.'),
+});
+
+export const sinkState = z.object({
+  name: z.string(),
+  failures: z.int().describe('In a row; 0: the last try was fine.'),
+  retry_at: z.string().optional().describe('When it is tried again.'),
+  refused: z.string().optional().describe('Why it does not let the agent in.'),
+  error: z.string().optional().describe('Of the last failure.'),
+  last_delivered_at: z.string().optional(),
+});

@@ -1,6 +1,7 @@
 // How runs look on the wire. Pure: from the model to the shapes of protocol.ts.
 
 import type { Run, RunSummary, ScopeDefinition } from '../attribution/model.js';
+import type { DeliveryState, SinkState } from '../delivery/outbox.js';
 import type { NodeFigure } from '../native/addon.js';
 import type { Result } from './protocol.js';
 
@@ -57,6 +58,47 @@ export function listLine(line: RunSummary): Result<'run.list'>['runs'][number] {
       name: line.name,
       ended_at: line.endedAtMs === undefined ? undefined : iso(line.endedAtMs),
       cpu_seconds: line.cpuSeconds,
+    }),
+  };
+}
+
+export function deliveryView(state: DeliveryState): Result<'outbox.retry'> {
+  return {
+    id: state.id,
+    run_id: state.run.runId,
+    attempt: state.run.attempt,
+    sink: state.sink,
+    state: stateOf(state),
+    waiting: state.waiting,
+    with_client: state.withClient,
+    dead: state.dead,
+    delivered: state.delivered,
+    bytes: state.bytes,
+    created_at: iso(state.createdMs),
+    settings: { ...state.target.settings },
+    ...present({
+      delivered_at: state.doneMs === undefined ? undefined : iso(state.doneMs),
+      error: state.error,
+    }),
+  };
+}
+
+function stateOf(state: DeliveryState): Result<'outbox.retry'>['state'] {
+  if (!state.ready) return 'pending';
+  if (state.doneMs !== undefined) return 'delivered';
+  if (state.waiting > 0) return 'waiting';
+  return state.withClient > 0 ? 'with_client' : 'failed';
+}
+
+export function sinkView(sink: SinkState): Result<'outbox.list'>['sinks'][number] {
+  return {
+    name: sink.name,
+    failures: sink.failures,
+    ...present({
+      retry_at: sink.failures === 0 ? undefined : iso(sink.retryMs),
+      refused: sink.refused,
+      error: sink.error,
+      last_delivered_at: sink.deliveredMs === undefined ? undefined : iso(sink.deliveredMs),
     }),
   };
 }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import BetterSqlite3, { type Database } from 'better-sqlite3';
 import type { Logger } from 'pino';
 import { LezeaError, messageOf } from '../errors.js';
-import { createTables, isBlank, schemaFault } from './schema.js';
+import { createTables, isBlank, schemaFault, upgrade } from './schema.js';
 import { SqlitePersistence } from './sqlite-persistence.js';
 
 export const DATABASE_FILE = 'state.db';
@@ -40,6 +40,7 @@ function openFound(path: string): Opened {
     const fault = schemaFault(db) ?? integrityFault(db) ?? contentFault(db);
     if (!fault) {
       configure(db);
+      upgrade(db);
       return { db };
     }
     db.close();

@@ -6,7 +6,7 @@ import type { Database } from 'better-sqlite3';
 /** Stored in the file's header, so that another program's database is never taken for ours: "LZMO". */
 export const APPLICATION_ID = 0x4c5a4d4f;
 /** Goes up with every change of the tables. */
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
 /** Oldest version of this number whose program can still work with what this one writes. */
 export const OLDEST_READER = 1;
 
@@ -82,7 +82,49 @@ const TABLES: Record<string, Record<string, string>> = {
     event: 'TEXT NOT NULL',
     data: 'TEXT NOT NULL',
   },
+  /** What is to be brought to one place. All of it is said here, so that it outlives the run's own rows. */
+  deliveries: {
+    id: 'INTEGER PRIMARY KEY AUTOINCREMENT',
+    /** The run it was made for; null for one that came from elsewhere. */
+    run: 'INTEGER',
+    /** Kind and address: what waits for one place waits in one queue. */
+    sink: 'TEXT NOT NULL',
+    /** 0: its run has no final status yet. */
+    ready: 'INTEGER NOT NULL',
+    created_ms: 'INTEGER NOT NULL',
+    /** When nothing of it was left to be delivered. */
+    done_ms: 'INTEGER',
+    delivered: 'INTEGER NOT NULL',
+    /** Which run of whose, and where to, JSON. */
+    record: 'TEXT NOT NULL',
+  },
+  delivery_items: {
+    id: 'INTEGER PRIMARY KEY AUTOINCREMENT',
+    delivery: 'INTEGER NOT NULL',
+    stage: 'INTEGER NOT NULL',
+    kind: 'TEXT NOT NULL',
+    /** Who brings it: agent or client. */
+    bearer: 'TEXT NOT NULL',
+    dead: 'INTEGER NOT NULL',
+    /** What the place said of it last. */
+    error: 'TEXT',
+    /** zlib, which has a checksum. */
+    body: 'BLOB NOT NULL',
+  },
+  sinks: {
+    name: 'TEXT PRIMARY KEY',
+    /** Failures in a row, and when it is tried again. */
+    failures: 'INTEGER NOT NULL',
+    retry_ms: 'INTEGER NOT NULL',
+    /** Why it is not tried until somebody says so, or long from now. */
+    refused: 'TEXT',
+    error: 'TEXT',
+    delivered_ms: 'INTEGER',
+  },
 };
+
+/** Tables that came after version 1; an older database gets them when it is opened. */
+const ADDED: Readonly<Record<string, number>> = { deliveries: 2, delivery_items: 2, sinks: 2 };
 
 const INDEXES = [
   'CREATE UNIQUE INDEX runs_identity ON runs (run_id, uid, pid_namespace, attempt)',
@@ -97,21 +139,38 @@ const INDEXES = [
   'CREATE INDEX exited_run ON exited (run, cpu_ns)',
   'CREATE UNIQUE INDEX phases_identity ON phases (run, seq)',
   'CREATE UNIQUE INDEX events_identity ON events (run, seq)',
+  'CREATE INDEX deliveries_run ON deliveries (run)',
+  'CREATE INDEX deliveries_waiting ON deliveries (sink, id) WHERE ready = 1 AND done_ms IS NULL',
+  'CREATE INDEX delivery_items_waiting ON delivery_items (delivery, stage, id)',
 ];
 
 /** Makes the tables of a new database. */
 export function createTables(db: Database): void {
   db.transaction(() => {
-    for (const [table, columns] of Object.entries(TABLES)) {
-      const parts = Object.entries(columns).map(([name, declaration]) => `${name} ${declaration}`);
-      db.exec(`CREATE TABLE ${table} (${parts.join(', ')}) STRICT`);
-    }
-    for (const index of INDEXES) db.exec(index);
-    const put = db.prepare('INSERT INTO meta (key, value) VALUES (?, ?)');
-    put.run('schema_version', String(SCHEMA_VERSION));
-    put.run('oldest_reader', String(OLDEST_READER));
+    addTables(db, 0);
+    db.prepare('INSERT INTO meta (key, value) VALUES (?, ?)').run('oldest_reader', String(OLDEST_READER));
     db.pragma(`application_id = ${APPLICATION_ID}`);
   })();
+}
+
+/** Gives a database of an earlier version what it lacks. */
+export function upgrade(db: Database): void {
+  const version = metaNumber(db, 'schema_version') ?? SCHEMA_VERSION;
+  if (version < SCHEMA_VERSION) db.transaction(() => addTables(db, version))();
+}
+
+function addTables(db: Database, version: number): void {
+  const made: string[] = [];
+  for (const [table, columns] of Object.entries(TABLES)) {
+    if ((ADDED[table] ?? 1) <= version) continue;
+    const parts = Object.entries(columns).map(([name, declaration]) => `${name} ${declaration}`);
+    db.exec(`CREATE TABLE ${table} (${parts.join(', ')}) STRICT`);
+    made.push(table);
+  }
+  for (const index of INDEXES) if (made.includes(/ ON (\w+)/.exec(index)?.[1] ?? '')) db.exec(index);
+  db.prepare("INSERT OR REPLACE INTO meta (key, value) VALUES ('schema_version', ?)").run(
+    String(SCHEMA_VERSION),
+  );
 }
 
 /** Nobody's yet: its maker was stopped before the tables were made. */
@@ -133,7 +192,9 @@ export function schemaFault(
     const detail = `it asks for a program of schema ${reader}; this one has ${SCHEMA_VERSION}`;
     return { reason: 'future', detail };
   }
+  const version = metaNumber(db, 'schema_version') ?? SCHEMA_VERSION;
   for (const [table, columns] of Object.entries(TABLES)) {
+    if ((ADDED[table] ?? 1) > version) continue;
     const info = db.pragma(`table_info(${table})`) as { name: string }[];
     const found = new Set(info.map((column) => column.name));
     const missing = Object.keys(columns).filter((name) => !found.has(name));

@@ -11,6 +11,7 @@ import type {
   RunRecord,
   SavedRun,
 } from '../attribution/records.js';
+import { isFinal } from '../attribution/tracked-run.js';
 import { rowId, rowToBlob } from '../native/frame.js';
 import {
   figuresOf,
@@ -109,6 +110,10 @@ export class SqlitePersistence implements Persistence {
       Math.round(record.startedAtMs),
       toJson(record),
     );
+    // What is to be delivered of it goes out from the moment its end is known, not before.
+    if (isFinal(record.status)) {
+      this.#sql('UPDATE deliveries SET ready = 1 WHERE run = ? AND ready = 0').run(record.handle);
+    }
   }
 
   #putFigures(handle: number, figures: RunFigures): void {

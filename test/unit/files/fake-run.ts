@@ -64,6 +64,7 @@ export function fakeRun(parts: {
     attempt: 1,
     experiment: 'demo',
     tags: { size: 'small' },
+    tracker: {},
     status: 'FINISHED',
     startedAtMs: Date.UTC(2026, 10, 21, 10, 0, 0),
     endedAtMs: Date.UTC(2026, 10, 21, 10, 0, 10),

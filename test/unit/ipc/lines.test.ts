@@ -30,6 +30,8 @@ const PARAMS: Record<string, unknown> = {
   data: { a: [1, null] },
   topics: ['tick'],
   steps: 3,
+  delivery: 4,
+  item: 5,
 };
 
 const request = fc

@@ -298,6 +298,7 @@ describe('queries and topics', () => {
       ['run.list', {}],
       ['node.status', {}],
       ['agent.health', {}],
+      ['outbox.list', {}],
       ['subscribe', { topics: ['run', 'tick'] }],
       ['run.end', { run_id: 'r1', status: 'FINISHED' }],
     ];
@@ -305,8 +306,7 @@ describe('queries and topics', () => {
       const result = await client.result(method, params);
       expect(METHODS[method].result.safeParse(result).success, method).toBe(true);
     }
-    for (const method of ['node.inventory', 'outbox.list'])
-      expect(await client.refusal(method)).toBe('unsupported');
+    expect(await client.refusal('node.inventory')).toBe('unsupported');
     expect(await client.refusal('run.start', { limits: {} })).toBe('unsupported');
     expect(await client.refusal('hello', { protocols: [2] })).toBe('unsupported');
   });

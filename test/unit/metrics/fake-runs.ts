@@ -72,6 +72,7 @@ export class FakeRun implements Run {
   readonly experiment?: string;
   readonly name?: string;
   readonly tags = {};
+  readonly tracker = {};
   status: Run['status'] = 'RUNNING';
   readonly startedAtMs: number;
   endedAtMs?: number;

@@ -54,6 +54,20 @@ describe('a database that is fine', () => {
     expect(asides()).toEqual([]);
   });
 
+  it('is that of an earlier program, which gets the tables it lacks', async () => {
+    await good();
+    const db = new BetterSqlite3(path());
+    for (const table of ['deliveries', 'delivery_items', 'sinks']) db.exec(`DROP TABLE ${table}`);
+    db.exec("UPDATE meta SET value = '1' WHERE key = 'schema_version'");
+    db.close();
+    open();
+    expect(asides()).toEqual([]);
+    const later = new BetterSqlite3(path(), { readonly: true });
+    expect(later.prepare('SELECT count(*) FROM delivery_items').pluck().get()).toBe(0);
+    expect(later.prepare('SELECT count(*) FROM runs').pluck().get()).toBe(1);
+    later.close();
+  });
+
   it('is that of a later program that still allows this one', async () => {
     await good();
     const db = new BetterSqlite3(path());

@@ -7,10 +7,13 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { Attribution, type AttributionOptions } from '../../../src/attribution/attribution.js';
 import type { Caller, OpenRequest, Run } from '../../../src/attribution/model.js';
+import { Deliveries, type DeliveriesOptions } from '../../../src/delivery/deliveries.js';
 import type { ProcessId } from '../../../src/native/addon.js';
 import { openDatabase } from '../../../src/state/database.js';
+import { SqliteOutbox } from '../../../src/state/outbox.js';
 import { SqlitePersistence } from '../../../src/state/sqlite-persistence.js';
 import { type FakeKernel, FakeSampler } from './fake-sampler.js';
+import { ScriptedSink } from './scripted-sink.js';
 
 export const silent = pino({ level: 'silent' });
 
@@ -35,6 +38,10 @@ export interface Bench {
   sampler: FakeSampler;
   attribution: Attribution;
   persistence: SqlitePersistence;
+  outbox: SqliteOutbox;
+  deliveries: Deliveries;
+  /** Where every delivery of the bench goes. */
+  sink: ScriptedSink;
   written: Run[];
   /** Pids that are no more, for isAlive. */
   dead: Set<number>;
@@ -49,10 +56,26 @@ export function startBench(
   folder: string,
   more: Partial<AttributionOptions> = {},
   kernel?: FakeKernel,
+  delivery: Partial<DeliveriesOptions> = {},
 ): Bench {
   const sampler = new FakeSampler(kernel);
   const clock = { nowMs: 1_700_000_000_000, monoNs: 5_000_000_000n };
-  const persistence = new SqlitePersistence(openDatabase(folder, silent, clock.nowMs));
+  const db = openDatabase(folder, silent, clock.nowMs);
+  const persistence = new SqlitePersistence(db);
+  const outbox = new SqliteOutbox(db);
+  const sink = new ScriptedSink();
+  const deliveries = new Deliveries({
+    outbox,
+    sinks: { mlflow: sink, webhook: sink },
+    offline: false,
+    rules: () => ({ mode: 'user', addresses: [], hasCredentials: false }),
+    node: 'node-1',
+    log: silent,
+    nowMs: () => clock.nowMs,
+    documents: async () => [],
+    courier: { limits: { firstMs: 1, mostMs: 4 }, refusedMs: 4, random: () => 0.5 },
+    ...delivery,
+  });
   const written: Run[] = [];
   const dead = new Set<number>();
   const attribution = new Attribution({
@@ -69,12 +92,16 @@ export function startBench(
     writeFiles: async (run) => {
       written.push(run);
     },
+    prepareDelivery: (run, allDead) => deliveries.prepare(run, allDead),
     ...more,
   });
+  attribution.store.on('ended', () => deliveries.wake());
   attribution.start();
+  deliveries.wake();
   const checkpoint = () => attribution.checkpoint.request();
   const close = () => {
     attribution.checkpoint.stop();
+    void deliveries.stop();
     persistence.close();
   };
   const crash = (into: string) => {
@@ -83,5 +110,6 @@ export function startBench(
     for (const name of files) copyFileSync(join(folder, name), join(into, name));
     close();
   };
-  return { sampler, attribution, persistence, written, dead, clock, checkpoint, close, crash };
+  const parts = { sampler, attribution, persistence, outbox, deliveries, sink };
+  return { ...parts, written, dead, clock, checkpoint, close, crash };
 }

@@ -86,6 +86,7 @@ export async function startIpc(bench: Bench, folder: string, procRoot: string): 
           };
         },
       },
+      deliveries: bench.deliveries,
       version: '0.0.0-test',
       bootId: 'boot-1',
       mode: 'user',

@@ -1,0 +1,68 @@
+// Delivery as the configuration asks for it: the sinks, and what the agent has to show to get in. Reads the files with
+// secrets once, at the start; they stay in memory only.
+
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import type { Config } from '../config/schema.js';
+import { Deliveries } from '../delivery/deliveries.js';
+import type { Outbox } from '../delivery/outbox.js';
+import { LezeaError, messageOf } from '../errors.js';
+import type { RunDocuments } from '../files/run-documents.js';
+import type { Logger } from '../log.js';
+
+export interface DeliveryParts {
+  config: () => Config;
+  outbox: Outbox;
+  documents: RunDocuments;
+  log: Logger;
+  now: () => number;
+  /** Of the agent: MLFLOW_TRACKING_* as MLflow's own client reads them. */
+  env: NodeJS.ProcessEnv;
+}
+
+export function makeDeliveries(parts: DeliveryParts): Deliveries {
+  const { config, outbox, documents, log, now, env } = parts;
+  const { tracker } = config();
+  const credentials = credentialsOf(tracker, env);
+  const hasCredentials = credentials.username !== undefined || credentials.token !== undefined;
+  return new Deliveries({
+    outbox,
+    sinks: {},
+    offline: tracker.mode === 'offline',
+    rules: () => ({ mode: config().agent.mode, addresses: config().tracker.addresses, hasCredentials }),
+    node: hostname(),
+    log,
+    nowMs: now,
+    documents: (run) => documents.facts(run),
+  });
+}
+
+interface Credentials {
+  username?: string;
+  password?: string;
+  token?: string;
+}
+
+/** Throws LezeaError where a file cannot be read: sending without what it holds would be refused anyway. */
+function credentialsOf(tracker: Config['tracker'], env: NodeJS.ProcessEnv): Credentials {
+  const username = tracker.username ?? env.MLFLOW_TRACKING_USERNAME;
+  const password = secret(tracker.password_file) ?? env.MLFLOW_TRACKING_PASSWORD;
+  const token = secret(tracker.token_file) ?? env.MLFLOW_TRACKING_TOKEN;
+  if (username && password) return { username, password };
+  return token ? { token } : {};
+}
+
+function secret(path: string | null): string | undefined {
+  if (path === null) return undefined;
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch (error) {
+    throw new LezeaError(
+      'invalid_config',
+      `tracker: ${messageOf(error)}; expected a file that the agent can read`,
+      {
+        cause: error,
+      },
+    );
+  }
+}

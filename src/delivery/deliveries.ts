@@ -1,0 +1,157 @@
+// Delivery put together: what an ended run has to say is cut into items and kept, and brought to its places. Owns the
+// courier; the socket's outbox methods end here.
+
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Caller, Run } from '../attribution/model.js';
+import { sameOwner } from '../attribution/owners.js';
+import { LezeaError } from '../errors.js';
+import type { Logger } from '../log.js';
+import { Courier, type CourierOptions } from './courier.js';
+import { endedRun } from './ended-run.js';
+import type { DocumentFile, Draft, Item, Sink, Target } from './model.js';
+import type { DeliveryState, Outbox, SinkState } from './outbox.js';
+import { mlflowPlace, type Place, type Standing, standingOf, type TargetRules } from './targets.js';
+
+/** Drafts that are stored together: a transaction of some milliseconds. */
+const DRAFTS_TOGETHER = 8;
+
+export interface DeliveriesOptions {
+  outbox: Outbox;
+  sinks: Partial<Record<Target['kind'], Sink>>;
+  /** Nothing is sent at all; what there is to send waits. */
+  offline: boolean;
+  /** A place that every run of the node goes to. */
+  everyRun?: Target;
+  rules(): TargetRules;
+  node: string;
+  log: Logger;
+  nowMs(): number;
+  /** The documents of an ended run, as they lie in its folder. */
+  documents(run: Run): Promise<DocumentFile[]>;
+  courier?: Pick<CourierOptions, 'random' | 'limits' | 'refusedMs'>;
+}
+
+export class Deliveries {
+  readonly #o: DeliveriesOptions;
+  readonly #courier: Courier;
+
+  constructor(options: DeliveriesOptions) {
+    this.#o = options;
+    const { outbox, sinks, offline, log, nowMs, courier } = options;
+    this.#courier = new Courier({ outbox, sinks: offline ? {} : sinks, log, nowMs, ...courier });
+  }
+
+  /** What became ready is brought to its places; at the start, what was left from before. */
+  wake(): void {
+    this.#courier.wake();
+  }
+
+  stop(): Promise<void> {
+    return this.#courier.stop();
+  }
+
+  /** Who will bring the run's totals to its tracker; undefined where it has none. */
+  standing(tracker: Readonly<Record<string, string>>): Standing | undefined {
+    return standingOf(tracker, this.#o.rules());
+  }
+
+  /** Keeps what is to be delivered of a run that has ended. It goes out once the run's status is final. */
+  async prepare(run: Run, allDead: boolean): Promise<void> {
+    const { outbox, sinks, node, documents, nowMs } = this.#o;
+    outbox.discard(run.handle);
+    const places = this.#places(run.tracker);
+    if (places.length === 0) return;
+    const ended = endedRun(run, { node, allDead, files: await documents(run) });
+    const { key, runId, attempt } = ended;
+    for (const { target, bearer } of places) {
+      const sink = sinks[target.kind];
+      if (!sink) continue;
+      const id = outbox.begin({
+        handle: run.handle,
+        run: { key, runId, attempt },
+        target,
+        owner: run.owner,
+        bearer,
+        createdMs: nowMs(),
+      });
+      for await (const drafts of inSlices(sink.plan(ended, target))) outbox.add(id, drafts, bearer);
+    }
+  }
+
+  #places(tracker: Readonly<Record<string, string>>): Place[] {
+    const { everyRun } = this.#o;
+    const mlflow = mlflowPlace(tracker, this.#o.rules());
+    return [
+      ...(mlflow ? [mlflow] : []),
+      ...(everyRun ? [{ target: everyRun, bearer: 'agent' } as const] : []),
+    ];
+  }
+
+  // What the socket asks. Callers see what is theirs.
+
+  list(caller: Caller, filter: { runId?: string; all?: boolean }): DeliveryState[] {
+    return this.#o.outbox.deliveries({ ...filter, ...(caller.privileged ? {} : { owner: caller.owner }) });
+  }
+
+  /** How the places do that these deliveries go to. */
+  sinks(deliveries: readonly DeliveryState[]): SinkState[] {
+    const names = new Set(deliveries.map(({ sink }) => sink));
+    return [...names].map((name) => this.#o.outbox.sink(name));
+  }
+
+  /** What a client is to bring next; undefined when nothing is left for it. */
+  take(caller: Caller, delivery: number): Item | undefined {
+    this.#own(caller, delivery);
+    return this.#o.outbox.nextForClient(delivery);
+  }
+
+  /** The client has brought it, or says why nobody ever will. */
+  acknowledge(caller: Caller, delivery: number, item: number, error?: string): DeliveryState {
+    this.#own(caller, delivery);
+    const { outbox, nowMs } = this.#o;
+    const next = outbox.nextForClient(delivery);
+    // Said twice, or of an item that is the agent's to bring.
+    if (next?.id === item) {
+      if (error === undefined) outbox.delivered(delivery, [item], nowMs());
+      else outbox.bury(item, error);
+    }
+    return this.#one(delivery);
+  }
+
+  /** Tries a delivery again, now, its dead items too. */
+  retry(caller: Caller, delivery: number): DeliveryState {
+    const { sink } = this.#own(caller, delivery);
+    this.#o.outbox.revive(delivery);
+    this.#courier.hurry(sink);
+    return this.#one(delivery);
+  }
+
+  #own(caller: Caller, delivery: number): DeliveryState {
+    const found = this.#one(delivery);
+    if (!caller.privileged && !sameOwner(found.owner, caller.owner)) throw unknown(delivery);
+    return found;
+  }
+
+  #one(id: number): DeliveryState {
+    const [found] = this.#o.outbox.deliveries({ id, all: true });
+    if (!found) throw unknown(id);
+    return found;
+  }
+}
+
+function unknown(delivery: number): LezeaError {
+  return new LezeaError('unknown_delivery', `no delivery ${delivery}`);
+}
+
+/** A few at a time, with other work in between. */
+async function* inSlices(drafts: Iterable<Draft>): AsyncGenerator<Draft[]> {
+  let slice: Draft[] = [];
+  for (const draft of drafts) {
+    slice.push(draft);
+    if (slice.length < DRAFTS_TOGETHER) continue;
+    yield slice;
+    slice = [];
+    await nextTurn();
+  }
+  if (slice.length > 0) yield slice;
+}

@@ -1,0 +1,91 @@
+// What waits to be delivered, as src/state keeps it. Types only. An item stays until the place has said that it has it, or
+// until it was found that no place will ever take it: then it stays as dead, for somebody to look at.
+
+import type { Owner } from '../attribution/model.js';
+import type { RunHandle } from '../native/addon.js';
+import type { Delivery, Draft, Item } from './model.js';
+
+/** Who brings an item to its place: the agent, or a process of the run's owner, through its own tracker library. */
+export type Bearer = 'agent' | 'client';
+
+/** What is asked to be kept: for one run, to one place. */
+export interface NewDelivery extends Omit<Delivery, 'id'> {
+  /** Absent where it came from another agent. */
+  handle?: RunHandle;
+  owner: Owner;
+  bearer: Bearer;
+  createdMs: number;
+}
+
+/** How a place did lately. */
+export interface SinkState {
+  name: string;
+  /** Failures in a row; 0: the last try was fine. */
+  failures: number;
+  /** When it is tried again, wall clock in milliseconds. */
+  retryMs: number;
+  /** The place does not let the agent in: why. */
+  refused?: string;
+  /** Of the last failure. */
+  error?: string;
+  deliveredMs?: number;
+}
+
+/** One delivery as it is shown. Counts are of items. */
+export interface DeliveryState extends Delivery {
+  sink: string;
+  owner: Owner;
+  /** False while its run has no final status. */
+  ready: boolean;
+  createdMs: number;
+  doneMs?: number;
+  /** For the agent, for a client, dead, delivered. */
+  waiting: number;
+  withClient: number;
+  dead: number;
+  delivered: number;
+  /** Bytes that are stored of it. */
+  bytes: number;
+  /** What was said of a dead item. */
+  error?: string;
+}
+
+export interface DeliveryFilter {
+  id?: number;
+  runId?: string;
+  owner?: Owner;
+  /** Those with nothing left too. */
+  all?: boolean;
+  limit?: number;
+}
+
+export interface Outbox {
+  /** Makes room for a delivery that is not ready until its run has its final status; of one from elsewhere, at once. */
+  begin(delivery: NewDelivery): number;
+  add(delivery: number, drafts: readonly Draft[], bearer: Bearer): void;
+  /** Forgets what was begun for a run that has no final status yet. */
+  discard(run: RunHandle): void;
+  /** Names of the places for which the agent has something. */
+  waitingSinks(): string[];
+  /** The first waiting items of the oldest delivery of a place after `after`, else of the oldest; all of one stage. */
+  next(sink: string, after: number, limit: number): { delivery: Delivery; items: Item[] } | undefined;
+  /** The next item of a delivery that a client is to bring. */
+  nextForClient(delivery: number): Item | undefined;
+  delivered(delivery: number, items: readonly number[], nowMs: number): void;
+  bury(item: number, error: string): void;
+  /** Smaller items in the place of one. */
+  replace(item: Item, delivery: number, drafts: readonly Draft[]): void;
+  /** The agent cannot bring it; a client may. */
+  handOver(item: number, error: string): void;
+  sink(name: string): SinkState;
+  setSink(state: SinkState): void;
+  sinks(): SinkState[];
+  deliveries(filter: DeliveryFilter): DeliveryState[];
+  /** Dead items wait again. How many. */
+  revive(delivery: number): number;
+}
+
+/** Kind and address: what waits for one place waits in one queue. */
+export function sinkName({ target }: Pick<Delivery, 'target'>): string {
+  return `${target.kind} ${target.address}`;
+}

@@ -1,0 +1,74 @@
+// Where a run's totals go, and who may bring them there: from the run's tracker settings and what the agent's
+// configuration allows. Pure.
+
+import type { Target } from './model.js';
+import type { Bearer } from './outbox.js';
+
+/** The settings of `run.start` and `run.update` that mean something here. */
+export const TRACKER_SETTINGS = {
+  mlflow_tracking_uri:
+    'Address of the MLflow server, or of a store that only the program itself can write to.',
+  mlflow_run_id: 'The MLflow run that the totals go to.',
+  mlflow_create: '`true`: make an MLflow run where `mlflow_run_id` is not set.',
+  mlflow_experiment: 'Name of the experiment of a run that is made; default: the run’s experiment.',
+  mlflow_credentials: '`client`: only the program itself has what the server asks for.',
+} as const;
+
+export interface TargetRules {
+  mode: 'user' | 'system';
+  /** Addresses that the agent may speak to whoever asks; in system mode to no other. */
+  addresses: readonly string[];
+  /** The agent has a user and password, or a token, of its own. */
+  hasCredentials: boolean;
+}
+
+/** A place that totals go to, and who brings them. */
+export interface Place {
+  target: Target;
+  bearer: Bearer;
+  /** Why it is not the agent. */
+  reason?: string;
+}
+
+/** What a client is told of its run's tracker. */
+export interface Standing {
+  by: Bearer | 'nobody';
+  reason?: string;
+}
+
+type Settings = Readonly<Record<string, string>>;
+
+export function mlflowPlace(settings: Settings, rules: TargetRules): Place | undefined {
+  const uri = settings.mlflow_tracking_uri;
+  if (uri === undefined || missing(settings) !== undefined) return undefined;
+  const reason = notForAgent(uri, settings, rules);
+  const target: Target = { kind: 'mlflow', address: withoutSlash(uri), settings };
+  return reason === undefined ? { target, bearer: 'agent' } : { target, bearer: 'client', reason };
+}
+
+/** undefined: the run has said nothing of a tracker. */
+export function standingOf(settings: Settings, rules: TargetRules): Standing | undefined {
+  if (settings.mlflow_tracking_uri === undefined && settings.mlflow_run_id === undefined) return undefined;
+  const place = mlflowPlace(settings, rules);
+  if (!place) return { by: 'nobody', reason: missing(settings) ?? 'no mlflow_tracking_uri' };
+  return place.reason === undefined ? { by: place.bearer } : { by: place.bearer, reason: place.reason };
+}
+
+function missing(settings: Settings): string | undefined {
+  if (settings.mlflow_run_id !== undefined || settings.mlflow_create === 'true') return undefined;
+  return 'no mlflow_run_id yet, and mlflow_create is not true';
+}
+
+function notForAgent(uri: string, settings: Settings, rules: TargetRules): string | undefined {
+  if (!/^https?:\/\//i.test(uri)) return `only the program itself can write to ${uri}`;
+  const listed = rules.addresses.some((address) => withoutSlash(address) === withoutSlash(uri));
+  if (rules.mode === 'system' && !listed) return `the agent's tracker.addresses does not list ${uri}`;
+  if (settings.mlflow_credentials === 'client' && !rules.hasCredentials) {
+    return 'only the program itself has credentials for it';
+  }
+  return undefined;
+}
+
+function withoutSlash(address: string): string {
+  return address.replace(/\/+$/, '');
+}

@@ -1,0 +1,284 @@
+// The outbox on SQLite: deliveries, their items and how each place did lately. Owns the tables deliveries, delivery_items
+// and sinks. A body is zlib-compressed: that is a tenth of its size, and has a checksum.
+
+import { deflateSync, inflateSync } from 'node:zlib';
+import type { Database, Statement } from 'better-sqlite3';
+import type { Owner } from '../attribution/model.js';
+import type { Delivery, Draft, Item } from '../delivery/model.js';
+import {
+  type Bearer,
+  type DeliveryFilter,
+  type DeliveryState,
+  type NewDelivery,
+  type Outbox,
+  type SinkState,
+  sinkName,
+} from '../delivery/outbox.js';
+import { toJson } from './codec.js';
+
+const MAX_LISTED = 1000;
+const WAITING = 'dead = 0';
+
+interface ItemRow {
+  id: number;
+  delivery: number;
+  stage: number;
+  kind: string;
+  body: Buffer;
+}
+
+interface DeliveryRow {
+  id: number;
+  sink: string;
+  ready: number;
+  created_ms: number;
+  done_ms: number | null;
+  delivered: number;
+  record: string;
+}
+
+interface Counts {
+  waiting: number;
+  with_client: number;
+  dead: number;
+  bytes: number;
+  error: string | null;
+}
+
+interface SinkRow {
+  name: string;
+  failures: number;
+  retry_ms: number;
+  refused: string | null;
+  error: string | null;
+  delivered_ms: number | null;
+}
+
+export class SqliteOutbox implements Outbox {
+  readonly #db: Database;
+  readonly #statements = new Map<string, Statement>();
+
+  constructor(db: Database) {
+    this.#db = db;
+  }
+
+  begin(delivery: NewDelivery): number {
+    const { handle, createdMs, run, target, owner } = delivery;
+    const { lastInsertRowid } = this.#sql(
+      'INSERT INTO deliveries (run, sink, ready, created_ms, delivered, record) VALUES (?, ?, ?, ?, 0, ?)',
+    ).run(
+      handle ?? null,
+      sinkName(delivery),
+      handle === undefined ? 1 : 0,
+      Math.round(createdMs),
+      toJson({ run, target, owner }),
+    );
+    return Number(lastInsertRowid);
+  }
+
+  add(delivery: number, drafts: readonly Draft[], bearer: Bearer): void {
+    const insert = this.#sql(
+      'INSERT INTO delivery_items (delivery, stage, kind, bearer, dead, body) VALUES (?, ?, ?, ?, 0, ?)',
+    );
+    this.#together(() => {
+      for (const draft of drafts) {
+        insert.run(delivery, draft.stage, draft.kind, bearer, deflateSync(draft.body));
+      }
+    });
+  }
+
+  discard(run: number): void {
+    this.#together(() => {
+      const drafts = 'SELECT id FROM deliveries WHERE run = ? AND ready = 0';
+      this.#sql(`DELETE FROM delivery_items WHERE delivery IN (${drafts})`).run(run);
+      this.#sql('DELETE FROM deliveries WHERE run = ? AND ready = 0').run(run);
+    });
+  }
+
+  waitingSinks(): string[] {
+    return this.#sql(
+      `SELECT DISTINCT sink FROM deliveries WHERE ready = 1 AND done_ms IS NULL AND EXISTS
+       (SELECT 1 FROM delivery_items WHERE delivery = deliveries.id AND bearer = 'agent' AND ${WAITING})`,
+    )
+      .pluck()
+      .all() as string[];
+  }
+
+  next(sink: string, after: number, limit: number): { delivery: Delivery; items: Item[] } | undefined {
+    const row = this.#waitingDelivery(sink, after) ?? this.#waitingDelivery(sink, 0);
+    if (!row) return undefined;
+    const items = this.#sql(
+      `SELECT * FROM delivery_items WHERE delivery = ? AND bearer = 'agent' AND ${WAITING} ORDER BY stage, id LIMIT ?`,
+    ).all(row.id, limit) as ItemRow[];
+    const stage = items[0]?.stage;
+    return { delivery: deliveryOf(row), items: this.#readable(items.filter((item) => item.stage === stage)) };
+  }
+
+  #waitingDelivery(sink: string, after: number): DeliveryRow | undefined {
+    return this.#sql(
+      `SELECT * FROM deliveries WHERE sink = ? AND id > ? AND ready = 1 AND done_ms IS NULL AND EXISTS
+       (SELECT 1 FROM delivery_items WHERE delivery = deliveries.id AND bearer = 'agent' AND ${WAITING})
+       ORDER BY id LIMIT 1`,
+    ).get(sink, after) as DeliveryRow | undefined;
+  }
+
+  nextForClient(delivery: number): Item | undefined {
+    const rows = this.#sql(
+      `SELECT * FROM delivery_items WHERE delivery = ? AND bearer = 'client' AND ${WAITING} ORDER BY stage, id LIMIT 1`,
+    ).all(delivery) as ItemRow[];
+    return this.#readable(rows)[0];
+  }
+
+  /** An item whose body does not match its checksum is buried: nothing wrong is ever sent. */
+  #readable(rows: ItemRow[]): Item[] {
+    const items: Item[] = [];
+    for (const { id, stage, kind, body } of rows) {
+      try {
+        items.push({ id, stage, kind, body: inflateSync(body).toString() });
+      } catch (error) {
+        this.bury(id, `its body in the database is damaged: ${(error as Error).message}`);
+      }
+    }
+    return items;
+  }
+
+  delivered(delivery: number, items: readonly number[], nowMs: number): void {
+    this.#together(() => {
+      let gone = 0;
+      for (const id of items) {
+        gone += this.#sql('DELETE FROM delivery_items WHERE id = ? AND delivery = ?').run(
+          id,
+          delivery,
+        ).changes;
+      }
+      this.#sql('UPDATE deliveries SET delivered = delivered + ? WHERE id = ?').run(gone, delivery);
+      this.#sql(
+        `UPDATE deliveries SET done_ms = ? WHERE id = ? AND NOT EXISTS
+         (SELECT 1 FROM delivery_items WHERE delivery = deliveries.id)`,
+      ).run(Math.round(nowMs), delivery);
+    });
+  }
+
+  bury(item: number, error: string): void {
+    this.#sql('UPDATE delivery_items SET dead = 1, error = ? WHERE id = ?').run(error, item);
+  }
+
+  replace(item: Item, delivery: number, drafts: readonly Draft[]): void {
+    this.#together(() => {
+      this.#sql('DELETE FROM delivery_items WHERE id = ?').run(item.id);
+      this.add(delivery, drafts, 'agent');
+    });
+  }
+
+  handOver(item: number, error: string): void {
+    this.#sql("UPDATE delivery_items SET bearer = 'client', error = ? WHERE id = ?").run(error, item);
+  }
+
+  sink(name: string): SinkState {
+    const row = this.#sql('SELECT * FROM sinks WHERE name = ?').get(name) as SinkRow | undefined;
+    return row ? sinkOf(row) : { name, failures: 0, retryMs: 0 };
+  }
+
+  setSink(state: SinkState): void {
+    this.#sql(
+      `INSERT OR REPLACE INTO sinks (name, failures, retry_ms, refused, error, delivered_ms) VALUES (?, ?, ?, ?, ?, ?)`,
+    ).run(
+      state.name,
+      state.failures,
+      Math.round(state.retryMs),
+      state.refused ?? null,
+      state.error ?? null,
+      state.deliveredMs === undefined ? null : Math.round(state.deliveredMs),
+    );
+  }
+
+  sinks(): SinkState[] {
+    return (this.#sql('SELECT * FROM sinks ORDER BY name').all() as SinkRow[]).map(sinkOf);
+  }
+
+  deliveries(filter: DeliveryFilter): DeliveryState[] {
+    const { owner } = filter;
+    const where = [
+      ...(filter.id === undefined ? [] : ['id = @id']),
+      ...(filter.runId === undefined ? [] : ["json_extract(record, '$.run.runId') = @runId"]),
+      ...(filter.all ? [] : ['done_ms IS NULL']),
+      ...(owner === undefined
+        ? []
+        : [
+            "json_extract(record, '$.owner.uid') = @uid",
+            "json_extract(record, '$.owner.pidNamespace') = @pidNamespace",
+          ]),
+    ];
+    const rows = this.#sql(
+      `SELECT * FROM deliveries ${where.length > 0 ? `WHERE ${where.join(' AND ')}` : ''} ORDER BY id DESC LIMIT @limit`,
+    ).all({
+      limit: filter.limit ?? MAX_LISTED,
+      ...(filter.id === undefined ? {} : { id: filter.id }),
+      ...(filter.runId === undefined ? {} : { runId: filter.runId }),
+      ...(owner === undefined ? {} : { uid: owner.uid, pidNamespace: String(owner.pidNamespace) }),
+    }) as DeliveryRow[];
+    return rows.map((row) => this.#stateOf(row));
+  }
+
+  #stateOf(row: DeliveryRow): DeliveryState {
+    const counts = this.#sql(
+      `SELECT coalesce(sum(dead = 0 AND bearer = 'agent'), 0) AS waiting,
+              coalesce(sum(dead = 0 AND bearer = 'client'), 0) AS with_client,
+              coalesce(sum(dead), 0) AS dead, coalesce(sum(length(body)), 0) AS bytes, max(error) AS error
+       FROM delivery_items WHERE delivery = ?`,
+    ).get(row.id) as Counts;
+    const { owner, ...record } = deliveryOf(row);
+    return {
+      ...record,
+      owner,
+      sink: row.sink,
+      ready: row.ready === 1,
+      createdMs: row.created_ms,
+      ...(row.done_ms === null ? {} : { doneMs: row.done_ms }),
+      waiting: counts.waiting,
+      withClient: counts.with_client,
+      dead: counts.dead,
+      delivered: row.delivered,
+      bytes: counts.bytes,
+      ...(counts.error === null ? {} : { error: counts.error }),
+    };
+  }
+
+  revive(delivery: number): number {
+    return this.#sql('UPDATE delivery_items SET dead = 0, error = NULL WHERE delivery = ? AND dead = 1').run(
+      delivery,
+    ).changes;
+  }
+
+  #together(work: () => void): void {
+    if (this.#db.inTransaction) work();
+    else this.#db.transaction(work)();
+  }
+
+  #sql(query: string): Statement {
+    let statement = this.#statements.get(query);
+    if (!statement) {
+      statement = this.#db.prepare(query);
+      this.#statements.set(query, statement);
+    }
+    return statement;
+  }
+}
+
+function deliveryOf(row: DeliveryRow): Delivery & { owner: Owner } {
+  const { owner, ...record } = JSON.parse(row.record) as Omit<Delivery, 'id'> & {
+    owner: { uid: number; pidNamespace: string };
+  };
+  return { id: row.id, ...record, owner: { uid: owner.uid, pidNamespace: BigInt(owner.pidNamespace) } };
+}
+
+function sinkOf(row: SinkRow): SinkState {
+  return {
+    name: row.name,
+    failures: row.failures,
+    retryMs: row.retry_ms,
+    ...(row.refused === null ? {} : { refused: row.refused }),
+    ...(row.error === null ? {} : { error: row.error }),
+    ...(row.delivered_ms === null ? {} : { deliveredMs: row.delivered_ms }),
+  };
+}

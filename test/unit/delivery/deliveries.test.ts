@@ -1,0 +1,274 @@
+// From the end of a run to its place: what is kept, in which order it goes out, and that nothing is lost or sent before its
+// time. A real database, the fake sampler, a scripted place.
+
+import { join } from 'node:path';
+import BetterSqlite3 from 'better-sqlite3';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { DeliveriesOptions } from '../../../src/delivery/deliveries.js';
+import { SendError } from '../../../src/delivery/model.js';
+import {
+  type Bench,
+  callerOf,
+  openRequest,
+  processOf,
+  startBench,
+  temporaryFolder,
+} from '../support/bench.js';
+import { failing } from '../support/scripted-sink.js';
+
+let folder: ReturnType<typeof temporaryFolder>;
+let bench: Bench;
+const ME = callerOf(100);
+const TRACKER = { mlflow_tracking_uri: 'http://tracker:5000/', mlflow_run_id: 'abc' };
+
+beforeEach(() => {
+  folder = temporaryFolder();
+});
+
+afterEach(async () => {
+  await bench.deliveries.stop();
+  bench.close();
+  folder.remove();
+});
+
+function start(delivery: Partial<DeliveriesOptions> = {}, into = folder.path): void {
+  bench = startBench(into, { checkpointIntervalMs: 1 }, undefined, delivery);
+}
+
+/** A run that used some CPU and has ended. */
+async function ended(runId = 'r', tracker: Record<string, string> = TRACKER): Promise<void> {
+  const { commands } = bench.attribution;
+  commands.start(ME, { runId, tracker });
+  await commands.openSession(ME, openRequest(runId, 100));
+  bench.sampler.spend(processOf(100), 1_500_000_000n);
+  await commands.end(ME, { runId, status: 'FINISHED', all: true });
+}
+
+const list = (all = true) => bench.deliveries.list(ME, { all });
+const delivered = () => expect.poll(() => list().every(({ doneMs }) => doneMs !== undefined)).toBe(true);
+const figures = () =>
+  bench.sink.sent.flatMap(({ items }) =>
+    items
+      .filter(({ kind }) => kind === 'figures')
+      .flatMap(({ body }) => JSON.parse(body) as [string, number][]),
+  );
+
+describe('an ended run', () => {
+  it('is brought to its place whole, stage by stage, and then nothing waits', async () => {
+    start();
+    await ended();
+    await delivered();
+    const run = bench.attribution.store.get(ME.owner, 'r')!;
+    expect(Object.fromEntries(figures())).toMatchObject(run.totals.toColumns());
+    expect(figures()).toHaveLength(8);
+    expect(Object.fromEntries(figures()).cpu_seconds).toBe(1.5);
+    expect(bench.sink.sent.at(-1)!.items.map(({ kind }) => kind)).toEqual(['end']);
+    expect(list(false)).toEqual([]);
+    expect(list()).toMatchObject([{ sink: 'mlflow http://tracker:5000', waiting: 0, bytes: 0 }]);
+    expect(bench.deliveries.sinks(list())).toMatchObject([{ failures: 0, deliveredMs: bench.clock.nowMs }]);
+  });
+
+  it('that named no tracker has nothing to deliver', async () => {
+    start();
+    await ended('r', {});
+    expect(list()).toEqual([]);
+  });
+
+  it('is on the disk before its end is answered, while the place is down', async () => {
+    start();
+    bench.sink.script = failing(Number.POSITIVE_INFINITY);
+    await ended();
+    const before = folder.path;
+    bench.crash(`${before}/later`);
+    start({}, `${before}/later`);
+    await delivered();
+    expect(Object.fromEntries(figures()).cpu_seconds).toBe(1.5);
+  });
+
+  it('is not sent before its status is final, and is cut anew where the agent died in between', async () => {
+    const stuck = new Promise<never>(() => undefined);
+    start({ documents: () => stuck });
+    const { commands } = bench.attribution;
+    commands.start(ME, { runId: 'r', tracker: TRACKER });
+    await commands.openSession(ME, openRequest('r', 100));
+    bench.sampler.spend(processOf(100), 1_000_000_000n);
+    void commands.end(ME, { runId: 'r', status: 'FAILED', reason: 'x', all: true });
+    await expect.poll(() => bench.attribution.store.get(ME.owner, 'r')?.status).toBe('FINISHING');
+    // Half of it was stored when the agent died.
+    const run = bench.attribution.store.get(ME.owner, 'r')!;
+    const target = { kind: 'mlflow', address: 'http://tracker:5000', settings: TRACKER } as const;
+    const { key, runId, attempt, handle, owner } = run;
+    const common = { run: { key, runId, attempt }, target, owner, bearer: 'agent', createdMs: 1 } as const;
+    const id = bench.outbox.begin({ handle, ...common });
+    bench.outbox.add(id, [{ stage: 1, kind: 'figures', body: '[["cpu_seconds",0.5]]' }], 'agent');
+    bench.deliveries.wake();
+    expect(bench.outbox.waitingSinks()).toEqual([]);
+    bench.crash(`${folder.path}/later`);
+    start({}, `${folder.path}/later`);
+    await expect.poll(() => list().length).toBe(1);
+    await delivered();
+    expect(figures().filter(([column]) => column === 'cpu_seconds')).toEqual([['cpu_seconds', 1]]);
+    expect(JSON.parse(bench.sink.sent.at(-1)!.items[0]!.body)).toMatchObject({
+      status: 'FAILED',
+      reason: 'x',
+    });
+  });
+
+  it('says whether a process of it is left', async () => {
+    start();
+    const { commands } = bench.attribution;
+    commands.start(ME, { runId: 'r', tracker: TRACKER });
+    await commands.openSession(ME, openRequest('r', 100));
+    bench.dead.add(100);
+    await commands.end(ME, { runId: 'r', status: 'KILLED', all: true });
+    await delivered();
+    expect(JSON.parse(bench.sink.sent.at(-1)!.items[0]!.body)).toMatchObject({ allDead: true });
+  });
+});
+
+describe('a place that fails', () => {
+  it('is tried again with the same bytes until it takes them', async () => {
+    start();
+    bench.sink.script = failing(5);
+    await ended();
+    await delivered();
+    const [first, ...rest] = bench.sink.tried.slice(0, 6).map(({ items }) => items);
+    for (const again of rest) expect(again).toEqual(first);
+    expect(figures().length).toBe(new Set(figures().map(([column]) => column)).size);
+  });
+
+  it('remembers over a restart when it is tried again', async () => {
+    start({ courier: { limits: { firstMs: 60_000, mostMs: 60_000 }, refusedMs: 1, random: () => 1 } });
+    bench.sink.script = failing(Number.POSITIVE_INFINITY);
+    await ended();
+    await expect.poll(() => bench.deliveries.sinks(list())[0]?.failures).toBe(1);
+    expect(bench.deliveries.sinks(list())[0]).toMatchObject({
+      error: 'no room',
+      retryMs: bench.clock.nowMs + 60_000,
+    });
+    bench.crash(`${folder.path}/later`);
+    start({ courier: { limits: { firstMs: 60_000, mostMs: 60_000 }, refusedMs: 1 } }, `${folder.path}/later`);
+    expect(bench.sink.tried).toEqual([]);
+    bench.deliveries.retry(ME, list()[0]!.id);
+    await delivered();
+  });
+
+  it('waits no longer than the longest wait when the clock was set back', async () => {
+    start({ courier: { limits: { firstMs: 1, mostMs: 20 }, refusedMs: 20 } });
+    bench.sink.script = failing(1, () => {
+      bench.clock.nowMs -= 86_400_000;
+      return new SendError('retry', 'later', { retryAfterMs: 3_600_000 });
+    });
+    await ended();
+    await delivered();
+  });
+
+  it('holds no other place, and one run no other run of it', async () => {
+    start();
+    bench.sink.script = ({ target, run }) => {
+      if (target.address === 'http://slow:1') return new Promise(() => undefined);
+      if (run.runId === 'bad') throw new SendError('retry', 'always');
+      return undefined;
+    };
+    await ended('stuck', { ...TRACKER, mlflow_tracking_uri: 'http://slow:1' });
+    await ended('bad');
+    await ended('good');
+    await expect.poll(() => list().find(({ run }) => run.runId === 'good')?.doneMs).toBeDefined();
+  });
+
+  it('that lets nobody in is paused, says so, and keeps everything', async () => {
+    start();
+    let open = false;
+    bench.sink.script = () => {
+      if (!open) throw new SendError('refused', '401 from http://tracker:5000');
+    };
+    await ended();
+    await expect.poll(() => bench.deliveries.sinks(list())[0]?.refused).toBe('401 from http://tracker:5000');
+    open = true;
+    bench.deliveries.retry(ME, list()[0]!.id);
+    await delivered();
+    expect(bench.deliveries.sinks(list())[0]!.refused).toBeUndefined();
+    expect(Object.fromEntries(figures()).cpu_seconds).toBe(1.5);
+  });
+});
+
+describe('an item that its place will never take', () => {
+  it('is found among others, kept aside, and everything else goes on', async () => {
+    start();
+    bench.sink.script = (_, items) => {
+      if (items.some(({ body }) => /#[25]/.test(body))) throw new SendError('poison', '400: bad key');
+    };
+    await ended();
+    await expect.poll(() => list()[0]?.waiting).toBe(0);
+    const names = () => figures().map(([name]) => name.slice('cpu_seconds'.length));
+    expect(names().sort()).toEqual(['', '#1', '#3', '#4', '#6', '#7']);
+    expect(list()[0]).toMatchObject({ dead: 2, error: '400: bad key' });
+    expect(list()[0]!.doneMs).toBeUndefined();
+    bench.sink.script = () => undefined;
+    bench.deliveries.retry(ME, list()[0]!.id);
+    await delivered();
+    expect(names().sort()).toEqual(['', '#1', '#2', '#3', '#4', '#5', '#6', '#7']);
+  });
+
+  it('that only a program of the run can bring is handed to it', async () => {
+    start();
+    bench.sink.script = (_, [item]) => {
+      if (item!.kind === 'end') throw new SendError('elsewhere', 's3:// is not the server');
+    };
+    await ended();
+    await expect.poll(() => list()[0]?.withClient).toBe(1);
+    const { id } = list()[0]!;
+    const item = bench.deliveries.take(ME, id)!;
+    expect(item.kind).toBe('end');
+    expect(() => bench.deliveries.take(callerOf(7, 2000), id)).toThrow('no delivery');
+    expect(bench.deliveries.acknowledge(ME, id, item.id)).toMatchObject({ withClient: 0 });
+    expect(bench.deliveries.acknowledge(ME, id, item.id).doneMs).toBeDefined();
+  });
+});
+
+describe('what the agent may not bring', () => {
+  it('is all for the client, item by item', async () => {
+    start();
+    await ended('r', { mlflow_tracking_uri: 'file:///home/me/mlruns', mlflow_run_id: 'abc' });
+    expect(bench.sink.tried).toEqual([]);
+    const { id, withClient } = list()[0]!;
+    expect(withClient).toBeGreaterThan(1);
+    for (let left = withClient; left > 0; left -= 1) {
+      const item = bench.deliveries.take(ME, id)!;
+      expect(bench.deliveries.acknowledge(ME, id, item.id).withClient).toBe(left - 1);
+    }
+    expect(bench.deliveries.take(ME, id)).toBeUndefined();
+    expect(list()[0]!.doneMs).toBe(bench.clock.nowMs);
+  });
+
+  it('is nobody else’s to see', async () => {
+    start();
+    await ended();
+    expect(bench.deliveries.list(callerOf(7, 2000), { all: true })).toEqual([]);
+    expect(bench.deliveries.list({ ...callerOf(7, 0), privileged: true }, { all: true })).toHaveLength(1);
+    expect(() => bench.deliveries.retry(callerOf(7, 2000), list()[0]!.id)).toThrow('no delivery');
+  });
+
+  it('waits for ever when the agent is offline', async () => {
+    start({ offline: true });
+    await ended();
+    bench.deliveries.wake();
+    expect(bench.sink.tried).toEqual([]);
+    expect(list(false)).toHaveLength(1);
+  });
+});
+
+it('an item that was damaged on the disk is never sent, and everything else is', async () => {
+  start({ offline: true });
+  await ended();
+  const db = new BetterSqlite3(join(folder.path, 'state.db'));
+  const row = db.prepare('SELECT id, body FROM delivery_items LIMIT 1').get() as { id: number; body: Buffer };
+  row.body[row.body.length - 6]! ^= 4;
+  db.prepare('UPDATE delivery_items SET body = ? WHERE id = ?').run(row.body, row.id);
+  db.close();
+  bench.crash(`${folder.path}/later`);
+  start({}, `${folder.path}/later`);
+  await expect.poll(() => list()[0]?.waiting).toBe(0);
+  expect(list()[0]).toMatchObject({ dead: 1, error: expect.stringMatching(/damaged/) });
+  expect(figures()).toHaveLength(6);
+});
