@@ -1,13 +1,16 @@
 // Opening the state database: found and fine, new, or set aside and begun afresh. Owns the file's name and its
-// settings. The agent always starts: a database that cannot be used is renamed, never deleted, and the log says so.
+// settings. The agent always starts: a database that cannot be used is renamed, never deleted, and the log says so;
+// what is whole of a damaged one goes into the new one.
 
 import { chmodSync, existsSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import BetterSqlite3, { type Database } from 'better-sqlite3';
 import type { Logger } from 'pino';
 import { LezeaError, messageOf } from '../errors.js';
+import { salvage } from './salvage.js';
 import { createTables, isBlank, schemaFault, upgrade } from './schema.js';
 import { SqlitePersistence } from './sqlite-persistence.js';
+import { runFault } from './wholeness.js';
 
 export const DATABASE_FILE = 'state.db';
 /** SQLite's own companions of a database file. */
@@ -19,14 +22,24 @@ export function openDatabase(stateDir: string, log: Logger, nowMs: number): Data
   const found = existsSync(path);
   const opened = found ? openFound(path) : undefined;
   if (opened && 'db' in opened) return opened.db;
-  if (opened) {
-    const aside = setAside(path, opened.reason, nowMs);
-    log.error(
-      { path, aside, reason: opened.reason, detail: opened.detail },
-      `the state database cannot be used (${opened.reason}: ${opened.detail}); it was set aside as ${aside} and a new one is begun`,
-    );
+  if (!opened) return openNew(path);
+  const aside = setAside(path, opened.reason, nowMs);
+  log.error(
+    { path, aside, reason: opened.reason, detail: opened.detail },
+    `the state database cannot be used (${opened.reason}: ${opened.detail}); it was set aside as ${aside} and a new one is begun`,
+  );
+  const db = openNew(path);
+  if (opened.reason === 'corrupt') saveWhatIsWhole(aside, db, log);
+  return db;
+}
+
+function saveWhatIsWhole(aside: string, db: Database, log: Logger): void {
+  try {
+    const { rows, damagedRuns, unreadable } = salvage(aside, db);
+    log.warn({ aside, rows, damaged_runs: damagedRuns, unreadable }, 'what is whole of it was taken over');
+  } catch (error) {
+    log.error({ aside, reason: messageOf(error) }, 'nothing of it can be read');
   }
-  return openNew(path);
 }
 
 type Opened = { db: Database } | { reason: string; detail: string };
@@ -72,7 +85,10 @@ function integrityFault(db: Database): { reason: string; detail: string } | unde
 /** What SQLite cannot know: whether the runs that are to go on can be read. Its transient errors are the caller's. */
 function contentFault(db: Database): { reason: string; detail: string } | undefined {
   try {
-    new SqlitePersistence(db).openRuns();
+    for (const saved of new SqlitePersistence(db).openRuns()) {
+      const fault = runFault(saved);
+      if (fault !== undefined) return { reason: 'corrupt', detail: `run ${saved.record.runId}: ${fault}` };
+    }
     return undefined;
   } catch (error) {
     if (isTransient(error)) throw error;

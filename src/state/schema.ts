@@ -126,6 +126,10 @@ const TABLES: Record<string, Record<string, string>> = {
 /** Tables that came after version 1; an older database gets them when it is opened. */
 const ADDED: Readonly<Record<string, number>> = { deliveries: 2, delivery_items: 2, sinks: 2 };
 
+export const TABLE_COLUMNS: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
+  Object.entries(TABLES).map(([table, columns]) => [table, Object.keys(columns)]),
+);
+
 const INDEXES = [
   'CREATE UNIQUE INDEX runs_identity ON runs (run_id, uid, pid_namespace, attempt)',
   'CREATE INDEX runs_key ON runs (key, attempt)',

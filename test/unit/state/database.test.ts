@@ -81,7 +81,7 @@ describe('a database that is fine', () => {
 });
 
 describe('a database that cannot be used is set aside', () => {
-  const cases: { name: string; reason: string; detail: RegExp; spoil(): void }[] = [
+  const cases: { name: string; reason: string; detail: RegExp; kept?: true; spoil(): void }[] = [
     {
       name: 'bytes that are no database',
       reason: 'corrupt',
@@ -120,12 +120,14 @@ describe('a database that cannot be used is set aside', () => {
       name: 'without one of our tables',
       reason: 'corrupt',
       detail: /phases lacks/,
+      kept: true,
       spoil: () => change('DROP TABLE phases'),
     },
     {
       name: 'without one of our columns',
       reason: 'corrupt',
       detail: /scopes lacks label/,
+      kept: true,
       spoil: () => change('ALTER TABLE scopes DROP COLUMN label'),
     },
     {
@@ -144,6 +146,7 @@ describe('a database that cannot be used is set aside', () => {
       name: 'without a version',
       reason: 'corrupt',
       detail: /version/,
+      kept: true,
       spoil: () => change('DELETE FROM meta'),
     },
   ];
@@ -154,7 +157,7 @@ describe('a database that cannot be used is set aside', () => {
     db.close();
   }
 
-  for (const { name, reason, detail, spoil } of cases) {
+  for (const { name, reason, detail, spoil, kept } of cases) {
     it(name, async () => {
       await good();
       spoil();
@@ -167,7 +170,7 @@ describe('a database that cannot be used is set aside', () => {
       expect(line.detail).toMatch(detail);
       // The new one works.
       const bench = startBench(folder.path);
-      expect(bench.attribution.store.list(10)).toEqual([]);
+      expect(bench.attribution.store.list(10).map(({ runId }) => runId)).toEqual(kept ? ['kept'] : []);
       bench.close();
     });
   }
