@@ -311,6 +311,7 @@ export class Agent {
       },
       droppedExits: ledger.droppedExits,
       droppedNotifications: this.#ipc.lostNotifications,
+      sinks: this.#deliveries.figures(),
     };
   }
 

@@ -9,9 +9,11 @@ import type { Logger } from '../log.js';
 import { Courier, type CourierOptions } from './courier.js';
 import { endedRun } from './ended-run.js';
 import type { DocumentFile, Draft, Item, Sink, Target } from './model.js';
-import type { DeliveryState, Outbox, SinkState } from './outbox.js';
+import type { DeliveryState, Outbox, SinkFigures, SinkState } from './outbox.js';
 import { mlflowPlace, type Place, type Standing, standingOf, type TargetRules } from './targets.js';
 
+/** How long the figures of the outbox are shown before they are counted again: it may be long. */
+const FIGURES_MS = 5000;
 /** Drafts that are stored together: a transaction of some milliseconds. */
 const DRAFTS_TOGETHER = 8;
 
@@ -34,6 +36,8 @@ export interface DeliveriesOptions {
 export class Deliveries {
   readonly #o: DeliveriesOptions;
   readonly #courier: Courier;
+  #figures: SinkFigures[] = [];
+  #figuresAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: DeliveriesOptions) {
     this.#o = options;
@@ -85,6 +89,39 @@ export class Deliveries {
       ...(mlflow ? [mlflow] : []),
       ...(everyRun ? [{ target: everyRun, bearer: 'agent' } as const] : []),
     ];
+  }
+
+  /** What waits for which place, and how the places do. */
+  figures(): SinkFigures[] {
+    const now = performance.now();
+    if (now - this.#figuresAt >= FIGURES_MS) {
+      this.#figuresAt = now;
+      this.#figures = this.#count();
+    }
+    return this.#figures;
+  }
+
+  #count(): SinkFigures[] {
+    const { outbox, nowMs } = this.#o;
+    const depths = new Map(outbox.depths().map((depth) => [depth.sink, depth]));
+    const names = new Set([...depths.keys(), ...outbox.sinks().map(({ name }) => name)]);
+    return [...names].sort().map((sink) => {
+      const { oldestCreatedMs, ...depth } = depths.get(sink) ?? {
+        waiting: 0,
+        withClient: 0,
+        dead: 0,
+        bytes: 0,
+      };
+      const { failures, refused, deliveredMs } = outbox.sink(sink);
+      return {
+        ...depth,
+        sink,
+        failures,
+        refused: refused !== undefined,
+        ...(oldestCreatedMs === undefined ? {} : { oldestMs: Math.max(0, nowMs() - oldestCreatedMs) }),
+        ...(deliveredMs === undefined ? {} : { deliveredMs }),
+      };
+    });
   }
 
   // What the socket asks. Callers see what is theirs.

@@ -50,6 +50,35 @@ export interface DeliveryState extends Delivery {
   error?: string;
 }
 
+/** What of a place's deliveries is not done. Counts are of items. */
+export interface Depth {
+  sink: string;
+  waiting: number;
+  withClient: number;
+  dead: number;
+  bytes: number;
+  /** When the oldest of them was made. */
+  oldestCreatedMs: number;
+}
+
+/** One place, as /metrics shows it. Counts are of items. */
+export interface SinkFigures {
+  sink: string;
+  /** For the agent, for a process of the run, for nobody: the place refused them for good. */
+  waiting: number;
+  withClient: number;
+  dead: number;
+  /** Stored bytes of all of them. */
+  bytes: number;
+  /** Age of the oldest delivery that is not done, milliseconds. */
+  oldestMs?: number;
+  /** In a row. */
+  failures: number;
+  refused: boolean;
+  /** Wall clock of the last success, milliseconds since 1970. */
+  deliveredMs?: number;
+}
+
 export interface DeliveryFilter {
   id?: number;
   runId?: string;
@@ -80,6 +109,7 @@ export interface Outbox {
   sink(name: string): SinkState;
   setSink(state: SinkState): void;
   sinks(): SinkState[];
+  depths(): Depth[];
   deliveries(filter: DeliveryFilter): DeliveryState[];
   /** Dead items wait again. How many. */
   revive(delivery: number): number;

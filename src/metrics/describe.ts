@@ -5,6 +5,7 @@ import type { FamilyHeader } from './encoder.js';
 import { shownColumns } from './figures.js';
 import { SCRAPE_SECONDS } from './metrics.js';
 import { NODE_GROUPS, NODE_PREFIX } from './node.js';
+import { outboxFamilies } from './outbox.js';
 import { runFamilies } from './runs.js';
 import { scopeFamilies } from './scopes.js';
 import { selfFamilies } from './self.js';
@@ -15,7 +16,7 @@ export function describeMetrics(counted: readonly FamilyHeader[]): string {
   const scopes = scopeFamilies(shown, true);
   const node = NODE_GROUPS.map(({ shownAs, ...group }) => ({ ...group, name: NODE_PREFIX + shownAs }));
   const scrape: FamilyHeader = { ...SCRAPE_SECONDS, type: 'histogram' };
-  const agent = [...selfFamilies(neverAsked), scrape, ...counted];
+  const agent = [...selfFamilies(neverAsked), ...outboxFamilies(neverAsked), scrape, ...counted];
   return `${[
     INTRODUCTION,
     '## Scopes',

@@ -9,6 +9,7 @@ import { type Shown, shownColumns } from './figures.js';
 import { hashedNames, loadNameKey, PLAIN_NAMES } from './names.js';
 import { nodeFamilies } from './node.js';
 import { otherRunsFile } from './other-runs.js';
+import { outboxFamilies } from './outbox.js';
 import { AgentRegistry, type Histogram, writeFamily } from './registry.js';
 import { seriesPerRun, writeRunFamilies } from './runs.js';
 import { seriesPerScope, writeScopeFamilies } from './scopes.js';
@@ -57,6 +58,7 @@ export class Metrics {
       otherRunsFile(deps.config().state.dir),
     );
     this.registry.add(selfFamilies(() => this.#state()));
+    this.registry.add(outboxFamilies(() => this.#state().sinks));
     this.#renderSeconds = this.registry.histogram(SCRAPE_SECONDS);
   }
 

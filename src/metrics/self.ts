@@ -1,6 +1,7 @@
 // The agent's own families, lezea_agent_*: what it costs, what it lost, what it refused, how its sources do.
 // Reads an AgentState at each scrape; emits const families.
 
+import type { SinkFigures } from '../delivery/outbox.js';
 import type { Snapshot, SourceStatus } from '../native/addon.js';
 import type { FamilyHeader } from './encoder.js';
 import type { ConstFamily, Figure } from './registry.js';
@@ -34,6 +35,8 @@ export interface AgentState {
   droppedExits: number;
   /** Notifications that slow subscribers lost. */
   droppedNotifications: number;
+  /** What waits to be delivered, by place. */
+  sinks: readonly SinkFigures[];
   /** Series of runs and scopes in use, and those folded into `(other)`. */
   series: { used: number; dropped: number };
 }

@@ -9,6 +9,7 @@ import {
   type Bearer,
   type DeliveryFilter,
   type DeliveryState,
+  type Depth,
   type NewDelivery,
   type Outbox,
   type SinkState,
@@ -18,6 +19,9 @@ import { toJson } from './codec.js';
 
 const MAX_LISTED = 1000;
 const WAITING = 'dead = 0';
+const COUNTS = `coalesce(sum(dead = 0 AND bearer = 'agent'), 0) AS waiting,
+  coalesce(sum(dead = 0 AND bearer = 'client'), 0) AS with_client,
+  coalesce(sum(dead), 0) AS dead, coalesce(sum(length(body)), 0) AS bytes, max(error) AS error`;
 
 interface ItemRow {
   id: number;
@@ -196,6 +200,14 @@ export class SqliteOutbox implements Outbox {
     return (this.#sql('SELECT * FROM sinks ORDER BY name').all() as SinkRow[]).map(sinkOf);
   }
 
+  depths(): Depth[] {
+    const rows = this.#sql(
+      `SELECT sink, min(created_ms) AS oldestCreatedMs, ${COUNTS}
+       FROM deliveries JOIN delivery_items ON delivery = deliveries.id WHERE done_ms IS NULL GROUP BY sink`,
+    ).all() as ({ sink: string; oldestCreatedMs: number } & Counts)[];
+    return rows.map(({ with_client: withClient, error: _error, ...depth }) => ({ ...depth, withClient }));
+  }
+
   deliveries(filter: DeliveryFilter): DeliveryState[] {
     const { owner } = filter;
     const where = [
@@ -221,12 +233,7 @@ export class SqliteOutbox implements Outbox {
   }
 
   #stateOf(row: DeliveryRow): DeliveryState {
-    const counts = this.#sql(
-      `SELECT coalesce(sum(dead = 0 AND bearer = 'agent'), 0) AS waiting,
-              coalesce(sum(dead = 0 AND bearer = 'client'), 0) AS with_client,
-              coalesce(sum(dead), 0) AS dead, coalesce(sum(length(body)), 0) AS bytes, max(error) AS error
-       FROM delivery_items WHERE delivery = ?`,
-    ).get(row.id) as Counts;
+    const counts = this.#sql(`SELECT ${COUNTS} FROM delivery_items WHERE delivery = ?`).get(row.id) as Counts;
     const { owner, ...record } = deliveryOf(row);
     return {
       ...record,

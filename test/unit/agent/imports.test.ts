@@ -14,7 +14,7 @@ const ALLOWED: Record<string, string[]> = {
   attribution: ['native'],
   state: ['attribution', 'delivery', 'native'],
   files: ['attribution', 'native'],
-  metrics: ['attribution', 'config', 'native'],
+  metrics: ['attribution', 'config', 'delivery', 'native'],
   ipc: ['attribution', 'delivery', 'native'],
   http: ['attribution', 'metrics', 'native'],
   delivery: ['attribution', 'native'],

@@ -46,5 +46,27 @@ export function fakeState(): Omit<AgentState, 'series'> {
     checkpoints: { commits: 10, failures: 0, totalMs: 12.5 },
     droppedExits: 0,
     droppedNotifications: 0,
+    sinks: [
+      {
+        sink: 'mlflow http://tracker:5000',
+        waiting: 3,
+        withClient: 2,
+        dead: 1,
+        bytes: 4096,
+        oldestMs: 61_500,
+        failures: 4,
+        refused: true,
+        deliveredMs: 1_700_000_000_500,
+      },
+      {
+        sink: 'mlflow http://new:5000',
+        waiting: 1,
+        withClient: 0,
+        dead: 0,
+        bytes: 10,
+        failures: 0,
+        refused: false,
+      },
+    ],
   };
 }
