@@ -102,7 +102,8 @@ export class Agent {
     });
     const { log, now, config: current } = deps;
     const outbox = new SqliteOutbox(db);
-    const parts = { config: current, outbox, documents: this.#documents, log, now, env: process.env };
+    const { store } = this.#attribution;
+    const parts = { config: current, outbox, store, documents: this.#documents, log, now, env: process.env };
     this.#deliveries = makeDeliveries(parts);
     this.#ipc = this.#makeIpc(config, bootId);
     this.#metrics = new Metrics({

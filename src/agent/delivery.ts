@@ -3,6 +3,8 @@
 
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { earlierAttempts } from '../attribution/attempts.js';
+import type { RunStore } from '../attribution/model.js';
 import type { Config } from '../config/schema.js';
 import { Deliveries } from '../delivery/deliveries.js';
 import type { Outbox } from '../delivery/outbox.js';
@@ -14,6 +16,7 @@ export interface DeliveryParts {
   config: () => Config;
   outbox: Outbox;
   documents: RunDocuments;
+  store: RunStore;
   log: Logger;
   now: () => number;
   /** Of the agent: MLFLOW_TRACKING_* as MLflow's own client reads them. */
@@ -34,6 +37,7 @@ export function makeDeliveries(parts: DeliveryParts): Deliveries {
     log,
     nowMs: now,
     documents: (run) => documents.facts(run),
+    earlier: (run) => earlierAttempts(parts.store, run),
   });
 }
 

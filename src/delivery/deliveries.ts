@@ -30,6 +30,8 @@ export interface DeliveriesOptions {
   nowMs(): number;
   /** The documents of an ended run, as they lie in its folder. */
   documents(run: Run): Promise<DocumentFile[]>;
+  /** The attempts of a run before this one: the tracker has one run for all of them. */
+  earlier(run: Run): Run[];
   courier?: Pick<CourierOptions, 'random' | 'limits' | 'refusedMs'>;
 }
 
@@ -65,7 +67,12 @@ export class Deliveries {
     outbox.discard(run.handle);
     const places = this.#places(run.tracker);
     if (places.length === 0) return;
-    const ended = endedRun(run, { node, allDead, files: await documents(run) });
+    const ended = endedRun(run, {
+      node,
+      allDead,
+      files: await documents(run),
+      earlier: this.#o.earlier(run),
+    });
     const { key, runId, attempt } = ended;
     for (const { target, bearer } of places) {
       const sink = sinks[target.kind];

@@ -1,16 +1,21 @@
-// An ended run as it is delivered: a view of the run's final figures, and of its documents. Pure.
+// An ended run as it is delivered: the sums over its attempts, and the documents of the last. Reads the runs; emits columns
+// in base units, added up as the integers that they are.
 
-import type { Run } from '../attribution/model.js';
+import type { Run, Totals as RunTotals } from '../attribution/model.js';
+import { type Columns, Totals } from '../attribution/totals.js';
 import type { DocumentFile, EndedRun, ScopeLine } from './model.js';
 
 export interface EndedRunFacts {
   node: string;
   files: readonly DocumentFile[];
   allDead: boolean;
+  /** The attempts before this one. */
+  earlier: readonly Run[];
 }
 
 /** The run has its outcome and its end; its status may not be final yet. */
 export function endedRun(run: Run, facts: EndedRunFacts): EndedRun {
+  const attempts = [run, ...facts.earlier];
   return {
     key: run.key,
     runId: run.runId,
@@ -26,12 +31,35 @@ export function endedRun(run: Run, facts: EndedRunFacts): EndedRun {
     ...(run.experiment === undefined ? {} : { experiment: run.experiment }),
     ...(run.name === undefined ? {} : { name: run.name }),
     tags: run.tags,
-    totals: run.totals.toColumns(),
-    *scopes(): Iterable<ScopeLine> {
-      for (const scope of run.scopes()) {
-        yield { path: scope.path, self: scope.self.toColumns(), inclusive: scope.inclusive().toColumns() };
-      }
-    },
+    totals: sumOf(attempts.map(({ totals }) => totals)),
+    scopes: () => linesOf(attempts),
     files: facts.files,
   };
+}
+
+/** Every scope that any attempt had, in the order they were first met. */
+function* linesOf(attempts: readonly Run[]): Generator<ScopeLine> {
+  const paths = new Set<string>();
+  for (const attempt of attempts) {
+    for (const { path } of attempt.scopes()) {
+      if (paths.has(path)) continue;
+      if (attempts.length > 1) paths.add(path);
+      const scopes = attempts.flatMap((each) => each.scope(path) ?? []);
+      yield {
+        path,
+        self: sumOf(scopes.map(({ self }) => self)),
+        inclusive: sumOf(scopes.map((scope) => scope.inclusive())),
+      };
+    }
+  }
+}
+
+/** Attempts come one after the other: what they used adds up, and the highest peak is the peak. */
+function sumOf(totals: readonly RunTotals[]): Columns {
+  const [first, ...rest] = totals;
+  if (!first) return {};
+  const columns = Totals.sum(first, rest).toColumns();
+  const peaks = totals.flatMap((each) => each.value('memory_peak_bytes') ?? []);
+  if (peaks.length > 0) columns.memory_peak_bytes = Math.max(...peaks);
+  return columns;
 }

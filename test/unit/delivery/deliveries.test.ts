@@ -114,6 +114,19 @@ describe('an ended run', () => {
     });
   });
 
+  it('is the sum over its attempts', async () => {
+    start();
+    await ended();
+    await ended();
+    await delivered();
+    expect(bench.attribution.store.get(ME.owner, 'r')).toMatchObject({ attempt: 2 });
+    const sums = figures().filter(([column]) => column === 'cpu_seconds');
+    expect(sums).toEqual([
+      ['cpu_seconds', 1.5],
+      ['cpu_seconds', 3],
+    ]);
+  });
+
   it('says whether a process of it is left', async () => {
     start();
     const { commands } = bench.attribution;

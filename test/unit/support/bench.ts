@@ -5,6 +5,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
+import { earlierAttempts } from '../../../src/attribution/attempts.js';
 import { Attribution, type AttributionOptions } from '../../../src/attribution/attribution.js';
 import type { Caller, OpenRequest, Run } from '../../../src/attribution/model.js';
 import { Deliveries, type DeliveriesOptions } from '../../../src/delivery/deliveries.js';
@@ -73,12 +74,13 @@ export function startBench(
     log: silent,
     nowMs: () => clock.nowMs,
     documents: async () => [],
+    earlier: (run) => earlierAttempts(attribution.store, run),
     courier: { limits: { firstMs: 1, mostMs: 4 }, refusedMs: 4, random: () => 0.5 },
     ...delivery,
   });
   const written: Run[] = [];
   const dead = new Set<number>();
-  const attribution = new Attribution({
+  const attribution: Attribution = new Attribution({
     sampler,
     persistence,
     log: silent,
