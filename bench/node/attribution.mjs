@@ -111,6 +111,7 @@ export async function runWithScopes(folder, scopes) {
     unboundTimeoutMs: () => 3_600_000,
     writeFiles: async () => undefined,
     prepareDelivery: async () => undefined,
+    isFull: () => false,
   });
   const caller = {
     process: { pid: 1, startTicks: 1n },

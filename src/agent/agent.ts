@@ -14,7 +14,7 @@ import { RunDocuments } from '../files/run-documents.js';
 import { type HttpHandle, startHttp } from '../http/server.js';
 import { createHandlers } from '../ipc/handlers.js';
 import { Identities } from '../ipc/identity.js';
-import { prepareFolder, removeStale, socketMode } from '../ipc/listen.js';
+import { prepareFolder, removeStale } from '../ipc/listen.js';
 import { IpcServer } from '../ipc/server.js';
 import type { Logger } from '../log.js';
 import { Metrics } from '../metrics/metrics.js';
@@ -23,15 +23,13 @@ import { checkAddonLayout } from '../native/frame.js';
 import { openDatabase } from '../state/database.js';
 import { lockStateDir, type StateLock } from '../state/lock.js';
 import { SqliteOutbox } from '../state/outbox.js';
+import { Retention } from '../state/retention.js';
 import { SqlitePersistence } from '../state/sqlite-persistence.js';
 import { VERSION } from '../version.js';
 import { makeDeliveries } from './delivery.js';
+import { samplerOptions } from './sampler-options.js';
 import { healthOf, nodeStatus } from './status.js';
-
-/** How long a process whose ring is known may wait for it after a restart, milliseconds. */
-const RESTART_WAIT_MS = 3000;
-/** How long whoever asks for a sample waits for the sampling thread, milliseconds. */
-const PULL_TIMEOUT_MS = 30_000;
+import { Sweeper } from './sweeper.js';
 
 export interface AgentDeps {
   addon: Addon;
@@ -53,6 +51,8 @@ export class Agent {
   readonly #attribution: Attribution;
   readonly #documents: RunDocuments;
   readonly #deliveries: Deliveries;
+  readonly #retention: Retention;
+  readonly #sweeper: Sweeper;
   readonly #ipc: IpcServer;
   readonly #metrics: Metrics;
   readonly #startedAtMs: number;
@@ -87,7 +87,15 @@ export class Agent {
     this.#startedMonoNs = deps.addon.monotonicNs();
     const db = openDatabase(config.state.dir, deps.log, deps.now());
     this.#persistence = new SqlitePersistence(db);
-    this.#sampler = this.#makeSampler(config);
+    this.#retention = new Retention({
+      db,
+      stateDir: config.state.dir,
+      log: deps.log,
+      nowMs: deps.now,
+      days: () => deps.config().state.retention_days,
+      maxBytes: () => deps.config().state.max_bytes,
+    });
+    this.#sampler = new deps.addon.Sampler(samplerOptions(config, ringPath(config.socket.path), deps.roots));
     this.#attribution = this.#makeAttribution();
     const bootId = deps.addon.bootId();
     this.#documents = new RunDocuments({
@@ -105,6 +113,7 @@ export class Agent {
     const { store } = this.#attribution;
     const parts = { config: current, outbox, store, documents: this.#documents, log, now, env: process.env };
     this.#deliveries = makeDeliveries(parts);
+    this.#sweeper = new Sweeper(() => this.#retention.sweep(), log);
     this.#ipc = this.#makeIpc(config, bootId);
     this.#metrics = new Metrics({
       config: deps.config,
@@ -134,9 +143,13 @@ export class Agent {
   }
 
   async #start(): Promise<void> {
-    this.#attribution.store.on('ended', () => this.#deliveries.wake());
+    this.#attribution.store.on('ended', () => {
+      this.#deliveries.wake();
+      this.#sweeper.soon();
+    });
     this.#attribution.start();
     this.#deliveries.wake();
+    this.#sweeper.soon();
     await this.#ipc.listen();
     const { http } = this.#deps.config();
     if (http.enabled) this.#http = await this.#startHttp(http.listen);
@@ -156,6 +169,7 @@ export class Agent {
       () => this.#http?.close(),
       () => this.#attribution.stop(),
       () => this.#deliveries.stop(),
+      () => this.#sweeper.stop(),
       () => this.#ipc.close(),
       () => rm(this.#agentFile(), { force: true }),
       () => this.#persistence.close(),
@@ -173,23 +187,6 @@ export class Agent {
     if (fault) throw new LezeaError('stop', messageOf(fault), { cause: fault });
   }
 
-  #makeSampler(config: Config): Sampler {
-    const { sampling, socket, agent } = config;
-    const sources = Object.entries(sampling.sources);
-    return new this.#deps.addon.Sampler({
-      procRoot: this.#procRoot(),
-      sysRoot: this.#deps.roots?.sys ?? '/sys',
-      intervalMs: sampling.interval_ms,
-      cpuBudgetPpm: Math.round(sampling.cpu_budget_percent * 10_000),
-      nodeIntervalMs: sampling.node_interval_ms,
-      ringSocket: ringPath(socket.path),
-      ringSocketMode: socketMode(agent.mode),
-      restartWaitMs: RESTART_WAIT_MS,
-      pullTimeoutMs: PULL_TIMEOUT_MS,
-      disabledSources: sources.filter(([, source]) => !source.enabled).map(([name]) => name),
-    });
-  }
-
   #makeAttribution(): Attribution {
     const { addon, config, log, now } = this.#deps;
     return new Attribution({
@@ -204,6 +201,7 @@ export class Agent {
       keepEndedMs: () => config().metrics.linger_seconds * 1000,
       unboundTimeoutMs: () => config().runs.unbound_timeout_seconds * 1000,
       writeFiles: (run) => this.#documents.write(run),
+      isFull: (owner) => this.#retention.isFull(owner),
       prepareDelivery: (run, allDead) => this.#deliveries.prepare(run, allDead),
     });
   }

@@ -9,7 +9,7 @@ import { Commands } from './commands.js';
 import { Ledger } from './ledger.js';
 import { Lifecycle } from './lifecycle.js';
 import { Limiter, type Limits } from './limits.js';
-import type { Run, RunCommands, RunStore } from './model.js';
+import type { Owner, Run, RunCommands, RunStore } from './model.js';
 import type { Persistence } from './records.js';
 import { Registry } from './registry.js';
 import { restoreRuns } from './restore.js';
@@ -32,6 +32,8 @@ export interface AttributionOptions {
   writeFiles(run: Run): Promise<void>;
   /** Keeps what is to be delivered of it; `allDead`: no process of it lives. */
   prepareDelivery(run: Run, allDead: boolean): Promise<void>;
+  /** Whether what is stored of the owner's runs, and may not be removed, is its whole share. */
+  isFull(owner: Owner): boolean;
   limits?: Limits;
 }
 

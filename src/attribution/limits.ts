@@ -62,6 +62,11 @@ const TABLE = {
   scopeDepth: { value: 16, counts: 'levels of nested scopes', past: 'too_many' },
   nameBytes: { value: 128, counts: 'bytes of a level or name', past: 'too_large' },
   partsPerRun: { value: 10_000, counts: 'processes bound to one run one after another', past: 'too_many' },
+  stateShares: {
+    value: 1,
+    counts: "owner's shares of state.max_bytes that are full of what may not be removed",
+    past: 'too_many',
+  },
   phasesPerRun: { value: 1000, counts: 'phases of one run', past: 'too_many' },
   eventsPerRun: { value: 10_000, counts: 'events that clients add to one run', past: 'too_many' },
   eventBytesPerRun: { value: 4_194_304, counts: 'bytes of JSON in events of one run', past: 'too_large' },

@@ -7,7 +7,7 @@ import type { Sampler } from '../native/addon.js';
 import type { Ledger } from './ledger.js';
 import type { Lifecycle } from './lifecycle.js';
 import type { Limiter } from './limits.js';
-import type { Caller, StartRequest } from './model.js';
+import type { Caller, Owner, StartRequest } from './model.js';
 import { isRunId, makeRunId, nameFault } from './names.js';
 import type { RunRecord } from './records.js';
 import type { Registry } from './registry.js';
@@ -21,6 +21,8 @@ export interface StarterOptions {
   limiter: Limiter;
   nowMs(): number;
   monotonicNs(): bigint;
+  /** Whether what is stored of the owner's runs, and may not be removed, is its whole share. */
+  isFull(owner: Owner): boolean;
   /** A run became live. */
   wake(): void;
 }
@@ -70,6 +72,7 @@ export class Starter {
       caller.owner,
       registry.holdings(() => 1),
     );
+    limiter.admit('stateShares', this.#o.isFull(caller.owner) ? 1 : 0);
     const record: RunRecord = {
       handle: registry.take('run'),
       key: earlier?.key ?? randomBytes(8).toString('hex'),

@@ -119,6 +119,25 @@ const state = section('What survives a restart.', {
       'system mode: `/var/lib/lezea-monitor`; user mode: `$XDG_STATE_HOME/lezea-monitor`, else `~/.local/state/lezea-monitor`',
     live: false,
   }),
+  retention_days: wholeNumber(
+    { min: 1, max: 36_500, fallback: 90 },
+    {
+      description:
+        'How long the figures and documents of ended runs are kept. What is not delivered is kept for ever.',
+      unit: 'days',
+      live: true,
+    },
+  ),
+  max_bytes: wholeNumber(
+    { min: 1_000_000, max: 1_000_000_000_000_000, fallback: 5_000_000_000 },
+    {
+      description:
+        'Most that is kept of ended runs, in equal shares of the users that have some. Past its share a user loses its ' +
+        'oldest runs, but nothing that is not delivered; where that alone is more, its new runs are refused.',
+      unit: 'bytes',
+      live: true,
+    },
+  ),
 });
 
 const sampling = section('How often and from where the kernel is read.', {

@@ -3,14 +3,12 @@
 
 import BetterSqlite3, { type Database } from 'better-sqlite3';
 import { messageOf } from '../errors.js';
-import { TABLE_COLUMNS } from './schema.js';
+import { RUN_TABLES, TABLE_COLUMNS } from './schema.js';
 import { SqlitePersistence } from './sqlite-persistence.js';
 import { runFault } from './wholeness.js';
 
 /** Unreadable stretches of a table that are stepped over before it is given up. */
 const MAX_STEPS = 2000;
-/** Tables whose rows belong to a run by its handle. */
-const OF_A_RUN = ['scopes', 'scope_pages', 'sessions', 'processes', 'exited', 'phases', 'events'];
 
 export interface Salvaged {
   /** Rows, by table. */
@@ -103,7 +101,7 @@ function dropDamaged(db: Database, result: Salvaged): void {
     result.damagedRuns.push({ run, reason });
     db.prepare('DELETE FROM runs WHERE handle = ?').run(handle);
   }
-  for (const table of OF_A_RUN) {
+  for (const table of RUN_TABLES) {
     db.prepare(`DELETE FROM ${table} WHERE run NOT IN (SELECT handle FROM runs)`).run();
   }
   // What waits to be delivered does not need its run, unless its run was still to say that it is over.

@@ -111,6 +111,8 @@ const TABLES: Record<string, Record<string, string>> = {
     /** zlib, which has a checksum. */
     body: 'BLOB NOT NULL',
   },
+  /** Of ended runs: bytes of rows and documents; settled: nothing of it waits to be delivered any more. */
+  run_sizes: { run: 'INTEGER PRIMARY KEY', bytes: 'INTEGER NOT NULL', settled: 'INTEGER NOT NULL' },
   sinks: {
     name: 'TEXT PRIMARY KEY',
     /** Failures in a row, and when it is tried again. */
@@ -124,10 +126,15 @@ const TABLES: Record<string, Record<string, string>> = {
 };
 
 /** Tables that came after version 1; an older database gets them when it is opened. */
-const ADDED: Readonly<Record<string, number>> = { deliveries: 2, delivery_items: 2, sinks: 2 };
+const ADDED: Readonly<Record<string, number>> = { deliveries: 2, delivery_items: 2, run_sizes: 2, sinks: 2 };
 
 export const TABLE_COLUMNS: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
   Object.entries(TABLES).map(([table, columns]) => [table, Object.keys(columns)]),
+);
+
+/** Tables whose rows belong to a run by its handle, beside what is to be delivered of it. */
+export const RUN_TABLES: readonly string[] = Object.keys(TABLES).filter(
+  (table) => table !== 'deliveries' && 'run' in (TABLES[table] ?? {}),
 );
 
 const INDEXES = [

@@ -94,6 +94,7 @@ export function startBench(
     writeFiles: async (run) => {
       written.push(run);
     },
+    isFull: () => false,
     prepareDelivery: (run, allDead) => deliveries.prepare(run, allDead),
     ...more,
   });
