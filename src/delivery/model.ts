@@ -27,6 +27,8 @@ export interface DocumentFile {
   bytes: number;
   /** Lower-case hexadecimal. */
   sha256: string;
+  /** Hashes of earlier attempts' documents of that path, which this one may take the place of. */
+  replaces?: readonly string[];
 }
 
 /** An ended run as it is delivered. Figures are in the columns' base units. */
@@ -74,10 +76,10 @@ export interface Delivery {
 
 /**
  * What became of a try. `retry`: nothing is wrong with the item; again, later. `poison`: the place will never take this
- * item. `refused`: the place does not let us in; nothing is lost, and somebody has to be told. `elsewhere`: the place is one
- * that only the run's own processes can write to.
+ * item. `refused`: the place does not let us in; nothing is lost, and somebody has to be told. `elsewhere`: the agent cannot
+ * bring this item there; the client has to. `gone`: what the delivery belongs to is no more, so none of its items is taken.
  */
-export type Verdict = 'retry' | 'poison' | 'refused' | 'elsewhere';
+export type Verdict = 'retry' | 'poison' | 'refused' | 'elsewhere' | 'gone';
 
 /** Why an item was not taken. The message names what, where and what the place said; never a secret. */
 export class SendError extends Error {

@@ -1,0 +1,125 @@
+// Cuts an ended run into the items of an MLflow delivery: figures, documents, tags, how it ended. Reads the run; writes
+// nothing. The same run gives the same bytes, and every item is small enough for any server and for the agent's socket.
+
+import type { FinalStatus } from '../../attribution/model.js';
+import type { Columns } from '../../attribution/totals.js';
+import { COLUMN_LIST } from '../../native/frame.js';
+import type { Draft, EndedRun, Item, Target } from '../model.js';
+import { bodyOf, draft, type EndStatus, type Metric, type Tag } from './items.js';
+import { type Share, scopeFolder, scopeKey, totalKey } from './keys.js';
+import { wantedRun } from './settings.js';
+
+/** Older servers lose figures when more keys than this are sent again in one request (mlflow/mlflow#20807). */
+export const MAX_BATCH_KEYS = 100;
+/** An item has to fit into an answer on the agent's socket. */
+const MAX_BODY_BYTES = 40 * 1024;
+/** Room for what is around the metrics of a batch. */
+const WRAPPING_BYTES = 32;
+/** What the oldest servers store of a tag; longer values are cut there without a word. */
+const MAX_TAG_CHARS = 5000;
+const SUMMARY_PATH = 'resources/summary.json';
+
+/** How MLflow calls what became of a run. */
+const END_STATUS: Record<FinalStatus, EndStatus> = {
+  FINISHED: 'FINISHED',
+  FAILED: 'FAILED',
+  INTERRUPTED: 'KILLED',
+  KILLED: 'KILLED',
+  LOST: 'FAILED',
+};
+
+export function* planRun(run: EndedRun, target: Target): Generator<Draft> {
+  const wanted = wantedRun(target);
+  if (wanted.by === 'nobody') return;
+  if (wanted.by === 'creation') {
+    yield draft('create', { run_name: run.name ?? run.runId, start_time: run.startedAtMs });
+  }
+  yield* batches(metricsOf(run));
+  for (const { path, bytes, sha256, replaces } of run.files) {
+    yield draft('artifact', { path, bytes, sha256, ...(replaces && { replaces }) });
+  }
+  yield draft('tags', { tags: tagsOf(run) });
+  // Nobody else ends a run that we made, or whose processes are dead; a living trainer ends its own.
+  if (!run.allDead && wanted.by !== 'creation') return;
+  yield draft('end', { status: END_STATUS[run.outcome.status], end_time: run.endedAtMs });
+}
+
+/** The whole run first: it is what most look for. */
+function* metricsOf(run: EndedRun): Generator<Metric> {
+  const at = { timestamp: run.endedAtMs, step: run.attempt };
+  for (const [column, value] of figures(run.totals)) yield { key: totalKey(column), value, ...at };
+  for (const scope of run.scopes()) {
+    const folder = scopeFolder(scope.path);
+    for (const share of ['self', 'inclusive'] satisfies Share[]) {
+      for (const [column, value] of figures(scope[share])) {
+        yield { key: scopeKey(folder, share, column), value, ...at };
+      }
+    }
+  }
+}
+
+/** What is known and not zero, in the columns' order. MLflow has no number for what is not finite. */
+function* figures(columns: Columns) {
+  for (const { name } of COLUMN_LIST) {
+    const value = columns[name];
+    if (value !== undefined && value !== 0 && Number.isFinite(value)) yield [name, value] as const;
+  }
+}
+
+function* batches(metrics: Iterable<Metric>): Generator<Draft> {
+  let batch: Metric[] = [];
+  let bytes = WRAPPING_BYTES;
+  for (const metric of metrics) {
+    // Keys are ASCII: a character is a byte.
+    const more = JSON.stringify(metric).length + 1;
+    if (batch.length === MAX_BATCH_KEYS || bytes + more > MAX_BODY_BYTES) {
+      yield draft('metrics', { metrics: batch });
+      batch = [];
+      bytes = WRAPPING_BYTES;
+    }
+    batch.push(metric);
+    bytes += more;
+  }
+  if (batch.length > 0) yield draft('metrics', { metrics: batch });
+}
+
+function tagsOf(run: EndedRun): Tag[] {
+  const values: Record<string, string> = {
+    status: run.outcome.status,
+    // Always sent: an earlier attempt's reason must not stay.
+    reason: cut(run.outcome.reason ?? ''),
+    run_id: run.runId,
+    node: run.node,
+    attempt: String(run.attempt),
+  };
+  const summary = run.files.find(({ path }) => path === SUMMARY_PATH);
+  if (summary) values.summary_sha256 = summary.sha256;
+  return Object.entries(values).map(([name, value]) => ({ key: `lezea_monitor.${name}`, value }));
+}
+
+/** The beginning of a text, in whole characters, without what a tracker's database may choke on. */
+function cut(text: string): string {
+  // Half a character becomes a whole one this way.
+  const clean = Buffer.from(text.replaceAll('\0', '')).toString();
+  if (clean.length <= MAX_TAG_CHARS) return clean;
+  return `${clean.slice(0, MAX_TAG_CHARS - 1).replace(/[\uD800-\uDBFF]$/, '')}…`;
+}
+
+/** A batch in two halves; [] for what cannot be smaller. */
+export function splitItem(item: Item): Draft[] {
+  if (item.kind === 'metrics') {
+    const { metrics } = bodyOf(item, 'metrics');
+    return halves(metrics).map((half) => draft('metrics', { metrics: half }));
+  }
+  if (item.kind === 'tags') {
+    const { tags } = bodyOf(item, 'tags');
+    return halves(tags).map((half) => draft('tags', { tags: half }));
+  }
+  return [];
+}
+
+function halves<T>(list: readonly T[]): T[][] {
+  if (list.length < 2) return [];
+  const middle = Math.ceil(list.length / 2);
+  return [list.slice(0, middle), list.slice(middle)];
+}
