@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises';
 import http, { type ClientRequest, type IncomingHttpHeaders } from 'node:http';
 import https from 'node:https';
 import { messageOf } from '../errors.js';
+import { Deadline } from './deadline.js';
 import { SendError } from './model.js';
 
 export interface HttpClientOptions {
@@ -27,8 +28,8 @@ export interface HttpRequest {
   body?: string | Buffer;
   /** Longest answer that is read, bytes. @default 1 MiB */
   maxBytes?: number;
-  /** Stops reading as soon as this says that the answer so far has what is needed. */
-  enough?: (body: Buffer) => boolean;
+  /** Reads the answer's beginning only, to about here, and no error if there is more. */
+  headBytes?: number;
   /** Sent twice it does no harm; then a kept connection that turns out to be closed costs nothing. */
   repeatable: boolean;
 }
@@ -168,14 +169,14 @@ class Exchange {
   }
 
   async #read(response: http.IncomingMessage): Promise<Buffer> {
-    const { maxBytes = MAX_BYTES, enough } = this.#request;
+    const { maxBytes = MAX_BYTES, headBytes = Number.POSITIVE_INFINITY } = this.#request;
     const pieces: Buffer[] = [];
     let bytes = 0;
     for await (const piece of response as AsyncIterable<Buffer>) {
       pieces.push(piece);
       bytes += piece.length;
       // Leaving the loop closes the connection: what would follow is not read.
-      if (enough?.(Buffer.concat(pieces))) break;
+      if (bytes >= headBytes) break;
       if (bytes > maxBytes) throw new Error(`the answer is longer than ${maxBytes} bytes`);
     }
     return Buffer.concat(pieces);
@@ -191,37 +192,6 @@ function isReset(error: Error): boolean {
 export function describeRequest({ method, url }: Pick<HttpRequest, 'method' | 'url'>): string {
   const { origin, pathname } = new URL(url);
   return `${method} ${origin}${pathname}`;
-}
-
-/** Aborts when the caller does or when the time is over, and says which. */
-class Deadline {
-  /** Why it aborted; undefined while it has not. */
-  reason: string | undefined;
-  readonly #abort = new AbortController();
-  readonly #timer: NodeJS.Timeout;
-  readonly #caller: AbortSignal;
-  readonly #onCaller = () => this.#end('stopped before it was answered');
-
-  constructor(caller: AbortSignal, ms: number) {
-    this.#caller = caller;
-    this.#timer = setTimeout(() => this.#end(`no answer within ${ms} ms`), ms);
-    caller.addEventListener('abort', this.#onCaller);
-    if (caller.aborted) this.#onCaller();
-  }
-
-  get signal(): AbortSignal {
-    return this.#abort.signal;
-  }
-
-  #end(reason: string): void {
-    this.reason ??= reason;
-    this.#abort.abort();
-  }
-
-  end(): void {
-    clearTimeout(this.#timer);
-    this.#caller.removeEventListener('abort', this.#onCaller);
-  }
 }
 
 /** Several addresses of one name fail together, without a message of their own. */

@@ -1,0 +1,5 @@
+// The MLflow sink against a real server of the newest MLflow 3.
+
+import { mlflowSuite } from './suite.js';
+
+mlflowSuite({ major: 3, together: 1000, budgetSeconds: 10 });
