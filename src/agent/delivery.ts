@@ -7,10 +7,13 @@ import { earlierAttempts } from '../attribution/attempts.js';
 import type { RunStore } from '../attribution/model.js';
 import type { Config } from '../config/schema.js';
 import { Deliveries } from '../delivery/deliveries.js';
+import type { Credentials } from '../delivery/mlflow/server.js';
+import { MlflowSink } from '../delivery/mlflow/sink.js';
 import type { Outbox } from '../delivery/outbox.js';
 import { LezeaError, messageOf } from '../errors.js';
 import type { RunDocuments } from '../files/run-documents.js';
 import type { Logger } from '../log.js';
+import { VERSION } from '../version.js';
 
 export interface DeliveryParts {
   config: () => Config;
@@ -28,23 +31,27 @@ export function makeDeliveries(parts: DeliveryParts): Deliveries {
   const { tracker } = config();
   const credentials = credentialsOf(tracker, env);
   const hasCredentials = credentials.username !== undefined || credentials.token !== undefined;
+  const caFile = tracker.ca_file ?? env.MLFLOW_TRACKING_SERVER_CERT_PATH;
+  const mlflow = new MlflowSink({
+    version: VERSION,
+    readFile: (run, path) => documents.whole(run, path),
+    credentials,
+    ...(caFile ? { caFile } : {}),
+    insecureTls: tracker.insecure_tls || env.MLFLOW_TRACKING_INSECURE_TLS === 'true',
+    timeoutMs: tracker.timeout_seconds * 1000,
+  });
   return new Deliveries({
     outbox,
-    sinks: {},
+    sinks: { mlflow },
     offline: tracker.mode === 'offline',
     rules: () => ({ mode: config().agent.mode, addresses: config().tracker.addresses, hasCredentials }),
     node: hostname(),
     log,
     nowMs: now,
+    closeDeadRuns: () => config().tracker.close_dead_runs,
     documents: (run) => documents.facts(run),
     earlier: (run) => earlierAttempts(parts.store, run),
   });
-}
-
-interface Credentials {
-  username?: string;
-  password?: string;
-  token?: string;
 }
 
 /** Throws LezeaError where a file cannot be read: sending without what it holds would be refused anyway. */

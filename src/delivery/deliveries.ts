@@ -28,6 +28,8 @@ export interface DeliveriesOptions {
   node: string;
   log: Logger;
   nowMs(): number;
+  /** Whether the tracker's run is given its end where nobody else is left to. */
+  closeDeadRuns(): boolean;
   /** The documents of an ended run, as they lie in its folder. */
   documents(run: Run): Promise<DocumentFile[]>;
   /** The attempts of a run before this one: the tracker has one run for all of them. */
@@ -52,8 +54,9 @@ export class Deliveries {
     this.#courier.wake();
   }
 
-  stop(): Promise<void> {
-    return this.#courier.stop();
+  async stop(): Promise<void> {
+    await this.#courier.stop();
+    for (const sink of Object.values(this.#o.sinks)) sink.close();
   }
 
   /** Who will bring the run's totals to its tracker; undefined where it has none. */
@@ -69,7 +72,7 @@ export class Deliveries {
     if (places.length === 0) return;
     const ended = endedRun(run, {
       node,
-      allDead,
+      allDead: allDead && this.#o.closeDeadRuns(),
       files: await documents(run),
       earlier: this.#o.earlier(run),
     });

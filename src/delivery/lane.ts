@@ -149,6 +149,15 @@ export class Lane {
       else if (first) this.#poisoned(delivery, first, reason);
       return;
     }
+    if (verdict === 'gone') {
+      outbox.buryAll(delivery.id, reason);
+      const what = { sink: this.#o.name, run: delivery.run.runId, reason };
+      this.#o.log.error(
+        what,
+        'what totals belong to is no more; they are kept aside (lezea-monitor outbox show)',
+      );
+      return;
+    }
     this.#after = delivery.id;
     this.#later(verdict, reason, error instanceof SendError ? error.retryAfterMs : undefined);
   }

@@ -105,4 +105,6 @@ export interface Sink {
   send(delivery: Delivery, items: readonly Item[], signal: AbortSignal): Promise<void>;
   /** An item that was refused as it is, in smaller ones; [] when it cannot be cut. */
   split(item: Item): Draft[];
+  /** Lets go of what it keeps open. */
+  close(): void;
 }

@@ -102,6 +102,8 @@ export interface Outbox {
   nextForClient(delivery: number): Item | undefined;
   delivered(delivery: number, items: readonly number[], nowMs: number): void;
   bury(item: number, error: string): void;
+  /** Everything that waits of a delivery. */
+  buryAll(delivery: number, error: string): void;
   /** Smaller items in the place of one. */
   replace(item: Item, delivery: number, drafts: readonly Draft[]): void;
   /** The agent cannot bring it; a client may. */

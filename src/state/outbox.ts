@@ -167,6 +167,13 @@ export class SqliteOutbox implements Outbox {
     this.#sql('UPDATE delivery_items SET dead = 1, error = ? WHERE id = ?').run(error, item);
   }
 
+  buryAll(delivery: number, error: string): void {
+    this.#sql('UPDATE delivery_items SET dead = 1, error = ? WHERE delivery = ? AND dead = 0').run(
+      error,
+      delivery,
+    );
+  }
+
   replace(item: Item, delivery: number, drafts: readonly Draft[]): void {
     this.#together(() => {
       this.#sql('DELETE FROM delivery_items WHERE id = ?').run(item.id);

@@ -223,6 +223,20 @@ describe('an item that its place will never take', () => {
     expect(names().sort()).toEqual(['', '#1', '#2', '#3', '#4', '#5', '#6', '#7']);
   });
 
+  it('and all that belongs to what is no more is kept aside together', async () => {
+    start();
+    bench.sink.script = () => {
+      throw new SendError('gone', 'the run was deleted');
+    };
+    await ended('gone');
+    await expect.poll(() => list()[0]?.waiting).toBe(0);
+    expect(bench.sink.tried).toHaveLength(1);
+    expect(list()[0]).toMatchObject({ dead: 5, error: 'the run was deleted' });
+    bench.sink.script = () => undefined;
+    await ended('next');
+    await expect.poll(() => list().find(({ run }) => run.runId === 'next')?.doneMs).toBeDefined();
+  });
+
   it('that only a program of the run can bring is handed to it', async () => {
     start();
     bench.sink.script = (_, [item]) => {

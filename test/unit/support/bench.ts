@@ -73,6 +73,7 @@ export function startBench(
     node: 'node-1',
     log: silent,
     nowMs: () => clock.nowMs,
+    closeDeadRuns: () => true,
     documents: async () => [],
     earlier: (run) => earlierAttempts(attribution.store, run),
     courier: { limits: { firstMs: 1, mostMs: 4 }, refusedMs: 4, random: () => 0.5 },

@@ -47,6 +47,8 @@ export class ScriptedSink implements Sink {
     this.sent.push(sent);
   }
 
+  close(): void {}
+
   split(item: Item): Draft[] {
     const figures = JSON.parse(item.body) as unknown[];
     if (item.kind !== 'figures' || figures.length < 2) return [];
