@@ -29,12 +29,15 @@ def start_run(
     tags: Optional[Mapping[str, object]] = None,
     attach: Optional[str] = None,
     socket: Optional[str] = None,
+    tracker: Union[None, bool, Mapping[str, object]] = None,
 ) -> Any:
     """Starts a run, or attaches this process to one that is there.
 
     run_id: the run to start or attach to; default LEZEA_RUN_ID, else the agent makes one.
     attach: the same, but the run must exist already.
     socket: the agent's socket; default LEZEA_MONITOR_SOCKET, else the usual places.
+    tracker: where the totals go, for example {"mlflow_run_id": …}; what it does not say is taken
+        from MLFLOW_* and from mlflow, if the program imports it. False: nothing is said.
 
     Without an agent the result is a run that does nothing, after one warning. While a run is
     active in this process a second call joins it. Raises ValueError for an impossible id.
@@ -51,7 +54,7 @@ def start_run(
         wanted = wanted or os.environ.get("LEZEA_RUN_ID") or None
         if wanted is not None:
             parameters["run_id"] = wanted
-        _active = _open(parameters, attach is not None, socket)
+        _active = _open(parameters, attach is not None, socket, tracker)
         return NoRun(wanted or "") if _active is None else _active
 
 
@@ -78,7 +81,12 @@ def _join(active: Any, wanted: Optional[str]) -> Union[JoinedRun, NoRun]:
     return NoRun(wanted)
 
 
-def _open(parameters: Dict[str, Any], must_exist: bool, socket: Optional[str]) -> Any:
+def _open(
+    parameters: Dict[str, Any],
+    must_exist: bool,
+    socket: Optional[str],
+    tracker: Union[None, bool, Mapping[str, object]],
+) -> Any:
     """A live run, or None after a warning."""
     if not sys.platform.startswith("linux") or sys.byteorder != "little":
         warn_once("agent", "nothing is recorded on this platform")
@@ -90,7 +98,8 @@ def _open(parameters: Dict[str, Any], must_exist: bool, socket: Optional[str]) -
     problems = []
     for path, own_folder in wire.candidates(socket):
         try:
-            return Run(Address(path, own_folder), dict(parameters), must_exist, _forget)
+            address = Address(path, own_folder)
+            return Run(address, dict(parameters), must_exist, _forget, tracker)
         except wire.Unavailable as error:
             problems.append(str(error))
         except (wire.AgentError, OSError) as error:

@@ -10,13 +10,13 @@ import random
 import select
 import threading
 import time
-from typing import Any, Dict, Optional, Set
+from typing import Any, Callable, Dict, Optional, Set
 
 from . import wire
 from .outbox import Outbox
 from .owned import Alarm
 from .ring import RingPool
-from .session import Address, Identity, Session, Stuck, Waiting
+from .session import Address, Identity, Pending, Session, Stuck, Waiting
 from .tree import Tree
 from .wire import AgentError, Lost, Unavailable
 
@@ -26,6 +26,7 @@ HANDSHAKE_SECONDS = 2.0  # for everything that a reconnect asks
 BACKOFF_FIRST_SECONDS = 0.05
 # An agent that restarts waits 3 s for rings, so looking once a second finds it in time.
 BACKOFF_MAX_SECONDS = 1.0
+LOOK_SECONDS = 1.0  # how often the program is looked at for its tracker
 PROGRESS_SECONDS = 0.1  # progress reports are sent together, at most this often
 # A program that closes our descriptors just before the poll begins would never end it.
 POLL_SECONDS = 1.0
@@ -47,7 +48,15 @@ FINAL_CODES = frozenset(
 class Link:
     """See the module. Made by one thread; afterwards any thread may use the public methods."""
 
-    def __init__(self, address: Address, identity: Identity, tree: Tree, pool: RingPool) -> None:
+    def __init__(
+        self,
+        address: Address,
+        identity: Identity,
+        tree: Tree,
+        pool: RingPool,
+        look_around: Callable[[], None],
+    ) -> None:
+        """`look_around` is called now and then by the link's thread, and raises nothing."""
         self.address = address
         self.identity = identity
         self.refused_ids = 0  # scopes that the agent counts on their ancestors
@@ -63,6 +72,9 @@ class Link:
         self._lock = threading.RLock()  # of the alarm; never held during IO that can block
         self._warned: Set[str] = set()
         self._progress_due = 0.0
+        self._look_around = look_around
+        self._look_due = 0.0
+        self._last_work: Optional[Callable[[], None]] = None
 
     @property
     def started(self) -> bool:
@@ -145,9 +157,8 @@ class Link:
             raise Unavailable("this process has no connection to the agent")
         number, pending = self._waiting.expect()
         self.outbox.queue_progress(self.identity.run["run_id"])
-        line = wire.encode({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
         try:
-            if not self.outbox.put(line):
+            if not self._ask(number, method, params):
                 raise Unavailable("the queue to the agent is full")
             if not pending.done.wait(timeout):
                 raise Unavailable("the agent did not answer in time")
@@ -157,8 +168,22 @@ class Link:
             raise pending.error
         return pending.result
 
-    def close(self, timeout: float = 0.5) -> None:
-        """Ends the thread and the connection."""
+    def ask_ahead(self, method: str, params: Dict[str, Any]) -> Pending:
+        """A request that nobody waits for: its reply is there when that of a later one is."""
+        number, pending = self._waiting.expect()
+        self._ask(number, method, params)
+        return pending
+
+    def _ask(self, number: int, method: str, params: Dict[str, Any]) -> bool:
+        message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+        return self.outbox.put(wire.encode(message))
+
+    def close(self, timeout: float = 0.5, last: Optional[Callable[[], None]] = None) -> None:
+        """Ends the connection and the thread, which before that does its `last` work.
+
+        At exit no new thread can be started (Python 3.12), but this one is there.
+        """
+        self._last_work = last
         self._stopping.set()
         thread = self._thread
         if thread is None:
@@ -214,6 +239,8 @@ class Link:
             alarm, self._alarm = self._alarm, None
         if alarm is not None:
             alarm.close()
+        if self._last_work is not None:
+            self._last_work()
 
     def _mend(self) -> None:
         """Another alarm where the program has closed ours."""
@@ -225,6 +252,9 @@ class Link:
     def _turn(self, session: Any) -> None:
         """Sends what there is and waits for what comes, once."""
         self._woken = False
+        if time.monotonic() >= self._look_due:
+            self._look_due = time.monotonic() + LOOK_SECONDS
+            self._look_around()
         channel = session.channel
         with session.sending():
             session.offer_rings(self._pool)

@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Any, Callable, Dict, Optional
 
-from . import hooks, scope, tasks
+from . import hooks, scope, tasks, tracker
 from .decorate import decorate
 from .link import Link
 from .names import clean_level, text_of
@@ -53,14 +53,18 @@ class Run:
         parameters: Dict[str, Any],
         must_exist: bool,
         on_end: Callable[[], None],
+        tracker_given: tracker.Given = None,
     ) -> None:
         """Opens the run. Raises Unavailable or AgentError when there is none to be had."""
         self._on_end = on_end
+        self._tracker = tracker.Tracker(tracker_given)
+        if self._tracker.look():
+            parameters["tracker"] = self._tracker.settings
         self._tree = Tree(self._define)
         self._pool = RingPool(self._offer)
         self._unreadable = 0  # reports whose data could not be read
         identity = Identity(parameters, threading.get_native_id(), "", True, must_exist)
-        self._link = Link(address, identity, self._tree, self._pool)
+        self._link = Link(address, identity, self._tree, self._pool, self._look_around)
         try:
             self._pool.prepare()
             self._link.begin(time.monotonic() + START_SECONDS)
@@ -203,20 +207,47 @@ class Run:
         self._exit_hooks.uninstall()
         hooks.on_fork(None)
         self._environment.restore()
-        params = {"run_id": self.id, "status": outcome[0]}
-        if outcome[1]:
-            params["reason"] = text_of(outcome[1])[: hooks.MAX_REASON_CHARS]
+        deadline = time.monotonic() + timeout
+        last = None
         try:
             # A forked child that never recorded is no part of its own: its end is its exit.
             if self._link.started:
-                reply = self._link.request("run.end", params, timeout)
-                self._last = Usage({"inclusive": reply.get("totals")})
+                last = self._say_end(outcome, deadline)
         except (AgentError, Unavailable) as error:
             log.debug("run.end: %s", error)
         finally:  # also when a signal handler of the program's raises while the reply is awaited
-            self._link.close()
+            left = 0.5 if last is None else max(0.5, deadline - time.monotonic())
+            self._link.close(left, last)
             self._pool.close()
             self._on_end()
+
+    def _say_end(self, outcome: hooks.Outcome, deadline: float) -> Optional[Callable[[], None]]:
+        """Ends this process's part; what there is left to do here, the totals' delivery."""
+        params = {"run_id": self.id, "status": outcome[0]}
+        if outcome[1]:
+            params["reason"] = text_of(outcome[1])[: hooks.MAX_REASON_CHARS]
+        settings, update = self._tracker.look(), None
+        if settings:  # told once more: what was said in between may be lost
+            told = {"run_id": self.id, "tracker": settings}
+            update = self._link.ask_ahead("run.update", told)
+        reply = self._link.request("run.end", params, max(0.1, deadline - time.monotonic()))
+        self._last = Usage({"inclusive": reply.get("totals")})
+        if update is None or reply.get("final") is not True:
+            return None
+        answer = reply.get("tracker", update.result.get("tracker"))
+        if not isinstance(answer, dict) or answer.get("by") != "client":
+            return None
+        from . import deliver  # nobody else needs it
+
+        return deliver.at_end(self.id, self._link.address, self._tracker.own_address, deadline)
+
+    def _look_around(self) -> None:
+        """On the link's thread, now and then."""
+        settings = self._tracker.look_around()
+        if settings is not None:
+            self._link.identity.run["tracker"] = settings
+            told = {"run_id": self.id, "tracker": settings}
+            self._link.outbox.notify("run.update", told)
 
     def _at_exit(self) -> None:
         self._end(self._exit_hooks.outcome, EXIT_SECONDS)
@@ -260,7 +291,9 @@ class Run:
         self._pool = RingPool(self._on_ring_in_child)
         self._tree.after_fork()
         child = Identity(dict(identity.run), os.getpid(), birth_scope, False, False)
-        self._link = Link(self._link.address, child, self._tree, self._pool)
+        address = self._link.address
+        self._link = Link(address, child, self._tree, self._pool, self._look_around)
+        self._tracker.silence()
         self._exit_hooks.after_fork()
         self._recorder = Recorder(self._tree, self._pool)
         scope.after_fork(self._recorder)

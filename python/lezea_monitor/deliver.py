@@ -1,0 +1,200 @@
+"""Brings a run's totals to MLflow where the agent may not, with the mlflow of this process.
+
+Reads the agent's outbox; emits what its items say (into_mlflow.py) and acknowledges each. In the
+training process at the run's end, in the time there is; or later, as the user:
+
+    python -m lezea_monitor.deliver RUN [--socket PATH] [--json]
+"""
+
+import base64
+import logging
+import os
+import re
+import time
+from typing import Any, Callable, Dict, List, Optional
+
+from .asking import Asker
+from .into_mlflow import IntoMlflow, NotNow, Refused, hash_of, parse
+from .session import Address
+from .tracker import RUN, URI, imported
+from .wire import AgentError, Unavailable
+
+log = logging.getLogger("lezea_monitor")
+
+ASK_SECONDS = 30.0  # for one answer of the agent
+MAX_ERROR_CHARS = 1000  # of what is told to the agent
+_PASSWORD = re.compile(r"(://)[^/\s@]*@")
+Say = Callable[[str], None]
+
+
+class Delivery:
+    """What is to be brought to one place, and how far that has come."""
+
+    def __init__(self, entry: Dict[str, Any]) -> None:
+        target = entry.get("target") if isinstance(entry.get("target"), dict) else {}
+        self.id = entry["id"]
+        self.attempt = entry.get("attempt")
+        self.sink = str(entry.get("sink", ""))
+        self.by = str(entry.get("by", ""))
+        self.reason = str(entry.get("reason") or "")
+        self.address = str(entry.get("address") or target.get("address") or "")
+        settings = entry.get("settings") or target.get("settings")
+        self.settings: Dict[str, Any] = settings if isinstance(settings, dict) else {}
+        self.waiting = int(entry.get("waiting", 0))
+        self.delivered = 0  # by us
+        self.refused: List[str] = []  # why items will never be there
+        self.error = ""  # why the rest is not there yet
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is for a client to bring."""
+        return self.by == "client" and self.sink == "mlflow"
+
+    def result(self) -> Dict[str, Any]:
+        """For --json."""
+        found = {"id": self.id, "attempt": self.attempt, "sink": self.sink, "by": self.by}
+        found.update(delivered=self.delivered, waiting=self.waiting, refused=self.refused)
+        if self.error:
+            found["error"] = self.error
+        return found
+
+
+def deliver(
+    agent: Asker,
+    deliveries: List[Delivery],
+    run_id: str,
+    own_address: Callable[[str], str],
+    deadline: Optional[float] = None,
+    say: Say = log.debug,
+) -> None:
+    """Brings what can be brought until `deadline`; each delivery says what became of it.
+
+    own_address: the tracker's address as this process writes it, with its password.
+    """
+    for delivery in deliveries:
+        if not delivery.ours or not delivery.waiting:
+            continue
+        try:
+            _deliver_one(agent, delivery, run_id, own_address, deadline, say)
+        except (AgentError, Unavailable) as error:
+            delivery.error = "the agent: %s" % error
+        except NotNow as error:
+            delivery.error = str(error)
+        except Exception as error:  # mlflow's, or of what is beneath it
+            delivery.error = _without_password("%s: %s" % (type(error).__name__, error))
+
+
+def _deliver_one(
+    agent: Asker,
+    delivery: Delivery,
+    run_id: str,
+    own_address: Callable[[str], str],
+    deadline: Optional[float],
+    say: Say,
+) -> None:
+    def ask(method: str, **params: Any) -> Dict[str, Any]:
+        until = time.monotonic() + ASK_SECONDS
+        return agent.ask(method, params, until if deadline is None else min(until, deadline))
+
+    def fetch(path: str, size: int, sha256: str, file: str) -> None:
+        _fetch(ask, {"run_id": run_id, "attempt": delivery.attempt}, path, file)
+        if os.path.getsize(file) == size and hash_of(file) == sha256:
+            return
+        newest = ask("run.get", run_id=run_id).get("attempt")
+        verdict = Refused if newest == delivery.attempt else NotNow  # or is it of another attempt?
+        raise verdict("%s is not what it was when the run ended" % path)
+
+    mlflow_run = str(delivery.settings.get(RUN) or "")
+    address = delivery.address or str(delivery.settings.get(URI) or "")
+    if not mlflow_run or not address:
+        raise NotNow("the run's tracker settings name no MLflow run")
+    place = IntoMlflow(own_address(address), mlflow_run)
+    while deadline is None or time.monotonic() < deadline:
+        item = ask("outbox.take", delivery=delivery.id).get("item")
+        if item is None:
+            delivery.waiting = 0
+            return
+        refusal = {}
+        try:
+            place.log(item["kind"], parse(item["body"]), fetch)
+            delivery.delivered += 1
+        except Refused as error:
+            delivery.refused.append(_without_password(str(error)))
+            refusal = {"error": delivery.refused[-1][:MAX_ERROR_CHARS]}
+        left = ask("outbox.ack", delivery=delivery.id, item=item["id"], **refusal).get("left")
+        delivery.waiting = left if isinstance(left, int) else delivery.waiting - 1
+        say("%s, %d left" % (refusal.get("error") or item["kind"], delivery.waiting))
+        if left == 0:
+            return
+    raise NotNow("there was no more time")
+
+
+def _fetch(ask: Callable[..., Any], run: Dict[str, Any], path: str, file: str) -> None:
+    """Brings a document of the run into a file."""
+    with open(file, "wb") as stream:
+        while True:
+            try:
+                piece = ask("run.get", **run, file=path, offset=stream.tell())
+            except AgentError as error:
+                if error.code == "invalid_params":  # the run has no such document
+                    raise Refused("%s: %s" % (path, error)) from error
+                raise
+            data = base64.b64decode(piece["data"])
+            stream.write(data)
+            if piece["eof"] or not data:
+                return
+
+
+def waiting(agent: Asker, run_id: str, deadline: float) -> List[Delivery]:
+    """The run's deliveries, as the agent lists them."""
+    listed = agent.ask("outbox.list", {"run_id": run_id}, deadline).get("deliveries", [])
+    return [Delivery(entry) for entry in listed]
+
+
+def _without_password(text: str) -> str:
+    return _PASSWORD.sub(r"\1", text)
+
+
+def at_end(
+    run_id: str, address: Address, own_address: Callable[[str], str], deadline: float
+) -> Optional[Callable[[], None]]:
+    """What is left to do at the end of a run that this process has to deliver; raises nothing."""
+    if imported("mlflow.tracking") is None:
+        _tell(run_id, "mlflow is not imported here")
+        return None
+
+    def work() -> None:
+        try:
+            problem = _at_end(run_id, address, own_address, deadline)
+        except Exception as error:  # the agent went away, or said what nobody understands
+            problem = "%s: %s" % (type(error).__name__, error)
+        if problem:
+            _tell(run_id, problem)
+
+    return work
+
+
+def _at_end(
+    run_id: str, address: Address, own_address: Callable[[str], str], deadline: float
+) -> str:
+    """Delivers; what is in the way of the rest, if any."""
+    agent = Asker(address, deadline)
+    try:
+        found = waiting(agent, run_id, deadline)
+        deliver(agent, found, run_id, own_address, deadline)
+    finally:
+        agent.close()
+    return next((d.error or d.refused[0] for d in found if d.error or d.refused), "")
+
+
+def _tell(run_id: str, problem: str) -> None:
+    text = "lezea-monitor: totals of run %s are not all delivered (%s); what the agent keeps is "
+    log.warning(text + "sent by: python -m lezea_monitor.deliver %s", run_id, problem, run_id)
+
+
+if __name__ == "__main__":
+    import sys
+
+    from .deliver_command import main
+
+    sys.exit(main(sys.argv[1:]))
