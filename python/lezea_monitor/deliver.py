@@ -14,9 +14,10 @@ import time
 from typing import Any, Callable, Dict, List, Optional
 
 from .asking import Asker
-from .into_mlflow import IntoMlflow, NotNow, Refused, hash_of, parse
+from .into_mlflow import IntoMlflow, NotNow, Refused, parse
+from .mlflow_artifacts import hash_of
 from .session import Address
-from .tracker import RUN, URI, imported
+from .tracker import URI, imported
 from .wire import AgentError, Unavailable
 
 log = logging.getLogger("lezea_monitor")
@@ -31,29 +32,23 @@ class Delivery:
     """What is to be brought to one place, and how far that has come."""
 
     def __init__(self, entry: Dict[str, Any]) -> None:
-        target = entry.get("target") if isinstance(entry.get("target"), dict) else {}
+        settings = entry.get("settings")
         self.id = entry["id"]
         self.attempt = entry.get("attempt")
         self.sink = str(entry.get("sink", ""))
-        self.by = str(entry.get("by", ""))
-        self.reason = str(entry.get("reason") or "")
-        self.address = str(entry.get("address") or target.get("address") or "")
-        settings = entry.get("settings") or target.get("settings")
         self.settings: Dict[str, Any] = settings if isinstance(settings, dict) else {}
-        self.waiting = int(entry.get("waiting", 0))
+        self.address = str(self.settings.get(URI) or "")
+        self.for_us = int(entry.get("with_client", 0)) if self.sink.startswith("mlflow") else 0
+        self.for_agent = int(entry.get("waiting", 0))
         self.delivered = 0  # by us
         self.refused: List[str] = []  # why items will never be there
-        self.error = ""  # why the rest is not there yet
-
-    @property
-    def ours(self) -> bool:
-        """Whether it is for a client to bring."""
-        return self.by == "client" and self.sink == "mlflow"
+        self.error = str(entry.get("error") or "")  # why the rest is not there yet
 
     def result(self) -> Dict[str, Any]:
         """For --json."""
-        found = {"id": self.id, "attempt": self.attempt, "sink": self.sink, "by": self.by}
-        found.update(delivered=self.delivered, waiting=self.waiting, refused=self.refused)
+        found = {"id": self.id, "attempt": self.attempt, "sink": self.sink}
+        found.update(delivered=self.delivered, refused=self.refused)
+        found.update(with_client=self.for_us, waiting=self.for_agent)
         if self.error:
             found["error"] = self.error
         return found
@@ -62,7 +57,6 @@ class Delivery:
 def deliver(
     agent: Asker,
     deliveries: List[Delivery],
-    run_id: str,
     own_address: Callable[[str], str],
     deadline: Optional[float] = None,
     say: Say = log.debug,
@@ -72,10 +66,11 @@ def deliver(
     own_address: the tracker's address as this process writes it, with its password.
     """
     for delivery in deliveries:
-        if not delivery.ours or not delivery.waiting:
+        if not delivery.for_us:
             continue
+        delivery.error = ""
         try:
-            _deliver_one(agent, delivery, run_id, own_address, deadline, say)
+            _deliver_one(agent, delivery, own_address, deadline, say)
         except (AgentError, Unavailable) as error:
             delivery.error = "the agent: %s" % error
         except NotNow as error:
@@ -87,7 +82,6 @@ def deliver(
 def _deliver_one(
     agent: Asker,
     delivery: Delivery,
-    run_id: str,
     own_address: Callable[[str], str],
     deadline: Optional[float],
     say: Say,
@@ -97,22 +91,17 @@ def _deliver_one(
         return agent.ask(method, params, until if deadline is None else min(until, deadline))
 
     def fetch(path: str, size: int, sha256: str, file: str) -> None:
-        _fetch(ask, {"run_id": run_id, "attempt": delivery.attempt}, path, file)
-        if os.path.getsize(file) == size and hash_of(file) == sha256:
-            return
-        newest = ask("run.get", run_id=run_id).get("attempt")
-        verdict = Refused if newest == delivery.attempt else NotNow  # or is it of another attempt?
-        raise verdict("%s is not what it was when the run ended" % path)
+        _fetch(ask, delivery.id, path, file)
+        if os.path.getsize(file) != size or hash_of(file) != sha256:
+            raise Refused("%s is not what it was when the run ended" % path)
 
-    mlflow_run = str(delivery.settings.get(RUN) or "")
-    address = delivery.address or str(delivery.settings.get(URI) or "")
-    if not mlflow_run or not address:
-        raise NotNow("the run's tracker settings name no MLflow run")
-    place = IntoMlflow(own_address(address), mlflow_run)
+    shown = ask("outbox.show", delivery=delivery.id, limit=1)["delivery"]
+    address = own_address(delivery.address)
+    place = IntoMlflow(address, delivery.settings, str(shown["key"]))
     while deadline is None or time.monotonic() < deadline:
         item = ask("outbox.take", delivery=delivery.id).get("item")
         if item is None:
-            delivery.waiting = 0
+            delivery.for_us = 0
             return
         refusal = {}
         try:
@@ -122,21 +111,21 @@ def _deliver_one(
             delivery.refused.append(_without_password(str(error)))
             refusal = {"error": delivery.refused[-1][:MAX_ERROR_CHARS]}
         left = ask("outbox.ack", delivery=delivery.id, item=item["id"], **refusal).get("left")
-        delivery.waiting = left if isinstance(left, int) else delivery.waiting - 1
-        say("%s, %d left" % (refusal.get("error") or item["kind"], delivery.waiting))
+        delivery.for_us = left if isinstance(left, int) else delivery.for_us - 1
+        say("%s, %d left" % (refusal.get("error") or item["kind"], delivery.for_us))
         if left == 0:
             return
     raise NotNow("there was no more time")
 
 
-def _fetch(ask: Callable[..., Any], run: Dict[str, Any], path: str, file: str) -> None:
-    """Brings a document of the run into a file."""
+def _fetch(ask: Callable[..., Any], delivery: int, path: str, file: str) -> None:
+    """Brings a document into a file."""
     with open(file, "wb") as stream:
         while True:
             try:
-                piece = ask("run.get", **run, file=path, offset=stream.tell())
+                piece = ask("outbox.file", delivery=delivery, file=path, offset=stream.tell())
             except AgentError as error:
-                if error.code == "invalid_params":  # the run has no such document
+                if error.code == "invalid_params":  # there is no such document
                     raise Refused("%s: %s" % (path, error)) from error
                 raise
             data = base64.b64decode(piece["data"])
@@ -146,9 +135,9 @@ def _fetch(ask: Callable[..., Any], run: Dict[str, Any], path: str, file: str) -
 
 
 def waiting(agent: Asker, run_id: str, deadline: float) -> List[Delivery]:
-    """The run's deliveries, as the agent lists them."""
+    """The run's deliveries that are not complete, oldest first."""
     listed = agent.ask("outbox.list", {"run_id": run_id}, deadline).get("deliveries", [])
-    return [Delivery(entry) for entry in listed]
+    return [Delivery(entry) for entry in reversed(listed)]
 
 
 def _without_password(text: str) -> str:
@@ -181,10 +170,11 @@ def _at_end(
     agent = Asker(address, deadline)
     try:
         found = waiting(agent, run_id, deadline)
-        deliver(agent, found, run_id, own_address, deadline)
+        deliver(agent, found, own_address, deadline)
     finally:
         agent.close()
-    return next((d.error or d.refused[0] for d in found if d.error or d.refused), "")
+    ours = [delivery for delivery in found if delivery.for_us or delivery.refused]
+    return next((d.error or d.refused[0] for d in ours if d.error or d.refused), "")
 
 
 def _tell(run_id: str, problem: str) -> None:

@@ -57,9 +57,11 @@ def main(given: List[str]) -> int:
         return NO_AGENT
     try:
         found = waiting(agent, arguments.run, deadline)
-        if any(delivery.ours and delivery.waiting for delivery in found):
+        if not found:  # all is delivered, or is there no such run?
+            agent.ask("run.get", {"run_id": arguments.run}, deadline)
+        if any(delivery.for_us for delivery in found):
             _import_mlflow()
-            deliver(agent, found, arguments.run, _own_address, None, _say)
+            deliver(agent, found, _own_address, None, _say)
     except ImportError as error:
         _say("mlflow: %s; expected it installed for %s" % (error, sys.executable))
         return NOT_FINE
@@ -89,13 +91,12 @@ def _own_address(address: str) -> str:
 def _report(arguments: Any, found: List[Delivery]) -> int:
     fine = True
     for delivery in found:
-        if delivery.error:
-            _say("%d items wait: %s" % (delivery.waiting, delivery.error))
-        elif delivery.waiting:
-            who = "the agent delivers" if delivery.by == "agent" else "nobody delivers"
-            known = (delivery.sink, delivery.waiting, who, delivery.reason)
-            _say("%s: %d items wait; %s them. %s" % known)
-        fine = fine and not (delivery.waiting or delivery.error or delivery.refused)
+        if delivery.for_us:
+            _say("%d items wait: %s" % (delivery.for_us, delivery.error))
+        if delivery.for_agent:
+            known = (delivery.sink, delivery.for_agent, delivery.error or "it has not come to them")
+            _say("%s: %d items wait for the agent: %s" % known)
+        fine = fine and not (delivery.for_us or delivery.for_agent or delivery.refused)
     done = sum(delivery.delivered for delivery in found)
     if arguments.json:
         print(json.dumps({"run_id": arguments.run, "delivered": done, "complete": fine,

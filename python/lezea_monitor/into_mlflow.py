@@ -1,20 +1,20 @@
 """Writes what the agent has cut a run into to MLflow, through the mlflow of this process.
 
 Reads items (kind and JSON body) and documents; emits metrics, tags and artifacts of one MLflow
-run. Sent again, an item changes nothing. Nobody else's artifact is overwritten: ours then goes to
-lezea-monitor/<path>, and a tag names it. mlflow is taken from sys.modules and never imported.
+run. Sent again, an item changes nothing. mlflow is taken from sys.modules and never imported.
 """
 
-import hashlib
 import json
 import os
 import posixpath
 import tempfile
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
-from .tracker import imported
+from .mlflow_artifacts import Artifacts, Document
+from .tracker import RUN, imported
 
 OURS = "lezea-monitor"  # folder of the documents whose own place is taken
+CREATED_TAG = "lezea_monitor.created_for"  # on a run that was made for one of the agent's
 # What mlflow says of an item that it will never take.
 FINAL_CODES = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 # fetch(path, bytes, sha256, file): brings a document into a file.
@@ -32,26 +32,35 @@ class NotNow(Exception):
 class IntoMlflow:
     """One run at MLflow. Whatever its methods raise but Refused may go well later."""
 
-    def __init__(self, address: str, run_id: str) -> None:
+    def __init__(self, address: str, settings: Dict[str, Any], key: str) -> None:
+        """`key` is the agent's own name of its run, which no other run has."""
         self._entities = imported("mlflow.entities")
         self._client = imported("mlflow.tracking").MlflowClient(tracking_uri=address)
-        self._run_id = run_id
+        self._settings = settings
+        self._key = key
         # Items come in order, and each is acknowledged before the next: only the first may have
         # been logged before, or, from an imported bundle, the first few.
         self._perhaps_there = True
-        self._check()
+        self._run_id = str(settings.get(RUN) or "")
+        self._is_made = not self._run_id
+        if self._run_id:
+            self._check()
+        elif settings.get("mlflow_create") != "true":
+            raise NotNow("the run's tracker settings name no MLflow run")
 
     def log(self, kind: str, body: Dict[str, Any], fetch: Fetch) -> None:
         """Brings one item there."""
+        if not self._run_id:
+            self._run_id = self._made(body if kind == "create" else None)
         if kind == "metrics":
             self._log_metrics(body["metrics"])
         elif kind == "artifact":
-            self._log_artifact(body["path"], body["bytes"], body["sha256"], fetch)
+            self._log_artifact(body, fetch)
         elif kind == "tags":
             self._log_tags(body["tags"])
         elif kind == "end":
             self._end(body["status"], body["end_time"])
-        else:
+        elif kind != "create":
             raise NotNow("items of kind %s need a newer lezea_monitor" % kind)
 
     def _check(self) -> Any:
@@ -60,6 +69,22 @@ class IntoMlflow:
         if run.info.lifecycle_stage != "active":
             raise NotNow("MLflow run %s is deleted" % self._run_id)
         return run
+
+    def _made(self, body: Optional[Dict[str, Any]]) -> str:
+        """Id of the run that was made for this one: found by its tag, else made now."""
+        name = self._settings.get("mlflow_experiment") or "Default"
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is not None:
+            text = "tags.`%s` = '%s'" % (CREATED_TAG, self._key)
+            found = self._client.search_runs([experiment.experiment_id], text, max_results=1)
+            if found:
+                return str(found[0].info.run_id)
+        if body is None:
+            raise NotNow("the MLflow run that was made for it is gone")
+        place = experiment.experiment_id if experiment else self._client.create_experiment(name)
+        tags = {CREATED_TAG: self._key}
+        made = self._client.create_run(place, body["start_time"], tags, body["run_name"])
+        return str(made.info.run_id)
 
     # Metrics, tags, status
 
@@ -116,46 +141,31 @@ class IntoMlflow:
 
     # Documents
 
-    def _log_artifact(self, path: str, size: int, sha256: str, fetch: Fetch) -> None:
+    def _log_artifact(self, body: Dict[str, Any], fetch: Fetch) -> None:
+        path = body["path"]
         with tempfile.TemporaryDirectory(prefix="lezea-monitor-") as folder:
             file = os.path.join(folder, posixpath.basename(path))
-            fetch(path, size, sha256, file)
-            there = self._holds(path, size, sha256)
-            if there == "ours":
-                return
-            # While the run goes on, the program may log a document of that name yet.
-            running = self._check().info.status in ("RUNNING", "SCHEDULED")
-            if there == "nothing" and not running:
-                self._upload(file, path)
-                return
-            aside = posixpath.join(OURS, path)
-            if self._holds(aside, size, sha256) != "ours":
-                self._upload(file, aside)
-            self._log_tags([{"key": "lezea_monitor.artifact." + path, "value": aside}])
+            fetch(path, body["bytes"], body["sha256"], file)
+            place = self._put(Document(body, file))
+        if place is None:
+            raise Refused("%s: folders are in the place of the file" % path)
+        if place != path:
+            self._log_tags([{"key": "lezea_monitor.artifact." + path, "value": place}])
 
-    def _upload(self, file: str, path: str) -> None:
-        self._client.log_artifact(self._run_id, file, posixpath.dirname(path) or None)
+    def _put(self, document: Document) -> Optional[str]:
+        aside = [posixpath.join(OURS, document.path)]
+        if self._key:
+            aside.append(posixpath.join(OURS, self._key, document.path))
+        artifacts = Artifacts(self._client, self._run_id)
+        place = artifacts.put(document, [document.path, *aside])
+        # While its run goes on, the program may yet log a document of that name, and would not
+        # look: ours lies where it stays as well.
+        if place == document.path and not self._is_made and self._is_running():
+            return artifacts.put(document, aside)
+        return place
 
-    def _holds(self, path: str, size: int, sha256: str) -> str:
-        """What is at `path`: `nothing`, `ours`, byte for byte, or `other`."""
-        files = self._client.list_artifacts(self._run_id, posixpath.dirname(path) or None)
-        found = [file for file in files if file.path == path]
-        if not found:
-            return "nothing"
-        if found[0].is_dir or found[0].file_size not in (None, size):
-            return "other"
-        with tempfile.TemporaryDirectory(prefix="lezea-monitor-") as folder:
-            copy = self._client.download_artifacts(self._run_id, path, folder)
-            return "ours" if hash_of(copy) == sha256 else "other"
-
-
-def hash_of(file: str) -> str:
-    """SHA-256 of a file, lower-case hexadecimal."""
-    digest = hashlib.sha256()
-    with open(file, "rb") as stream:
-        for piece in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(piece)
-    return digest.hexdigest()
+    def _is_running(self) -> bool:
+        return self._check().info.status in ("RUNNING", "SCHEDULED")
 
 
 def parse(body: Any) -> Dict[str, Any]:

@@ -57,7 +57,7 @@ class StoredRun:
         )  # fmt: skip
         self.folder = os.path.join(folder, run_id)
         os.makedirs(self.folder)
-        self.metrics, self.tags = [], {}
+        self.metrics, self.tags, self.experiment_id = [], {}, "0"
 
     def put(self, path, data):
         file = os.path.join(self.folder, path)
@@ -81,6 +81,7 @@ class FakeMlflow:
 
     def __init__(self, test, folder, old=False):
         self.runs, self.addresses, self.calls = {}, [], []
+        self.experiments = {"Default": "0"}
         self.folder = folder
         self.before = lambda name, *args: None  # called before every write; may raise
         self.uri = "file:///tracked"
@@ -145,6 +146,28 @@ class Client:
         if run_id not in self.mlflow.runs:
             raise MlflowException("no run %s" % run_id, "RESOURCE_DOES_NOT_EXIST")
         return self.mlflow.runs[run_id]
+
+    def get_experiment_by_name(self, name):
+        known = self.mlflow.experiments
+        return Thing(experiment_id=known[name]) if name in known else None
+
+    def create_experiment(self, name):
+        self.mlflow.calls.append(("create_experiment", name))
+        return self.mlflow.experiments.setdefault(name, str(len(self.mlflow.experiments)))
+
+    def search_runs(self, experiment_ids, filter_string, max_results):
+        key, value = filter_string.replace("tags.", "").split(" = ")
+        wanted = (key.strip("`"), value.strip("'"))
+        found = [run for run in self.mlflow.runs.values() if run.experiment_id in experiment_ids]
+        return [run for run in found if wanted in run.tags.items()][:max_results]
+
+    def create_run(self, experiment_id, start_time, tags, run_name):
+        self.mlflow.calls.append(("create_run", experiment_id, start_time, run_name))
+        self.mlflow.before("create_run")
+        run = StoredRun("made%d" % len(self.mlflow.runs), self.mlflow.folder)
+        run.experiment_id, run.tags = experiment_id, dict(tags)
+        self.mlflow.runs[run.info.run_id] = run
+        return run
 
     def _writing(self, run_id, name, *args):
         self.mlflow.calls.append((name, *args))

@@ -1,6 +1,7 @@
 """The outbox of a scripted agent: deliveries by id, with the items that wait, and documents.
 
-`Outbox(agent)` teaches a FakeAgent the methods outbox.list, outbox.take, outbox.ack and run.get.
+`Outbox(agent)` teaches a FakeAgent what run.update and run.end say of the tracker, outbox.list,
+outbox.show, outbox.take, outbox.ack and outbox.file.
 """
 
 import base64
@@ -16,23 +17,25 @@ class Outbox:
     def __init__(self, agent, by="client", final=True):
         self.agent, self.by = agent, by
         self.deliveries, self.items, self.dead, self.documents = [], {}, [], {}
+        self.of_agent = []  # deliveries that the agent brings
         self.lose_acks = 0  # so many acknowledgements are not heard
-        self.attempt = 1
         self.settings = {}  # as the client says them
-        for method in ("outbox.list", "outbox.take", "outbox.ack", "run.get", "run.update"):
-            agent.replies[method] = getattr(self, "_" + method.split(".")[1])
+        for method in ("list", "show", "take", "ack", "file"):
+            agent.replies["outbox." + method] = getattr(self, "_" + method)
+        agent.replies["run.update"] = self._update
         agent.replies["run.end"] = {"final": final, "status": "FINISHED", "totals": {}}
 
-    def add(self, run_id, *items, attempt=1, sink="mlflow", **target):
-        """A delivery of (kind, body) items; `target` may have address and settings."""
+    def add(self, run_id, *items, sink="mlflow http://h", for_agent=False, **fields):
+        """A delivery of (kind, body) items; `fields` as outbox.list has them."""
         number = len(self.deliveries) + 1
         texts = [(kind, json.dumps(body)) for kind, body in items]
         self.items[number] = [
             {"id": 100 * number + n, "kind": kind, "body": text}
             for n, (kind, text) in enumerate(texts)
         ]
-        entry = {"id": number, "run_id": run_id, "attempt": attempt, "sink": sink, "by": self.by}
-        self.deliveries.append({**entry, **target})
+        self.of_agent += [number] if for_agent else []
+        entry = {"id": number, "run_id": run_id, "attempt": 1, "sink": sink}
+        self.deliveries.append({**entry, **fields})
         return number
 
     def document(self, path, data):
@@ -49,15 +52,20 @@ class Outbox:
         return {"tracker": {"by": self.by}}
 
     def _list(self, params):
-        if params.get("run_id") not in self.agent.runs:
-            return error("unknown_run", "no such run")
-        found = [
-            {"state": "waiting", "waiting": self.left(one["id"]), "delivered": 0, "dead": 0,
-             "settings": dict(self.settings),
-             "address": self.settings.get("mlflow_tracking_uri", ""), **one}
-            for one in self.deliveries
-        ]  # fmt: skip
-        return {"deliveries": [one for one in found if one["run_id"] == params["run_id"]]}
+        """Newest first, and only what is not complete."""
+        found = [self._entry(one) for one in reversed(self.deliveries) if self.left(one["id"])]
+        chosen = [one for one in found if one["run_id"] == params["run_id"]]
+        return {"deliveries": chosen, "sinks": [], "more": False}
+
+    def _entry(self, delivery):
+        left = self.left(delivery["id"])
+        counts = (left, 0) if delivery["id"] in self.of_agent else (0, left)
+        entry = {"settings": dict(self.settings), "waiting": counts[0], "with_client": counts[1]}
+        return {**entry, "state": "waiting", "dead": 0, "delivered": 0, "bytes": 0, **delivery}
+
+    def _show(self, params):
+        entry = self._entry(self.deliveries[params["delivery"] - 1])
+        return {"delivery": {**entry, "key": "k-1", "kind": "mlflow"}, "items": [], "more": True}
 
     def _take(self, params):
         return {"item": next(iter(self.items[params["delivery"]]), None)}
@@ -73,9 +81,7 @@ class Outbox:
             self.dead.append((item, params["error"]))
         return {"left": len(waiting)}
 
-    def _get(self, params):
-        if "file" not in params:
-            return {"run_id": params["run_id"], "attempt": self.attempt}
+    def _file(self, params):
         if params["file"] not in self.documents:
             return error("invalid_params", "the run has no document of that name")
         data, begin = self.documents[params["file"]], params["offset"]

@@ -1,6 +1,7 @@
 """Totals that the client brings to the tracker itself: at the run's end, and later as a command."""
 
 import contextlib
+import hashlib
 import io
 import json
 import logging
@@ -60,9 +61,10 @@ class AtEndTest(DeliverTest):
     def test_everything_while_the_mlflow_run_goes_on(self):
         tracked = self.finish(*self.everything())
         self.assertEqual(tracked.metrics, points("a", "b", "c"))
-        self.assertEqual(tracked.get("lezea-monitor/resources/summary.json"), SUMMARY)
-        self.assertEqual(tracked.files(), ["lezea-monitor/resources/summary.json"])
-        named = {"lezea_monitor.artifact.resources/summary.json": tracked.files()[0]}
+        aside = "lezea-monitor/resources/summary.json"
+        self.assertEqual(tracked.files(), [aside, "resources/summary.json"])
+        self.assertEqual({tracked.get(path) for path in tracked.files()}, {SUMMARY})
+        named = {"lezea_monitor.artifact.resources/summary.json": aside}
         self.assertEqual(tracked.tags, {"lezea_monitor.status": "FINISHED", **named})
         self.assertEqual((self.outbox.left(), self.outbox.dead), (0, []))
         self.assertEqual(self.mlflow.addresses, ["http://u:p@h"])
@@ -82,8 +84,8 @@ class AtEndTest(DeliverTest):
             self.assertEqual(self.agent.called("outbox.take"), [])
 
     def test_other_deliveries_are_left_alone(self):
-        self.outbox.add("r", metrics("x"), sink="webhook")
-        self.outbox.add("r", metrics("x"), by="agent")
+        self.outbox.add("r", metrics("x"), sink="webhook http://x")
+        self.outbox.add("r", metrics("x"), for_agent=True)
         self.outbox.add("other", metrics("x"))
         tracked = self.finish(metrics("a"))
         self.assertEqual(tracked.metrics, points("a"))
@@ -186,7 +188,7 @@ class AgainTest(DeliverTest):
             self.assertEqual(self.outbox.left(number + 1), 0)
         self.assertEqual(sorted(tracked.metrics), points("a", "b", "c"))
         uploads = [call for call in self.mlflow.calls if call[0] == "log_artifact"]
-        self.assertEqual(len(uploads), 1)
+        self.assertEqual(len(uploads), 2)  # at its place, and aside
 
     def test_everything_again_from_another_agent(self):
         tracked = self.finish(*self.everything())
@@ -204,15 +206,11 @@ class AgainTest(DeliverTest):
         looks = [call for call in self.mlflow.calls if call[0] == "get_metric_history"]
         self.assertEqual(looks, [("get_metric_history", "a")])
 
-    def test_an_earlier_attempt_s_document(self):
-        self.outbox.attempt = 2
-        changed = self.outbox.document("resources/summary.json", b"of the second")
-        self.finish(self.summary)  # attempt 1's, which the agent does not give any more
-        self.assertEqual((self.outbox.left(), self.outbox.dead), (1, []))
-        self.outbox.attempt = 1
-        self.finish(changed)
+    def test_a_document_that_is_not_what_it_was(self):
+        self.outbox.document("resources/summary.json", b"another")
+        self.finish(self.summary, TAGS)
         self.assertIn("is not what it was", self.outbox.dead[0][1])
-        self.assertEqual(self.outbox.left(2), 0)
+        self.assertEqual(self.outbox.left(), 0)
 
 
 class ArtifactTest(DeliverTest):
@@ -245,6 +243,36 @@ class ArtifactTest(DeliverTest):
         self.finish(self.summary)
         self.assertEqual(tracked.get(self.PATH), b"theirs")
         self.assertEqual(tracked.get(self.ASIDE), SUMMARY)
+
+    def test_of_an_earlier_attempt(self):
+        kind, body = self.summary
+        older = hashlib.sha256(b"of the first").hexdigest()
+        for there, at_its_place in (
+            (b"of the first", True), (SUMMARY[:7], True), (b"", True), (SUMMARY + b"!", False),
+        ):  # fmt: skip
+            self.outbox.deliveries.clear()
+            summary = (kind, dict(body, replaces=[older]))
+            tracked = self.finish(
+                summary, before_end=lambda data=there: (
+                    self.mlflow.runs["m"].put(self.PATH, data), self.mlflow.end_run()
+                ),
+            )  # fmt: skip
+            self.assertEqual(tracked.get(self.PATH) == SUMMARY, at_its_place, there)
+
+    def test_even_aside_is_taken(self):
+        self.mlflow.start_run("m").put(self.ASIDE, b"theirs")
+        tracked = self.deliver_after(b"theirs")
+        last = "lezea-monitor/k-1/" + self.PATH
+        self.assertEqual(tracked.get(last), SUMMARY)
+        self.assertEqual(tracked.tags, {"lezea_monitor.artifact." + self.PATH: last})
+
+    def test_folders_everywhere(self):
+        run = self.mlflow.start_run("m")
+        for path in (self.PATH, self.ASIDE, "lezea-monitor/k-1/" + self.PATH):
+            run.put(path + "/x", b"")
+        self.finish(self.summary, TAGS)
+        self.assertIn("folders", self.outbox.dead[0][1])
+        self.assertEqual(self.outbox.left(), 0)
 
     def test_at_the_top(self):
         tracked = self.finish(
@@ -307,6 +335,41 @@ class RefusalTest(DeliverTest):
         self.assertEqual((tracked.info.status, self.outbox.left(2)), ("FAILED", 0))
 
 
+class MadeRunTest(DeliverTest):
+    CREATE = ("create", {"run_name": "n", "start_time": 5})
+
+    def deliver(self, *items, **more):
+        self.outbox.add("r", *items)
+        settings = {"mlflow_tracking_uri": "file:///x", "mlflow_create": True, **more}
+        run = self.start(run_id="r", tracker=settings)
+        run.end()
+
+    def created(self):
+        return [call for call in self.mlflow.calls if call[0].startswith("create_")]
+
+    def test_made_once(self):
+        self.outbox.lose_acks = 1
+        self.deliver(self.CREATE, metrics("a"), self.summary, END, mlflow_experiment="e")
+        self.assertEqual(self.outbox.left(), 4)
+        self.deliver(mlflow_experiment="e")
+        expected = [("create_experiment", "e"), ("create_run", "1", 5, "n")]
+        self.assertEqual(self.created(), expected)
+        made = self.mlflow.runs["made0"]
+        self.assertEqual(made.tags, {"lezea_monitor.created_for": "k-1"})
+        self.assertEqual((made.metrics, made.info.status), (points("a"), "KILLED"))
+        self.assertEqual(made.files(), ["resources/summary.json"])  # nobody else logs to it
+
+    def test_found_again_for_what_is_left(self):
+        self.deliver(self.CREATE)
+        self.deliver(metrics("a"))
+        self.assertEqual(self.created(), [("create_run", "0", 5, "n")])
+        self.assertEqual(self.mlflow.runs["made0"].metrics, points("a"))
+
+    def test_gone(self):
+        self.deliver(metrics("a"))
+        self.assertEqual((self.outbox.left(), self.outbox.dead), (1, []))
+
+
 class CommandTest(DeliverTest):
     def setUp(self):
         super().setUp()
@@ -339,16 +402,16 @@ class CommandTest(DeliverTest):
     def test_json(self):
         self.outbox.add("r", metrics("a"))
         status, out, _ = self.command("r", "--json", "--socket", self.agent.path)
-        delivery = {"id": 1, "attempt": 1, "sink": "mlflow", "by": "client"}
-        delivery.update(delivered=1, waiting=0, refused=[])
+        delivery = {"id": 1, "attempt": 1, "sink": "mlflow http://h", "delivered": 1}
+        delivery.update(refused=[], with_client=0, waiting=0)
         expected = {"run_id": "r", "delivered": 1, "complete": True, "deliveries": [delivery]}
         self.assertEqual((status, json.loads(out)), (0, expected))
 
     def test_not_all(self):
-        self.outbox.add("r", metrics("a"), by="agent", reason="tracker paused")
+        self.outbox.add("r", metrics("a"), for_agent=True, error="503")
         status, out, err = self.command("r", "--json")
         self.assertEqual((status, json.loads(out)["complete"]), (1, False))
-        self.assertIn("1 items wait; the agent delivers them. tracker paused", err)
+        self.assertIn("mlflow http://h: 1 items wait for the agent: 503", err)
         self.outbox.add("r", ("metrics", 7))
         self.assertEqual(self.command("r")[0], 1)
         self.assertEqual(len(self.outbox.dead), 1)
