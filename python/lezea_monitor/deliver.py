@@ -144,42 +144,44 @@ def _without_password(text: str) -> str:
     return _PASSWORD.sub(r"\1", text)
 
 
-def at_end(
-    run_id: str, address: Address, own_address: Callable[[str], str], deadline: float
-) -> Optional[Callable[[], None]]:
+class AtEnd:
     """What is left to do at the end of a run that this process has to deliver; raises nothing."""
-    if imported("mlflow.tracking") is None:
-        _tell(run_id, "mlflow is not imported here")
-        return None
 
-    def work() -> None:
+    def __init__(
+        self, run_id: str, address: Address, own_address: Callable[[str], str], deadline: float
+    ) -> None:
+        self._run_id = run_id
+        self._address = address
+        self._own_address = own_address
+        self._deadline = deadline
+        self._problem = "there was no more time"
+
+    def work(self) -> None:
+        """Delivers. On a thread that nobody has to wait for."""
         try:
-            problem = _at_end(run_id, address, own_address, deadline)
+            self._problem = self._deliver()
         except Exception as error:  # the agent went away, or said what nobody understands
-            problem = "%s: %s" % (type(error).__name__, error)
-        if problem:
-            _tell(run_id, problem)
+            self._problem = "%s: %s" % (type(error).__name__, error)
 
-    return work
+    def _deliver(self) -> str:
+        """What is in the way of the rest, if any."""
+        if imported("mlflow.tracking") is None:
+            return "mlflow is not imported here"
+        agent = Asker(self._address, self._deadline)
+        try:
+            found = waiting(agent, self._run_id, self._deadline)
+            deliver(agent, found, self._own_address, self._deadline)
+        finally:
+            agent.close()
+        problems = [d.error if d.for_us else d.refused[0] for d in found if d.for_us or d.refused]
+        return problems[0] if problems else ""
 
-
-def _at_end(
-    run_id: str, address: Address, own_address: Callable[[str], str], deadline: float
-) -> str:
-    """Delivers; what is in the way of the rest, if any."""
-    agent = Asker(address, deadline)
-    try:
-        found = waiting(agent, run_id, deadline)
-        deliver(agent, found, own_address, deadline)
-    finally:
-        agent.close()
-    ours = [delivery for delivery in found if delivery.for_us or delivery.refused]
-    return next((d.error or d.refused[0] for d in ours if d.error or d.refused), "")
-
-
-def _tell(run_id: str, problem: str) -> None:
-    text = "lezea-monitor: totals of run %s are not all delivered (%s); what the agent keeps is "
-    log.warning(text + "sent by: python -m lezea_monitor.deliver %s", run_id, problem, run_id)
+    def tell(self) -> None:
+        """Says so where it is not done."""
+        if self._problem:
+            text = "lezea-monitor: totals of run %s are not all delivered (%s); what the agent "
+            text += "keeps is sent by: python -m lezea_monitor.deliver %s"
+            log.warning(text, self._run_id, self._problem, self._run_id)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from typing import Any, List, NoReturn
+from typing import Any, Callable, List, NoReturn
 
 from . import asking
 from .client import RUN_ID
@@ -28,6 +28,19 @@ class _Parser(argparse.ArgumentParser):
 
 def _say(text: str) -> None:
     print("lezea_monitor.deliver: " + " ".join(text.split()), file=sys.stderr)
+
+
+def _progress() -> Callable[[str], None]:
+    """Says how far it has come, once a second."""
+    due = time.monotonic()
+
+    def say(text: str) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            due = time.monotonic() + 1.0
+            _say(text)
+
+    return say
 
 
 def _arguments(given: List[str]) -> Any:
@@ -61,7 +74,7 @@ def main(given: List[str]) -> int:
             agent.ask("run.get", {"run_id": arguments.run}, deadline)
         if any(delivery.for_us for delivery in found):
             _import_mlflow()
-            deliver(agent, found, _own_address, None, _say)
+            deliver(agent, found, _own_address, None, _progress())
     except ImportError as error:
         _say("mlflow: %s; expected it installed for %s" % (error, sys.executable))
         return NOT_FINE
@@ -91,6 +104,8 @@ def _own_address(address: str) -> str:
 def _report(arguments: Any, found: List[Delivery]) -> int:
     fine = True
     for delivery in found:
+        for refusal in delivery.refused:
+            _say("refused for good: %s" % refusal)
         if delivery.for_us:
             _say("%d items wait: %s" % (delivery.for_us, delivery.error))
         if delivery.for_agent:

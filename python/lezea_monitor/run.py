@@ -217,12 +217,14 @@ class Run:
             log.debug("run.end: %s", error)
         finally:  # also when a signal handler of the program's raises while the reply is awaited
             left = 0.5 if last is None else max(0.5, deadline - time.monotonic())
-            self._link.close(left, last)
+            self._link.close(left, None if last is None else last.work)
             self._pool.close()
             self._on_end()
+            if last is not None:
+                last.tell()
 
-    def _say_end(self, outcome: hooks.Outcome, deadline: float) -> Optional[Callable[[], None]]:
-        """Ends this process's part; what there is left to do here, the totals' delivery."""
+    def _say_end(self, outcome: hooks.Outcome, deadline: float) -> Any:
+        """Ends this process's part; the totals' delivery, where that is left to do here."""
         params = {"run_id": self.id, "status": outcome[0]}
         if outcome[1]:
             params["reason"] = text_of(outcome[1])[: hooks.MAX_REASON_CHARS]
@@ -239,7 +241,7 @@ class Run:
             return None
         from . import deliver  # nobody else needs it
 
-        return deliver.at_end(self.id, self._link.address, self._tracker.own_address, deadline)
+        return deliver.AtEnd(self.id, self._link.address, self._tracker.own_address, deadline)
 
     def _look_around(self) -> None:
         """On the link's thread, now and then."""

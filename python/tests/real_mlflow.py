@@ -83,8 +83,8 @@ class Case:
         self.outbox = Outbox(self.agent)
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
         self.environment.update(
-            PYTHONPATH=PACKAGE, LEZEA_MONITOR_SOCKET=self.agent.path, MLFLOW_ALLOW_FILE_STORE="true",
-            TEST_EXTRA_PACKAGES=extra or "", HOME=self.folder, **environment,
+            PYTHONPATH=PACKAGE, LEZEA_MONITOR_SOCKET=self.agent.path, HOME=self.folder,
+            MLFLOW_ALLOW_FILE_STORE="true", TEST_EXTRA_PACKAGES=extra or "", **environment,
         )  # fmt: skip
         self.documents = {path: os.urandom(30) + path.encode() for path in DOCUMENTS}
 
@@ -94,8 +94,8 @@ class Case:
 
     def items(self):
         points = [
-            {"key": "resources/layer/x%d/cpu_seconds" % n, "value": n / 3, "timestamp": 1700000000000 + n,
-             "step": n % 5}
+            {"key": "resources/layer/x%d/cpu_seconds" % n, "value": n / 3,
+             "timestamp": 1700000000000 + n, "step": n % 5}
             for n in range(KEYS)
         ]  # fmt: skip
         batches = [points[n : n + 100] for n in range(0, KEYS, 100)]
@@ -137,8 +137,10 @@ class Case:
             digest = hashlib.sha256(data).hexdigest()
             assert artifacts[place] == digest, (path, place)
             assert (artifacts[path] == digest) == (path != "environment/full.json"), path
-        aside = 1 if ending == "mlflow ends first" else len(DOCUMENTS)
-        assert len(artifacts) == len(DOCUMENTS) + aside, sorted(artifacts)
+        aside = len(artifacts) - len(DOCUMENTS)
+        # A slow machine brings some by the command, when the MLflow run has ended.
+        most = 1 if ending == "mlflow ends first" else len(DOCUMENTS)
+        assert 1 <= aside <= most, sorted(artifacts)
 
 
 def check(python, store, order, ending, disturb, extra=None, environment=None):
@@ -200,7 +202,7 @@ def cases(with_s3):
 def main():
     parser = argparse.ArgumentParser(description="client-side delivery through real mlflows")
     parser.add_argument("--s3", metavar="FOLDER", help="packages with moto and boto3")
-    parser.add_argument("--only", default="", help="cases whose name matches this regular expression")
+    parser.add_argument("--only", default="", help="cases whose name matches this")
     parser.add_argument("python", nargs="+", help="an interpreter with mlflow")
     arguments = parser.parse_args()
     server, environment = s3_server(arguments.s3) if arguments.s3 else (None, {})

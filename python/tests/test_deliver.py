@@ -96,9 +96,10 @@ class AtEndTest(DeliverTest):
         self.addCleanup(released.set)
         self.mlflow.before = lambda *_: released.wait(30)
         begin = time.monotonic()
-        with mock.patch("lezea_monitor.run.END_SECONDS", 1.0):
+        with mock.patch("lezea_monitor.run.END_SECONDS", 1.0), self.heard() as logs:
             self.finish(metrics("a"), metrics("b"))
         self.assertLess(time.monotonic() - begin, 3)
+        self.assertIn("no more time", logs.output[0])
         self.assertEqual(self.outbox.left(), 2)
 
     def test_no_more_time_is_said(self):
@@ -106,8 +107,7 @@ class AtEndTest(DeliverTest):
             self.mlflow.before = lambda *_: time.sleep(0.5)
             with self.heard() as logs:
                 tracked = self.finish(metrics("a"), metrics("b"))
-                self.agent.wait(lambda: logs.output)
-        self.assertEqual(tracked.metrics, points("a"))
+        self.agent.wait(lambda: tracked.metrics == points("a"))
         self.assertEqual(self.outbox.left(), 2)  # not acknowledged: the time for that was up, too
         self.assertIn("python -m lezea_monitor.deliver r", logs.output[0])
 
@@ -393,7 +393,7 @@ class CommandTest(DeliverTest):
         self.outbox.add("r", *self.everything())
         status, out, err = self.command("r")
         self.assertEqual((status, out), (0, "run r: 4 items delivered\n"))
-        self.assertEqual(err.splitlines()[-1], "lezea_monitor.deliver: tags, 0 left")
+        self.assertEqual(err.splitlines()[0], "lezea_monitor.deliver: metrics, 3 left")
         self.assertEqual(self.tracked.metrics, points("a", "b", "c"))
         self.assertEqual(self.tracked.files(), ["resources/summary.json"])
         self.assertEqual(self.mlflow.addresses, ["http://u:p@h/"])
@@ -413,8 +413,9 @@ class CommandTest(DeliverTest):
         self.assertEqual((status, json.loads(out)["complete"]), (1, False))
         self.assertIn("mlflow http://h: 1 items wait for the agent: 503", err)
         self.outbox.add("r", ("metrics", 7))
-        self.assertEqual(self.command("r")[0], 1)
-        self.assertEqual(len(self.outbox.dead), 1)
+        status, _, err = self.command("r")
+        self.assertEqual((status, len(self.outbox.dead)), (1, 1))
+        self.assertIn("refused for good: not a JSON object", err)
 
     def test_errors(self):
         for arguments, status, text in (
