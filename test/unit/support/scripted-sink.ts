@@ -47,7 +47,9 @@ export class ScriptedSink implements Sink {
     this.sent.push(sent);
   }
 
-  close(): void {}
+  close(): void {
+    // Nothing is open.
+  }
 
   split(item: Item): Draft[] {
     const figures = JSON.parse(item.body) as unknown[];
