@@ -77,7 +77,7 @@ export class Deliveries {
       earlier: this.#o.earlier(run),
     });
     const { key, runId, attempt } = ended;
-    for (const { target, bearer } of places) {
+    for (const { target, bearer, documents: byWhom } of places) {
       const sink = sinks[target.kind];
       if (!sink) continue;
       const id = outbox.begin({
@@ -88,7 +88,9 @@ export class Deliveries {
         bearer,
         createdMs: nowMs(),
       });
-      for await (const drafts of inSlices(sink.plan(ended, target))) outbox.add(id, drafts, bearer);
+      for await (const drafts of inSlices(sink.plan(ended, target))) {
+        for (const draft of drafts) outbox.add(id, [draft], draft.kind === 'artifact' ? byWhom : bearer);
+      }
     }
   }
 
@@ -97,7 +99,7 @@ export class Deliveries {
     const mlflow = mlflowPlace(tracker, this.#o.rules());
     return [
       ...(mlflow ? [mlflow] : []),
-      ...(everyRun ? [{ target: everyRun, bearer: 'agent' } as const] : []),
+      ...(everyRun ? [{ target: everyRun, bearer: 'agent', documents: 'agent' } as const] : []),
     ];
   }
 

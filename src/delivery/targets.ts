@@ -12,6 +12,7 @@ export const TRACKER_SETTINGS = {
   mlflow_create: '`true`: make an MLflow run where `mlflow_run_id` is not set.',
   mlflow_experiment: 'Name of the experiment of a run that is made; default: the run’s experiment.',
   mlflow_credentials: '`client`: only the program itself has what the server asks for.',
+  mlflow_artifact_uri: 'Where the MLflow run keeps its artifacts, where the program knows.',
 } as const;
 
 export interface TargetRules {
@@ -26,7 +27,9 @@ export interface TargetRules {
 export interface Place {
   target: Target;
   bearer: Bearer;
-  /** Why it is not the agent. */
+  /** Who brings the documents. */
+  documents: Bearer;
+  /** Why it is not the agent alone. */
   reason?: string;
 }
 
@@ -43,7 +46,16 @@ export function mlflowPlace(settings: Settings, rules: TargetRules): Place | und
   if (uri === undefined || missing(settings) !== undefined) return undefined;
   const reason = notForAgent(uri, settings, rules);
   const target: Target = { kind: 'mlflow', address: withoutSlash(uri), settings };
-  return reason === undefined ? { target, bearer: 'agent' } : { target, bearer: 'client', reason };
+  if (reason !== undefined) return { target, bearer: 'client', documents: 'client', reason };
+  const foreign = foreignArtifacts(settings);
+  if (foreign === undefined) return { target, bearer: 'agent', documents: 'agent' };
+  return { target, bearer: 'agent', documents: 'client', reason: foreign };
+}
+
+/** The agent writes through the server's artifact proxy; what lies elsewhere asks for credentials that it has not. */
+function foreignArtifacts({ mlflow_artifact_uri: uri }: Settings): string | undefined {
+  if (uri === undefined || /^mlflow-artifacts:/i.test(uri)) return undefined;
+  return `only the program itself can write documents to ${uri}`;
 }
 
 /** undefined: the run has said nothing of a tracker. */
@@ -51,7 +63,7 @@ export function standingOf(settings: Settings, rules: TargetRules): Standing | u
   if (settings.mlflow_tracking_uri === undefined && settings.mlflow_run_id === undefined) return undefined;
   const place = mlflowPlace(settings, rules);
   if (!place) return { by: 'nobody', reason: missing(settings) ?? 'no mlflow_tracking_uri' };
-  return place.reason === undefined ? { by: place.bearer } : { by: place.bearer, reason: place.reason };
+  return place.reason === undefined ? { by: 'agent' } : { by: 'client', reason: place.reason };
 }
 
 function missing(settings: Settings): string | undefined {
