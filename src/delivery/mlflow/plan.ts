@@ -9,7 +9,7 @@ import { bodyOf, draft, type EndStatus, type Metric, type Tag } from './items.js
 import { type Share, scopeFolder, scopeKey, totalKey } from './keys.js';
 import { wantedRun } from './settings.js';
 
-/** Older servers lose figures when more keys than this are sent again in one request (mlflow/mlflow#20807). */
+/** Older servers answer 400, always, when more keys than this come again in one request (mlflow/mlflow#20807). */
 export const MAX_BATCH_KEYS = 100;
 /** An item has to fit into an answer on the agent's socket. */
 const MAX_BODY_BYTES = 40 * 1024;

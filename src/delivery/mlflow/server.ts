@@ -177,6 +177,8 @@ function mlflowFault(answer: HttpAnswer, what: string): SendError | undefined {
   if (fault?.verdict !== 'poison') return fault;
   const word = errorCode(answer);
   if (word === 'RESOURCE_DOES_NOT_EXIST') return new SendError('gone', fault.message);
+  // Its word for trouble with its database, two writers at once for example; what it does not take has another.
+  if (word === 'BAD_REQUEST') return new SendError('retry', fault.message);
   const isRoute = answer.status === 404 || answer.status === 405;
   if (!isRoute || word !== undefined) return fault;
   return new SendError('refused', `${fault.message}; there is no MLflow at this address`);

@@ -170,7 +170,7 @@ export class MlflowSink implements Sink {
     throw new SendError('poison', `${path} of run ${run.runId} is not what it was when the run ended`);
   }
 
-  /** Servers before 3.10 lose figures when more than 100 keys come again in one request (mlflow/mlflow#20807). */
+  /** Servers before 3.10 answer 400, always, when more than 100 keys come again in one request (mlflow/mlflow#20807). */
   async #learnBound(server: MlflowServer, signal: AbortSignal): Promise<void> {
     const known = this.#bounds.get(server.address);
     if (known && this.#nowMs() - known.atMs <= VERSION_MAX_AGE_MS) return;

@@ -119,6 +119,7 @@ describe('an answer', () => {
     ['log-batch', [503, ''], 'retry'],
     ['log-batch', [413, 'too large'], 'poison'],
     ['log-batch', [400, '{"error_code":"INVALID_PARAMETER_VALUE","message":"no"}'], 'poison'],
+    ['log-batch', [400, '{"error_code":"BAD_REQUEST","message":"(sqlite3.IntegrityError) UNIQUE"}'], 'retry'],
     ['log-batch', [404, '{"error_code":"RESOURCE_DOES_NOT_EXIST","message":"no"}'], 'gone'],
     ['log-batch', [404, '<h1>Not Found</h1>'], 'refused'],
     ['log-batch', [403, 'Invalid Host header'], 'refused'],

@@ -1,0 +1,62 @@
+// Something between the agent and a real server: forwards requests below a prefix, and breaks connections after the commit.
+
+import { createServer, request as forward, type IncomingMessage } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { expect } from 'vitest';
+
+export async function failed(done: Promise<unknown>): Promise<boolean> {
+  try {
+    await done;
+    return false;
+  } catch (error) {
+    expect(error).toMatchObject({ verdict: 'retry' });
+    return true;
+  }
+}
+
+interface ProxyOptions {
+  /** Taken off what is forwarded; other paths are unknown. */
+  prefix?: string;
+  /** Of what changes something, every so many answers are not passed on: the connection is closed instead. */
+  dropEvery?: number;
+}
+
+/** Forwards to the server at `to`. */
+export async function startProxy(to: string, { prefix = '', dropEvery }: ProxyOptions) {
+  let answers = 0;
+  let dropped = 0;
+  const server = createServer((request, response) => {
+    const { method, headers, url = '' } = request;
+    if (!url.startsWith(`${prefix}/`)) return response.writeHead(404).end('<h1>Not here</h1>');
+    const passed = forward(to + url.slice(prefix.length), {
+      method,
+      headers: { ...headers, host: new URL(to).host },
+    });
+    passed.on('response', (answer) => {
+      if (method === 'PUT' || /log-batch|update/.test(url)) answers += 1;
+      else return pass(answer);
+      if (dropEvery && answers % dropEvery === 0) {
+        dropped += 1;
+        answer.resume().on('end', () => request.socket.destroy());
+        return;
+      }
+      pass(answer);
+    });
+    const pass = (answer: IncomingMessage) => {
+      response.writeHead(answer.statusCode ?? 500, answer.headers);
+      answer.pipe(response);
+    };
+    passed.on('error', () => response.destroy());
+    return request.pipe(passed);
+  });
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const close = async () => {
+    server.closeAllConnections();
+    await new Promise((done) => server.close(done));
+  };
+  return {
+    address: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    dropped: () => dropped,
+    close,
+  };
+}
