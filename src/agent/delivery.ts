@@ -12,6 +12,7 @@ import { MlflowSink } from '../delivery/mlflow/sink.js';
 import type { Outbox } from '../delivery/outbox.js';
 import { LezeaError, messageOf } from '../errors.js';
 import type { RunDocuments } from '../files/run-documents.js';
+import { RunFolders } from '../files/run-folders.js';
 import type { Logger } from '../log.js';
 import { VERSION } from '../version.js';
 
@@ -51,6 +52,7 @@ export function makeDeliveries(parts: DeliveryParts): Deliveries {
     closeDeadRuns: () => config().tracker.close_dead_runs,
     documents: (run) => documents.facts(run),
     earlier: (run) => earlierAttempts(parts.store, run),
+    folders: new RunFolders(config().state.dir),
   });
 }
 

@@ -5,6 +5,7 @@ import { VERSION } from '../version.js';
 import type { AgentOptions } from './commands/agent.js';
 import type { RunOptions } from './commands/run.js';
 import type { Io } from './io.js';
+import { addOutbox } from './outbox/program.js';
 
 /** Options of every command that reads. */
 export interface ReadOptions {
@@ -29,6 +30,7 @@ export function buildProgram(io: Io, done: Done): Command {
   addAgent(program, done);
   addRun(program, io, done);
   addReaders(program, io, done);
+  addOutbox(program, io, done);
   addConfig(program, io, done);
   return program;
 }

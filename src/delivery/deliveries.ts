@@ -8,14 +8,36 @@ import { LezeaError } from '../errors.js';
 import type { Logger } from '../log.js';
 import { Courier, type CourierOptions } from './courier.js';
 import { endedRun } from './ended-run.js';
-import type { DocumentFile, Draft, Item, Sink, Target } from './model.js';
-import type { DeliveryState, Outbox, SinkFigures, SinkState } from './outbox.js';
+import type { Delivery, DocumentFile, Draft, Item, Sink, Target } from './model.js';
+import type {
+  DeliveryFilter,
+  DeliveryState,
+  ItemState,
+  Outbox,
+  SinkFigures,
+  SinkState,
+  WholeItem,
+} from './outbox.js';
 import { mlflowPlace, type Place, type Standing, standingOf, type TargetRules } from './targets.js';
 
 /** How long the figures of the outbox are shown before they are counted again: it may be long. */
 const FIGURES_MS = 5000;
 /** Drafts that are stored together: a transaction of some milliseconds. */
 const DRAFTS_TOGETHER = 8;
+/** Deliveries that are listed at once. */
+const PAGE = 1000;
+
+/** Where the documents of ended runs are, those that came from elsewhere too. */
+export interface Documents {
+  /** A piece of a document; `invalid_params` for a name that is none. */
+  piece(run: Delivery['run'], at: PieceAt): Promise<{ size: number; data: Buffer; eof: boolean }>;
+}
+
+interface PieceAt {
+  file: string;
+  offset: number;
+  limit: number;
+}
 
 export interface DeliveriesOptions {
   outbox: Outbox;
@@ -34,6 +56,7 @@ export interface DeliveriesOptions {
   documents(run: Run): Promise<DocumentFile[]>;
   /** The attempts of a run before this one: the tracker has one run for all of them. */
   earlier(run: Run): Run[];
+  folders: Documents;
   courier?: Pick<CourierOptions, 'random' | 'limits' | 'refusedMs'>;
 }
 
@@ -138,8 +161,33 @@ export class Deliveries {
 
   // What the socket asks. Callers see what is theirs.
 
-  list(caller: Caller, filter: { runId?: string; all?: boolean }): DeliveryState[] {
+  list(caller: Caller, filter: Omit<DeliveryFilter, 'owner'>): DeliveryState[] {
     return this.#o.outbox.deliveries({ ...filter, ...(caller.privileged ? {} : { owner: caller.owner }) });
+  }
+
+  /** A page of them. */
+  page(caller: Caller, filter: Omit<DeliveryFilter, 'owner'>): { found: DeliveryState[]; more: boolean } {
+    const found = this.list(caller, { ...filter, limit: PAGE + 1 });
+    return { found: found.slice(0, PAGE), more: found.length > PAGE };
+  }
+
+  /** A delivery, and its items with ids after that. */
+  show(caller: Caller, delivery: number, { after, limit }: { after: number; limit: number }) {
+    const state = this.#own(caller, delivery);
+    const items: ItemState[] = this.#o.outbox.items(delivery, after, limit);
+    return { state, items };
+  }
+
+  item(caller: Caller, delivery: number, item: number): WholeItem {
+    this.#own(caller, delivery);
+    const found = this.#o.outbox.item(delivery, item);
+    if (!found) throw new LezeaError('unknown_delivery', `no item ${item} in delivery ${delivery}`);
+    return found;
+  }
+
+  /** Of a document that the delivery brings. */
+  piece(caller: Caller, delivery: number, at: PieceAt) {
+    return this.#o.folders.piece(this.#own(caller, delivery).run, at);
   }
 
   /** How the places do that these deliveries go to. */
@@ -150,8 +198,8 @@ export class Deliveries {
 
   /** What a client is to bring next; undefined when nothing is left for it. */
   take(caller: Caller, delivery: number): Item | undefined {
-    this.#own(caller, delivery);
-    return this.#o.outbox.nextForClient(delivery);
+    const { ready } = this.#own(caller, delivery);
+    return ready ? this.#o.outbox.nextForClient(delivery) : undefined;
   }
 
   /** The client has brought it, or says why nobody ever will. */

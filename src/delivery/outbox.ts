@@ -12,6 +12,8 @@ export type Bearer = 'agent' | 'client';
 export interface NewDelivery extends Omit<Delivery, 'id'> {
   /** Absent where it came from another agent. */
   handle?: RunHandle;
+  /** As the agent said that it came from; default: a new one. */
+  origin?: string;
   owner: Owner;
   bearer: Bearer;
   createdMs: number;
@@ -35,7 +37,9 @@ export interface SinkState {
 export interface DeliveryState extends Delivery {
   sink: string;
   owner: Owner;
-  /** False while its run has no final status. */
+  /** Of the agent that cut the run into items; nothing else has the same, on any agent. */
+  origin: string;
+  /** False while its run has no final status, and while not all of it has come from elsewhere. */
   ready: boolean;
   createdMs: number;
   doneMs?: number;
@@ -79,17 +83,39 @@ export interface SinkFigures {
   deliveredMs?: number;
 }
 
+/** One item as it is shown. */
+export interface ItemState {
+  id: number;
+  stage: number;
+  kind: string;
+  bearer: Bearer;
+  dead: boolean;
+  /** What was said of it last. */
+  error?: string;
+  /** Stored of it. */
+  bytes: number;
+}
+
+/** Whole; `damaged` says why there is no body. */
+export interface WholeItem extends ItemState {
+  body?: string;
+  damaged?: string;
+}
+
 export interface DeliveryFilter {
   id?: number;
   runId?: string;
   owner?: Owner;
+  origin?: string;
+  /** Older ones than this. */
+  before?: number;
   /** Those with nothing left too. */
   all?: boolean;
   limit?: number;
 }
 
 export interface Outbox {
-  /** Makes room for a delivery that is not ready until its run has its final status; of one from elsewhere, at once. */
+  /** Makes room for a delivery. It is ready when its run has its final status; one from elsewhere, when it is released. */
   begin(delivery: NewDelivery): number;
   add(delivery: number, drafts: readonly Draft[], bearer: Bearer): void;
   /** Forgets what was begun for a run that has no final status yet. */
@@ -115,6 +141,15 @@ export interface Outbox {
   deliveries(filter: DeliveryFilter): DeliveryState[];
   /** Dead items wait again. How many. */
   revive(delivery: number): number;
+  /** The undelivered items of a delivery, by their ids from `after` on. */
+  items(delivery: number, after: number, limit: number): ItemState[];
+  item(delivery: number, item: number): WholeItem | undefined;
+  /** What came from elsewhere is ready, all of it at once, and on the disk. */
+  release(deliveries: readonly number[]): void;
+  /** What came from elsewhere and was never released. */
+  unreleased(): Delivery[];
+  /** Forgets one of those. */
+  drop(delivery: number): void;
 }
 
 /** Kind and address: what waits for one place waits in one queue. */

@@ -8,6 +8,7 @@ import { LezeaError } from '../errors.js';
 import type { Connection } from './connection.js';
 import type { Handlers } from './dispatch.js';
 import type { Identities, ProcessReader } from './identity.js';
+import { outboxViewHandlers } from './outbox-handlers.js';
 import { DEAR_TOKENS, type Params, PROTOCOL_VERSION, type Result } from './protocol.js';
 import { definitionOf, deliveryView, listLine, runView, sinkView } from './views.js';
 
@@ -50,6 +51,7 @@ export function createHandlers(deps: HandlerDeps): Handlers {
     ...scopeHandlers(deps),
     ...nodeHandlers(deps),
     ...outboxHandlers(deps),
+    ...outboxViewHandlers(deps.deliveries),
   };
 }
 
@@ -155,9 +157,9 @@ function outboxHandlers({
   deliveries,
 }: HandlerDeps): Some<'outbox.list' | 'outbox.take' | 'outbox.ack' | 'outbox.retry'> {
   return {
-    'outbox.list': ({ caller }, { run_id: runId, all }) => {
-      const found = deliveries.list(caller, { all, ...defined({ runId }) });
-      return { deliveries: found.map(deliveryView), sinks: deliveries.sinks(found).map(sinkView) };
+    'outbox.list': ({ caller }, { run_id: runId, all, before }) => {
+      const { found, more } = deliveries.page(caller, { all, ...defined({ runId, before }) });
+      return { deliveries: found.map(deliveryView), sinks: deliveries.sinks(found).map(sinkView), more };
     },
     'outbox.take': ({ caller }, { delivery }) => {
       const item = deliveries.take(caller, delivery);

@@ -2,6 +2,8 @@
 // the wire; docs/protocol.md is generated from here. Unknown fields are ignored, unknown methods refused.
 
 import { z } from 'zod';
+import { type Method, method } from './method.js';
+import { OUTBOX_METHODS } from './outbox-methods.js';
 import {
   answer,
   attempt,
@@ -22,32 +24,11 @@ import {
   token,
 } from './shapes.js';
 
+export type { Method };
+
 export const PROTOCOL_VERSION = 1;
 /** What a dear request costs beside its bytes. */
 export const DEAR_TOKENS = 20;
-
-export interface Method {
-  summary: string;
-  /** What it may refuse with, beside `invalid_params` and `too_large`. */
-  refuses: readonly string[];
-  /** It makes the agent do much: it costs so many tokens more. */
-  dear?: true;
-  /** Its answers are big: one connection gets one at a time. */
-  alone?: true;
-  params: z.ZodObject;
-  result: z.ZodType;
-}
-
-function method<P extends z.ZodObject, R extends z.ZodType>(definition: {
-  summary: string;
-  refuses?: readonly string[];
-  dear?: true;
-  alone?: true;
-  params: P;
-  result: R;
-}) {
-  return { refuses: [], ...definition };
-}
 
 const settings = (what: string) => z.record(text(250), text(5000)).describe(what);
 const reserved = (what: string) =>
@@ -315,8 +296,13 @@ export const METHODS = {
     params: z.object({
       run_id: runId.optional(),
       all: z.boolean().default(false).describe('What was delivered, too.'),
+      before: z.int().min(1).optional().describe('Only deliveries with a smaller id.'),
     }),
-    result: z.object({ deliveries: z.array(delivery), sinks: z.array(sinkState) }),
+    result: z.object({
+      deliveries: z.array(delivery).describe('At most 1000.'),
+      sinks: z.array(sinkState),
+      more: z.boolean().describe('There are older ones.'),
+    }),
   }),
   'outbox.take': method({
     summary: 'The next item of a delivery that the run’s own processes are to bring to its place.',
@@ -346,6 +332,7 @@ export const METHODS = {
     params: z.object({ delivery: z.int().min(1) }),
     result: delivery,
   }),
+  ...OUTBOX_METHODS,
   subscribe: method({
     summary:
       'From now on, notifications of these topics about runs that the caller may see; replaces earlier topics.',

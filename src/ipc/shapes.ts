@@ -89,7 +89,7 @@ export const delivery = z.object({
   state: z
     .enum(['pending', 'waiting', 'with_client', 'failed', 'delivered'])
     .describe(
-      '`pending`: the run is just being ended; `with_client`: only the run’s own processes can bring what is left; ' +
+      '`pending`: the run is just being ended, or an import is under way; `with_client`: only the run’s own processes can bring what is left; ' +
         '`failed`: nothing is left but what the place will never take.',
     ),
   waiting: z.int().describe('Items for the agent to bring.'),

@@ -1,7 +1,7 @@
 // How runs look on the wire. Pure: from the model to the shapes of protocol.ts.
 
 import type { Run, RunSummary, ScopeDefinition } from '../attribution/model.js';
-import type { DeliveryState, SinkState } from '../delivery/outbox.js';
+import type { DeliveryState, ItemState, SinkState } from '../delivery/outbox.js';
 import type { NodeFigure } from '../native/addon.js';
 import type { Result } from './protocol.js';
 
@@ -88,6 +88,11 @@ function stateOf(state: DeliveryState): Result<'outbox.retry'>['state'] {
   if (state.doneMs !== undefined) return 'delivered';
   if (state.waiting > 0) return 'waiting';
   return state.withClient > 0 ? 'with_client' : 'failed';
+}
+
+export function itemView(item: ItemState): Result<'outbox.show'>['items'][number] {
+  const { id, stage, kind, bearer, dead, bytes } = item;
+  return { id, stage, kind, by: bearer, dead, bytes, ...present({ error: item.error }) };
 }
 
 export function sinkView(sink: SinkState): Result<'outbox.list'>['sinks'][number] {

@@ -1,62 +1,41 @@
 // The outbox on SQLite: deliveries, their items and how each place did lately. Owns the tables deliveries, delivery_items
 // and sinks. A body is zlib-compressed: that is a tenth of its size, and has a checksum.
 
-import { deflateSync, inflateSync } from 'node:zlib';
+import { randomBytes } from 'node:crypto';
+import { deflateSync } from 'node:zlib';
 import type { Database, Statement } from 'better-sqlite3';
-import type { Owner } from '../attribution/model.js';
 import type { Delivery, Draft, Item } from '../delivery/model.js';
 import {
   type Bearer,
   type DeliveryFilter,
   type DeliveryState,
   type Depth,
+  type ItemState,
   type NewDelivery,
   type Outbox,
   type SinkState,
   sinkName,
+  type WholeItem,
 } from '../delivery/outbox.js';
 import { toJson } from './codec.js';
+import {
+  bodyOf,
+  type Counts,
+  conditionsOf,
+  type DeliveryRow,
+  deliveryOf,
+  type ItemLine,
+  type ItemRow,
+  itemOf,
+  type SinkRow,
+  sinkOf,
+} from './outbox-rows.js';
 
 const MAX_LISTED = 1000;
 const WAITING = 'dead = 0';
 const COUNTS = `coalesce(sum(dead = 0 AND bearer = 'agent'), 0) AS waiting,
   coalesce(sum(dead = 0 AND bearer = 'client'), 0) AS with_client,
   coalesce(sum(dead), 0) AS dead, coalesce(sum(length(body)), 0) AS bytes, max(error) AS error`;
-
-interface ItemRow {
-  id: number;
-  delivery: number;
-  stage: number;
-  kind: string;
-  body: Buffer;
-}
-
-interface DeliveryRow {
-  id: number;
-  sink: string;
-  ready: number;
-  created_ms: number;
-  done_ms: number | null;
-  delivered: number;
-  record: string;
-}
-
-interface Counts {
-  waiting: number;
-  with_client: number;
-  dead: number;
-  bytes: number;
-  error: string | null;
-}
-
-interface SinkRow {
-  name: string;
-  failures: number;
-  retry_ms: number;
-  refused: string | null;
-  error: string | null;
-  delivered_ms: number | null;
-}
 
 export class SqliteOutbox implements Outbox {
   readonly #db: Database;
@@ -67,16 +46,10 @@ export class SqliteOutbox implements Outbox {
   }
 
   begin(delivery: NewDelivery): number {
-    const { handle, createdMs, run, target, owner } = delivery;
+    const { handle, createdMs, run, target, owner, origin = randomBytes(16).toString('hex') } = delivery;
     const { lastInsertRowid } = this.#sql(
-      'INSERT INTO deliveries (run, sink, ready, created_ms, delivered, record) VALUES (?, ?, ?, ?, 0, ?)',
-    ).run(
-      handle ?? null,
-      sinkName(delivery),
-      handle === undefined ? 1 : 0,
-      Math.round(createdMs),
-      toJson({ run, target, owner }),
-    );
+      'INSERT INTO deliveries (run, sink, ready, created_ms, delivered, record) VALUES (?, ?, 0, ?, 0, ?)',
+    ).run(handle ?? null, sinkName(delivery), Math.round(createdMs), toJson({ run, target, owner, origin }));
     return Number(lastInsertRowid);
   }
 
@@ -136,12 +109,11 @@ export class SqliteOutbox implements Outbox {
   /** An item whose body does not match its checksum is buried: nothing wrong is ever sent. */
   #readable(rows: ItemRow[]): Item[] {
     const items: Item[] = [];
-    for (const { id, stage, kind, body } of rows) {
-      try {
-        items.push({ id, stage, kind, body: inflateSync(body).toString() });
-      } catch (error) {
-        this.bury(id, `its body in the database is damaged: ${(error as Error).message}`);
-      }
+    for (const row of rows) {
+      const { id, stage, kind } = row;
+      const read = bodyOf(row);
+      if ('body' in read) items.push({ id, stage, kind, body: read.body });
+      else this.bury(id, read.damaged);
     }
     return items;
   }
@@ -216,26 +188,10 @@ export class SqliteOutbox implements Outbox {
   }
 
   deliveries(filter: DeliveryFilter): DeliveryState[] {
-    const { owner } = filter;
-    const where = [
-      ...(filter.id === undefined ? [] : ['id = @id']),
-      ...(filter.runId === undefined ? [] : ["json_extract(record, '$.run.runId') = @runId"]),
-      ...(filter.all ? [] : ['done_ms IS NULL']),
-      ...(owner === undefined
-        ? []
-        : [
-            "json_extract(record, '$.owner.uid') = @uid",
-            "json_extract(record, '$.owner.pidNamespace') = @pidNamespace",
-          ]),
-    ];
+    const { where, values } = conditionsOf(filter);
     const rows = this.#sql(
       `SELECT * FROM deliveries ${where.length > 0 ? `WHERE ${where.join(' AND ')}` : ''} ORDER BY id DESC LIMIT @limit`,
-    ).all({
-      limit: filter.limit ?? MAX_LISTED,
-      ...(filter.id === undefined ? {} : { id: filter.id }),
-      ...(filter.runId === undefined ? {} : { runId: filter.runId }),
-      ...(owner === undefined ? {} : { uid: owner.uid, pidNamespace: String(owner.pidNamespace) }),
-    }) as DeliveryRow[];
+    ).all({ ...values, limit: filter.limit ?? MAX_LISTED }) as DeliveryRow[];
     return rows.map((row) => this.#stateOf(row));
   }
 
@@ -264,6 +220,49 @@ export class SqliteOutbox implements Outbox {
     ).changes;
   }
 
+  items(delivery: number, after: number, limit: number): ItemState[] {
+    const rows = this.#sql(
+      `SELECT id, delivery, stage, kind, bearer, dead, error, length(body) AS bytes FROM delivery_items
+       WHERE delivery = ? AND id > ? ORDER BY id LIMIT ?`,
+    ).all(delivery, after, limit) as ItemLine[];
+    return rows.map(itemOf);
+  }
+
+  item(delivery: number, item: number): WholeItem | undefined {
+    const row = this.#sql('SELECT * FROM delivery_items WHERE id = ? AND delivery = ?').get(item, delivery) as
+      | ItemRow
+      | undefined;
+    return row && { ...itemOf({ ...row, bytes: row.body.length }), ...bodyOf(row) };
+  }
+
+  release(deliveries: readonly number[]): void {
+    // Whoever brought them may throw away where they came from.
+    this.#db.pragma('synchronous = FULL');
+    try {
+      this.#together(() => {
+        for (const id of deliveries) this.#sql('UPDATE deliveries SET ready = 1 WHERE id = ?').run(id);
+      });
+    } finally {
+      this.#db.pragma('synchronous = NORMAL');
+    }
+  }
+
+  unreleased(): Delivery[] {
+    const rows = this.#sql('SELECT id, record FROM deliveries WHERE run IS NULL AND ready = 0').all();
+    return (rows as DeliveryRow[]).map((row) => {
+      const { id, run, target } = deliveryOf(row);
+      return { id, run, target };
+    });
+  }
+
+  drop(delivery: number): void {
+    this.#together(() => {
+      const dropped = this.#sql('DELETE FROM deliveries WHERE id = ? AND run IS NULL AND ready = 0');
+      if (dropped.run(delivery).changes === 0) return;
+      this.#sql('DELETE FROM delivery_items WHERE delivery = ?').run(delivery);
+    });
+  }
+
   #together(work: () => void): void {
     if (this.#db.inTransaction) work();
     else this.#db.transaction(work)();
@@ -277,22 +276,4 @@ export class SqliteOutbox implements Outbox {
     }
     return statement;
   }
-}
-
-function deliveryOf(row: DeliveryRow): Delivery & { owner: Owner } {
-  const { owner, ...record } = JSON.parse(row.record) as Omit<Delivery, 'id'> & {
-    owner: { uid: number; pidNamespace: string };
-  };
-  return { id: row.id, ...record, owner: { uid: owner.uid, pidNamespace: BigInt(owner.pidNamespace) } };
-}
-
-function sinkOf(row: SinkRow): SinkState {
-  return {
-    name: row.name,
-    failures: row.failures,
-    retryMs: row.retry_ms,
-    ...(row.refused === null ? {} : { refused: row.refused }),
-    ...(row.error === null ? {} : { error: row.error }),
-    ...(row.delivered_ms === null ? {} : { deliveredMs: row.delivered_ms }),
-  };
 }

@@ -151,6 +151,7 @@ const INDEXES = [
   'CREATE UNIQUE INDEX phases_identity ON phases (run, seq)',
   'CREATE UNIQUE INDEX events_identity ON events (run, seq)',
   'CREATE INDEX deliveries_run ON deliveries (run)',
+  "CREATE INDEX deliveries_origin ON deliveries (json_extract(record, '$.origin'))",
   'CREATE INDEX deliveries_waiting ON deliveries (sink, id) WHERE ready = 1 AND done_ms IS NULL',
   'CREATE INDEX delivery_items_waiting ON delivery_items (delivery, stage, id)',
 ];

@@ -32,6 +32,13 @@ test.each([
   [['bogus'], "unknown command 'bogus'"],
   [['runz'], "unknown command 'runz' (Did you mean one of run, runs?)"],
   [['config', 'x'], "unknown command 'x'"],
+  [['outbox', 'x'], "unknown command 'x'"],
+  [['outbox', 'ls', '--run', '../x'], '--run ../x: expected [A-Za-z0-9][A-Za-z0-9._-]{0,63}'],
+  [['outbox', 'show'], "missing required argument 'id'"],
+  [['outbox', 'show', '0'], 'ID 0: expected a number from the list'],
+  [['outbox', 'show', '1', '--item', 'x'], '--item x: expected a number from the list'],
+  [['outbox', 'retry'], 'expected ids of deliveries, or --all'],
+  [['outbox', 'retry', '1', '--all'], '1: expected ids or --all, not both'],
   [['run'], "missing required argument 'command'"],
   [['show'], "missing required argument 'run'"],
   [['status', '--nope'], "unknown option '--nope'"],
@@ -67,10 +74,10 @@ test('help and version are fine, nothing at all is not', async () => {
 test('no command of a later version is offered', async () => {
   await main(['--help'], io);
   const offered = [...out.matchAll(/^ {2}([a-z]+) /gm)].map(([, name]) => name);
-  expect(offered).toEqual(['agent', 'run', 'status', 'runs', 'show', 'doctor', 'config']);
+  expect(offered).toEqual(['agent', 'run', 'status', 'runs', 'show', 'doctor', 'outbox', 'config']);
 });
 
-test.each([['status'], ['runs'], ['show', 'x'], ['doctor']])(
+test.each([['status'], ['runs'], ['show', 'x'], ['doctor'], ['outbox', 'ls'], ['outbox', 'retry', '--all']])(
   '%s without an agent: exit code 3',
   async (...args) => {
     expect(await main([...args, '--socket', join(folder, 'none.sock')], io)).toBe(3);

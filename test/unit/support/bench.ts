@@ -9,6 +9,7 @@ import { earlierAttempts } from '../../../src/attribution/attempts.js';
 import { Attribution, type AttributionOptions } from '../../../src/attribution/attribution.js';
 import type { Caller, OpenRequest, Run } from '../../../src/attribution/model.js';
 import { Deliveries, type DeliveriesOptions } from '../../../src/delivery/deliveries.js';
+import { RunFolders } from '../../../src/files/run-folders.js';
 import type { ProcessId } from '../../../src/native/addon.js';
 import { openDatabase } from '../../../src/state/database.js';
 import { SqliteOutbox } from '../../../src/state/outbox.js';
@@ -76,6 +77,7 @@ export function startBench(
     closeDeadRuns: () => true,
     documents: async () => [],
     earlier: (run) => earlierAttempts(attribution.store, run),
+    folders: new RunFolders(folder),
     courier: { limits: { firstMs: 1, mostMs: 4 }, refusedMs: 4, random: () => 0.5 },
     ...delivery,
   });
