@@ -58,6 +58,18 @@ const TABLE = {
   liveIds: { value: 262_144, counts: 'scope ids defined in all sessions', past: 'too_many', owner: true },
   endedRuns: { value: 256, counts: 'ended runs held in memory', past: 'let_go', owner: true },
   endedScopes: { value: 20_000, counts: 'scopes of ended runs held in memory', past: 'let_go', owner: true },
+  imports: {
+    value: 4,
+    counts: 'bundles that are being imported, one a connection',
+    past: 'too_many',
+    owner: true,
+  },
+  importBytes: {
+    value: 268_435_456,
+    counts: 'bytes of bundles that are being imported',
+    past: 'too_large',
+    owner: true,
+  },
   scopesPerRun: { value: 10_000, counts: 'scopes of one run', past: 'too_many' },
   scopeDepth: { value: 16, counts: 'levels of nested scopes', past: 'too_many' },
   nameBytes: { value: 128, counts: 'bytes of a level or name', past: 'too_large' },

@@ -6,9 +6,12 @@ import type { Caller, Run } from '../attribution/model.js';
 import { sameOwner } from '../attribution/owners.js';
 import { LezeaError } from '../errors.js';
 import type { Logger } from '../log.js';
+import { addDrafts } from './bearers.js';
 import { Courier, type CourierOptions } from './courier.js';
 import { endedRun } from './ended-run.js';
-import type { Delivery, DocumentFile, Draft, Item, Sink, Target } from './model.js';
+import type { Folders, PieceAt } from './importing/folders.js';
+import { Imports } from './importing/imports.js';
+import type { DocumentFile, Draft, Item, Sink, Target } from './model.js';
 import type {
   DeliveryFilter,
   DeliveryState,
@@ -18,7 +21,14 @@ import type {
   SinkState,
   WholeItem,
 } from './outbox.js';
-import { mlflowPlace, type Place, type Standing, standingOf, type TargetRules } from './targets.js';
+import {
+  importedPlace,
+  mlflowPlace,
+  type Place,
+  type Standing,
+  standingOf,
+  type TargetRules,
+} from './targets.js';
 
 /** How long the figures of the outbox are shown before they are counted again: it may be long. */
 const FIGURES_MS = 5000;
@@ -26,18 +36,6 @@ const FIGURES_MS = 5000;
 const DRAFTS_TOGETHER = 8;
 /** Deliveries that are listed at once. */
 const PAGE = 1000;
-
-/** Where the documents of ended runs are, those that came from elsewhere too. */
-export interface Documents {
-  /** A piece of a document; `invalid_params` for a name that is none. */
-  piece(run: Delivery['run'], at: PieceAt): Promise<{ size: number; data: Buffer; eof: boolean }>;
-}
-
-interface PieceAt {
-  file: string;
-  offset: number;
-  limit: number;
-}
 
 export interface DeliveriesOptions {
   outbox: Outbox;
@@ -56,7 +54,7 @@ export interface DeliveriesOptions {
   documents(run: Run): Promise<DocumentFile[]>;
   /** The attempts of a run before this one: the tracker has one run for all of them. */
   earlier(run: Run): Run[];
-  folders: Documents;
+  folders: Folders;
   courier?: Pick<CourierOptions, 'random' | 'limits' | 'refusedMs'>;
 }
 
@@ -65,11 +63,23 @@ export class Deliveries {
   readonly #courier: Courier;
   #figures: SinkFigures[] = [];
   #figuresAt = Number.NEGATIVE_INFINITY;
+  /** What comes from other agents. */
+  readonly imports: Imports;
 
   constructor(options: DeliveriesOptions) {
     this.#o = options;
     const { outbox, sinks, offline, log, nowMs, courier } = options;
     this.#courier = new Courier({ outbox, sinks: offline ? {} : sinks, log, nowMs, ...courier });
+    this.imports = new Imports({
+      outbox,
+      folders: options.folders,
+      log,
+      place: (target, { privileged }) => {
+        const { everyRun } = options;
+        return importedPlace(target, options.rules(), { privileged, ...(everyRun ? { everyRun } : {}) });
+      },
+    });
+    this.imports.sweep();
   }
 
   /** What became ready is brought to its places; at the start, what was left from before. */
@@ -78,7 +88,7 @@ export class Deliveries {
   }
 
   async stop(): Promise<void> {
-    await this.#courier.stop();
+    await Promise.all([this.imports.stop(), this.#courier.stop()]);
     for (const sink of Object.values(this.#o.sinks)) sink.close();
   }
 
@@ -100,7 +110,8 @@ export class Deliveries {
       earlier: this.#o.earlier(run),
     });
     const { key, runId, attempt } = ended;
-    for (const { target, bearer, documents: byWhom } of places) {
+    for (const place of places) {
+      const { target, bearer } = place;
       const sink = sinks[target.kind];
       if (!sink) continue;
       const id = outbox.begin({
@@ -111,9 +122,7 @@ export class Deliveries {
         bearer,
         createdMs: nowMs(),
       });
-      for await (const drafts of inSlices(sink.plan(ended, target))) {
-        for (const draft of drafts) outbox.add(id, [draft], draft.kind === 'artifact' ? byWhom : bearer);
-      }
+      for await (const drafts of inSlices(sink.plan(ended, target))) addDrafts(outbox, id, drafts, place);
     }
   }
 

@@ -1,6 +1,7 @@
 // Where a run's totals go, and who may bring them there: from the run's tracker settings and what the agent's
 // configuration allows. Pure.
 
+import { LezeaError } from '../errors.js';
 import type { Target } from './model.js';
 import type { Bearer } from './outbox.js';
 
@@ -56,6 +57,50 @@ export function mlflowPlace(settings: Settings, rules: TargetRules): Place | und
 function foreignArtifacts({ mlflow_artifact_uri: uri }: Settings): string | undefined {
   if (uri === undefined || /^mlflow-artifacts:/i.test(uri)) return undefined;
   return `only the program itself can write documents to ${uri}`;
+}
+
+/** Who asks for what another agent cut into items to be delivered. */
+export interface Importer {
+  privileged: boolean;
+  /** A place of the configuration's own. */
+  everyRun?: Target;
+}
+
+/**
+ * Where an imported delivery goes, by the rules of this agent. Its items say what somebody wrote in a file: in system mode
+ * they go out under the agent's own name, with its credentials or signature, only for those who may speak for it.
+ */
+export function importedPlace(target: Target, rules: TargetRules, importer: Importer): Place {
+  const place =
+    target.kind === 'mlflow' ? mlflowPlace(target.settings, rules) : webhookPlace(target, rules, importer);
+  if (!place) throw wrong(`${target.address}: ${missing(target.settings) ?? 'no mlflow_tracking_uri'}`);
+  const { address } = place.target;
+  if (/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*@/i.test(address))
+    throw wrong('an address with a user in it: expected none');
+  const lent = rules.mode === 'system' && (rules.hasCredentials || target.kind === 'webhook');
+  if (place.bearer === 'client' || !lent || importer.privileged) return place;
+  return {
+    ...place,
+    bearer: 'client',
+    documents: 'client',
+    reason: 'the agent lends its name to what it measured itself only',
+  };
+}
+
+function webhookPlace(target: Target, rules: TargetRules, { everyRun }: Importer): Place {
+  const isOurs = everyRun?.kind === 'webhook' && everyRun.address === target.address;
+  if (isOurs || (rules.mode === 'user' && /^https?:\/\//i.test(target.address)))
+    return { target, bearer: 'agent', documents: 'agent' };
+  return {
+    target,
+    bearer: 'client',
+    documents: 'client',
+    reason: `the agent's configuration does not name ${target.address}`,
+  };
+}
+
+function wrong(message: string): LezeaError {
+  return new LezeaError('invalid_params', message);
 }
 
 /** undefined: the run has said nothing of a tracker. */

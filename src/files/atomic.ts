@@ -10,10 +10,29 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 const PIECE_CHARS = 64 * 1024;
 
 /** Replaces `path` by the pieces of text; resolves to its size in bytes. The folder must exist. */
-export async function writeAtomically(path: string, pieces: Iterable<string>): Promise<number> {
+export function writeAtomically(path: string, pieces: Iterable<string>): Promise<number> {
+  return replace(path, 0o644, (file) => writePieces(file, pieces));
+}
+
+/** The same for bytes as they come. */
+export function writeBytesAtomically(
+  path: string,
+  pieces: AsyncIterable<Uint8Array>,
+  mode = 0o644,
+): Promise<number> {
+  return replace(path, mode, async (file) => {
+    let bytes = 0;
+    for await (const piece of pieces) bytes += await writeAll(file, piece);
+    return bytes;
+  });
+}
+
+type Write = (file: FileHandle) => Promise<number>;
+
+async function replace(path: string, mode: number, write: Write): Promise<number> {
   const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}`);
   try {
-    const bytes = await writeAndSync(temporary, pieces);
+    const bytes = await writeAndSync(temporary, mode, write);
     await rename(temporary, path);
     await syncFolder(dirname(path));
     return bytes;
@@ -23,10 +42,10 @@ export async function writeAtomically(path: string, pieces: Iterable<string>): P
   }
 }
 
-async function writeAndSync(path: string, pieces: Iterable<string>): Promise<number> {
-  const file = await open(path, 'wx', 0o644);
+async function writeAndSync(path: string, mode: number, write: Write): Promise<number> {
+  const file = await open(path, 'wx', mode);
   try {
-    const bytes = await writePieces(file, pieces);
+    const bytes = await write(file);
     await file.sync();
     return bytes;
   } finally {
@@ -40,15 +59,14 @@ async function writePieces(file: FileHandle, pieces: Iterable<string>): Promise<
   for (const piece of pieces) {
     waiting += piece;
     if (waiting.length < PIECE_CHARS) continue;
-    bytes += await writeAll(file, waiting);
+    bytes += await writeAll(file, Buffer.from(waiting));
     waiting = '';
     await nextTurn();
   }
-  return bytes + (await writeAll(file, waiting));
+  return bytes + (await writeAll(file, Buffer.from(waiting)));
 }
 
-async function writeAll(file: FileHandle, text: string): Promise<number> {
-  const data = Buffer.from(text);
+async function writeAll(file: FileHandle, data: Uint8Array): Promise<number> {
   let done = 0;
   while (done < data.length) done += (await file.write(data, done)).bytesWritten;
   return done;

@@ -26,6 +26,10 @@ export interface RunFilesInput {
   context: SummaryContext;
 }
 
+export function isRunFile(path: string): boolean {
+  return FILES.some((known) => known === path);
+}
+
 /** The folder of one attempt of a run. */
 export function runFolder(stateDir: string, run: Pick<Run, 'key' | 'attempt'>): string {
   return join(stateDir, 'runs', run.key, String(run.attempt));

@@ -5,6 +5,7 @@
 import type { Socket } from 'node:net';
 import type { Limiter, LimitName } from '../attribution/limits.js';
 import type { Caller, Session } from '../attribution/model.js';
+import type { Import } from '../delivery/importing/imports.js';
 import { type Line, LineSplitter } from './framing.js';
 import type { NotificationName } from './notifications.js';
 import { TokenBucket } from './token-bucket.js';
@@ -25,6 +26,8 @@ export class Connection implements Served {
   /** Sessions that were opened here; they end with the connection. */
   readonly sessions = new Set<Session>();
   readonly topics = new Set<string>();
+  /** The bundle that it brings; it goes with the connection. */
+  import: Import | undefined;
   /** Notifications left out since the last `resync`, and in all. */
   #lost = 0;
   lostTotal = 0;

@@ -8,7 +8,7 @@ import { LezeaError } from '../errors.js';
 import type { Connection } from './connection.js';
 import type { Handlers } from './dispatch.js';
 import type { Identities, ProcessReader } from './identity.js';
-import { outboxViewHandlers } from './outbox-handlers.js';
+import { importHandlers, outboxViewHandlers } from './outbox-handlers.js';
 import { DEAR_TOKENS, type Params, PROTOCOL_VERSION, type Result } from './protocol.js';
 import { definitionOf, deliveryView, listLine, runView, sinkView } from './views.js';
 
@@ -51,7 +51,8 @@ export function createHandlers(deps: HandlerDeps): Handlers {
     ...scopeHandlers(deps),
     ...nodeHandlers(deps),
     ...outboxHandlers(deps),
-    ...outboxViewHandlers(deps.deliveries),
+    ...outboxViewHandlers(deps),
+    ...importHandlers(deps),
   };
 }
 

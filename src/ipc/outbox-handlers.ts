@@ -1,8 +1,13 @@
-// The socket's methods that look into the outbox. Owns nothing.
+// The socket's methods that look into the outbox, and that bring bundles of other agents into it. Owns nothing.
 
+import type { Limiter } from '../attribution/limits.js';
 import type { Deliveries } from '../delivery/deliveries.js';
+import type { Imported } from '../delivery/importing/storing.js';
+import { LezeaError } from '../errors.js';
+import type { Connection } from './connection.js';
 import type { Handlers } from './dispatch.js';
-import type { OUTBOX_METHODS } from './outbox-methods.js';
+import { MAX_ITEMS, type OUTBOX_METHODS } from './outbox-methods.js';
+import type { Result } from './protocol.js';
 import { deliveryView, itemView } from './views.js';
 
 /** Longest piece of a document, bytes. */
@@ -10,7 +15,15 @@ const CHUNK_BYTES = 49_152;
 /** Of what is said of an item, in a list; characters. */
 const SAID_CHARS = 300;
 
-export function outboxViewHandlers(deliveries: Deliveries): Pick<Handlers, keyof typeof OUTBOX_METHODS> {
+type Ours = keyof typeof OUTBOX_METHODS;
+type Importing = 'outbox.import' | 'outbox.put' | 'outbox.commit';
+
+interface Deps {
+  deliveries: Deliveries;
+  limiter: Limiter;
+}
+
+export function outboxViewHandlers({ deliveries }: Deps): Pick<Handlers, Exclude<Ours, Importing>> {
   return {
     'outbox.show': ({ caller }, { delivery, after, limit }) => {
       const { state, items } = deliveries.show(caller, delivery, { after, limit: limit + 1 });
@@ -33,5 +46,61 @@ export function outboxViewHandlers(deliveries: Deliveries): Pick<Handlers, keyof
       const piece = await deliveries.piece(caller, delivery, { file, offset, limit: CHUNK_BYTES });
       return { file, offset, size: piece.size, data: piece.data.toString('base64'), eof: piece.eof };
     },
+  };
+}
+
+export function importHandlers({ deliveries, limiter }: Deps): Pick<Handlers, Importing> {
+  const { imports } = deliveries;
+  return {
+    'outbox.import': (connection, { bytes }) => {
+      const { caller } = connection;
+      if (connection.import) throw refused('a bundle is on its way: expected one at a time');
+      limiter.admitOwner('imports', caller.owner, imports.held('imports'));
+      const more = { owner: caller.owner, count: bytes - 1 };
+      limiter.admitOwner('importBytes', caller.owner, [...imports.held('bytes'), more]);
+      connection.import = imports.begin(caller, bytes);
+      return {};
+    },
+    'outbox.put': (connection, { offset, data }) => {
+      importOf(connection).put(offset, Buffer.from(data, 'base64'));
+      return {};
+    },
+    'outbox.commit': async (connection) => {
+      const from = importOf(connection);
+      try {
+        const imported = await imports.commit(from, limiter.limits.importBytes);
+        deliveries.wake();
+        return importView(imported);
+      } finally {
+        if (connection.import === from) connection.import = undefined;
+      }
+    },
+  };
+}
+
+function importOf({ import: begun }: Connection) {
+  if (!begun) throw refused('no bundle: expected outbox.import before');
+  return begun;
+}
+
+function refused(message: string): LezeaError {
+  return new LezeaError('invalid_params', message);
+}
+
+function importView(imported: readonly Imported[]): Result<'outbox.commit'> {
+  const fresh = imported.filter(({ known }) => !known);
+  return {
+    imported: fresh.length,
+    with_client: fresh.filter(({ bearer }) => bearer === 'client').length,
+    known: imported.length - fresh.length,
+    deliveries: imported.slice(0, MAX_ITEMS).map(({ state, known, bearer, reason }) => ({
+      id: state.id,
+      run_id: state.run.runId,
+      attempt: state.run.attempt,
+      sink: state.sink,
+      known,
+      ...(bearer === undefined ? {} : { by: bearer }),
+      ...(reason === undefined ? {} : { reason }),
+    })),
   };
 }

@@ -143,6 +143,7 @@ export class IpcServer {
   #closed(connection: Connection): void {
     if (!this.#connections.delete(connection)) return;
     this.#lostBefore += connection.lostTotal;
+    connection.import?.discard();
     for (const session of connection.sessions) this.#deps.commands.disconnectSession(session);
   }
 }

@@ -17,6 +17,7 @@ export function addOutbox(program: Command, io: Io, done: Done): void {
     .helpCommand(false)
     .description('what is still to be delivered of ended runs');
   addLooking(outbox, io, done);
+  addCarrying(outbox, io, done);
 }
 
 function command(outbox: Command, name: string, description: string): Command {
@@ -49,4 +50,33 @@ function addLooking(outbox: Command, io: Io, done: Done): void {
       const { retryCommand } = await import('./retry.js');
       done(await retryCommand(ids, options, io));
     });
+}
+
+function addCarrying(outbox: Command, io: Io, done: Done): void {
+  command(
+    outbox,
+    'export',
+    'writes what is undelivered to a bundle that another agent imports; delivers and removes nothing',
+  )
+    .argument('<file>', 'of the bundle; `-` is standard output')
+    .argument('[ids...]', 'deliveries; default: all that is undelivered')
+    .option('--run <run>', 'of one run only')
+    .action(async (file: string, ids: string[], options: ReadOptions & { run?: string }) => {
+      const { exportCommand } = await import('./export.js');
+      done(await exportCommand(file, ids, options, io));
+    });
+  command(outbox, 'import', 'gives a bundle to the agent: all of it or, where a byte is wrong, nothing')
+    .argument('<file>', 'that outbox export wrote')
+    .action(async (file: string, options: ReadOptions) => {
+      const { importCommand } = await import('./import.js');
+      done(await importCommand(file, options, io));
+    });
+  command(
+    outbox,
+    'fsck',
+    'whether every item and document that is undelivered is whole; changes nothing',
+  ).action(async (options: ReadOptions) => {
+    const { fsckCommand } = await import('./fsck.js');
+    done(await fsckCommand(options, io));
+  });
 }

@@ -51,6 +51,17 @@ export function start(
   return { child, saw, outcome };
 }
 
+/** The program's standard output as bytes. */
+export function cliBytes(args: readonly string[]): Promise<Buffer> {
+  const child = spawn(process.execPath, [PROGRAM, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const pieces: Buffer[] = [];
+  child.stdout.on('data', (piece: Buffer) => pieces.push(piece));
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', () => resolve(Buffer.concat(pieces)));
+  });
+}
+
 export function cli(
   args: readonly string[],
   options: { env?: NodeJS.ProcessEnv; input?: string } = {},

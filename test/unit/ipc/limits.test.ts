@@ -86,6 +86,14 @@ const COUNTED: Partial<Record<LimitName, { most: number; uses: () => Promise<Use
     most: 2,
     uses: async () => async (n) => (await connect(100 + n)).call('subscribe', { topics: ['tick'] }),
   },
+  imports: {
+    most: 2,
+    uses: async () => async (n) => (await connect(100 + n)).call('outbox.import', { bytes: 1 }),
+  },
+  importBytes: {
+    most: 3,
+    uses: async () => async (n) => (await connect(100 + n)).call('outbox.import', { bytes: 1 }),
+  },
   liveRuns: {
     most: 2,
     uses: async () => {

@@ -32,13 +32,15 @@ const PARAMS: Record<string, unknown> = {
   steps: 3,
   delivery: 4,
   item: 5,
+  file: 'events.jsonl',
+  bytes: 6,
 };
 
 const request = fc
   .record({
     method: fc.oneof(fc.constantFrom(...METHOD_NAMES), fc.constantFrom('', '__proto__', 'toString', 'run')),
     id: fc.option(fc.oneof(fc.integer(), fc.string(), fc.constant(null)), { nil: undefined }),
-    keys: fc.subarray(Object.keys(PARAMS)),
+    keys: fc.oneof(fc.constant(Object.keys(PARAMS)), fc.subarray(Object.keys(PARAMS))),
     more: fc.dictionary(
       fc.oneof(fc.constantFrom('__proto__', ...Object.keys(PARAMS)), fc.string()),
       fc.jsonValue(),
@@ -187,7 +189,7 @@ describe('Dispatcher on any line', () => {
         }
         expect(dispatcher.requests).toBe(lines.length);
       }),
-      { numRuns: RUNS },
+      { numRuns: 2 * RUNS },
     );
     // Else all of it would have been refused at the door.
     expect(reached.size).toBeGreaterThan(METHOD_NAMES.length / 2);

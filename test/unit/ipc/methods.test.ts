@@ -299,6 +299,7 @@ describe('queries and topics', () => {
       ['node.status', {}],
       ['agent.health', {}],
       ['outbox.list', {}],
+      ['outbox.import', { bytes: 1 }],
       ['subscribe', { topics: ['run', 'tick'] }],
       ['run.end', { run_id: 'r1', status: 'FINISHED' }],
     ];

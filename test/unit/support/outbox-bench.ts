@@ -8,7 +8,7 @@ import type { Run } from '../../../src/attribution/model.js';
 import type { DeliveriesOptions } from '../../../src/delivery/deliveries.js';
 import type { DeliveryState } from '../../../src/delivery/outbox.js';
 import { EVENTS_FILE, runFileFacts, runFolder, SUMMARY_FILE } from '../../../src/files/run-files.js';
-import { cli, type Outcome } from '../cli/command-line.js';
+import { cli, cliBytes, type Outcome } from '../cli/command-line.js';
 import { type Bench, callerOf, openRequest, processOf, startBench, temporaryFolder } from './bench.js';
 import { type Client, type IpcBench, startIpc } from './ipc-bench.js';
 
@@ -54,6 +54,10 @@ export class OutboxBench {
   /** `lezea-monitor outbox …` as a program of its own. */
   cli(...args: string[]): Promise<Outcome> {
     return cli(['outbox', ...args, '--socket', this.ipc.path]);
+  }
+
+  cliBytes(...args: string[]): Promise<Buffer> {
+    return cliBytes(['outbox', ...args, '--socket', this.ipc.path]);
   }
 
   /** From now on, whoever connects is this user. */
