@@ -1,7 +1,7 @@
 // The folders of ended runs by their keys alone: a delivery's documents are there also when the run itself is not known here,
 // because it came from another agent. Owns the folders that were made for such runs, and imports/, where bundles come in.
 
-import { closeSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, rm, rmSync, writeSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { syncFolder, writeBytesAtomically } from './atomic.js';
@@ -82,6 +82,7 @@ class IncomingFile {
 
   remove(): void {
     this.close();
-    rmSync(this.path, { force: true });
+    // A big one takes a while; what cannot be removed now goes with the next start.
+    rm(this.path, { force: true }, () => undefined);
   }
 }

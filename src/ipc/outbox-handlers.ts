@@ -93,11 +93,11 @@ function importView(imported: readonly Imported[]): Result<'outbox.commit'> {
     imported: fresh.length,
     with_client: fresh.filter(({ bearer }) => bearer === 'client').length,
     known: imported.length - fresh.length,
-    deliveries: imported.slice(0, MAX_ITEMS).map(({ state, known, bearer, reason }) => ({
-      id: state.id,
-      run_id: state.run.runId,
-      attempt: state.run.attempt,
-      sink: state.sink,
+    deliveries: imported.slice(0, MAX_ITEMS).map(({ id, run, sink, known, bearer, reason }) => ({
+      id,
+      run_id: run.runId,
+      attempt: run.attempt,
+      sink,
       known,
       ...(bearer === undefined ? {} : { by: bearer }),
       ...(reason === undefined ? {} : { reason }),

@@ -12,7 +12,8 @@ import { type Imported, type ImportsOptions, Storing, wrong } from './storing.js
 export class Imports {
   readonly #o: ImportsOptions;
   readonly #unfinished = new Set<Import>();
-  readonly #storing = new Set<Promise<unknown>>();
+  /** Bundles are stored one after the other: two of the same would not see each other. */
+  #storing: Promise<unknown> = Promise.resolve();
 
   constructor(options: ImportsOptions) {
     this.#o = options;
@@ -50,16 +51,14 @@ export class Imports {
 
   /** Stores a bundle that has come whole. */
   commit(from: Import, most: number): Promise<Imported[]> {
-    const stored = from.commit(most);
-    this.#storing.add(stored);
-    const done = () => this.#storing.delete(stored);
-    stored.then(done, done);
+    const stored = from.commit(most, this.#storing);
+    this.#storing = stored.catch(() => undefined);
     return stored;
   }
 
   async stop(): Promise<void> {
     for (const each of this.#unfinished) each.discard();
-    await Promise.allSettled(this.#storing);
+    await this.#storing;
   }
 }
 
@@ -92,7 +91,7 @@ export class Import {
   }
 
   /** Whatever becomes of it, this is its end. */
-  async commit(most: number): Promise<Imported[]> {
+  async commit(most: number, before: Promise<unknown>): Promise<Imported[]> {
     if (this.#storing) throw wrong('the import is being stored already');
     this.#storing = new Storing(this.#o, this.caller);
     try {
@@ -102,6 +101,7 @@ export class Import {
       }
       const { folders } = this.#o;
       await checkBundle(this.#file.path, { most, isDocument: (path) => folders.isDocument(path) });
+      await before;
       return await this.#storing.run(linesOf(this.#file.path, most));
     } finally {
       this.#end();

@@ -9,8 +9,8 @@ import type { Logger } from '../../log.js';
 import { addDrafts } from '../bearers.js';
 import type { BundleLine, DeliveryLine, DocumentLine } from '../bundle/format.js';
 import type { NumberedLine } from '../bundle/read.js';
-import type { Draft } from '../model.js';
-import type { DeliveryState, Outbox } from '../outbox.js';
+import type { Delivery, Draft } from '../model.js';
+import { type DeliveryState, type Outbox, sinkName } from '../outbox.js';
 import type { Place } from '../targets.js';
 import type { ImportFolders } from './folders.js';
 
@@ -27,7 +27,10 @@ export interface ImportsOptions {
 
 /** What became of one delivery of a bundle. */
 export interface Imported {
-  state: DeliveryState;
+  id: number;
+  run: Delivery['run'];
+  /** Kind and address of its place. */
+  sink: string;
   /** It was there already. */
   known: boolean;
   bearer?: Place['bearer'];
@@ -36,8 +39,8 @@ export interface Imported {
 
 interface Begun {
   id: number;
-  key: string;
-  origin: string;
+  run: Delivery['run'];
+  sink: string;
   place: Place;
 }
 
@@ -49,7 +52,7 @@ export class Storing {
   readonly #begun: Begun[] = [];
   /** Keys of this agent's making, by the bundle's. Only of runs of which something is stored. */
   readonly #keys = new Map<string, string>();
-  readonly #known: DeliveryState[] = [];
+  readonly #known: Imported[] = [];
   #drafts: Draft[] = [];
 
   constructor(options: ImportsOptions, caller: Caller) {
@@ -64,24 +67,25 @@ export class Storing {
         const { line } = next.value;
         if (this.isStopped) throw wrong('stopped: the connection has gone, or the agent ends');
         if ('schema' in line) continue;
-        if (line.type === 'delivery') isWanted = this.#delivery(line);
+        if (line.type === 'delivery') isWanted = await this.#delivery(line);
         else if (line.type === 'item' && isWanted) await this.#item(line);
         else if (line.type === 'document') await this.#document(line, lines);
       }
       this.#flush();
       return this.#finish();
     } catch (error) {
-      for (const { id, key } of this.#begun) this.#undo(id, key);
+      for (const { id, run } of this.#begun) this.#undo(id, run.key);
       throw error;
     }
   }
 
   /** Whether it is new here. */
-  #delivery(line: DeliveryLine): boolean {
+  async #delivery(line: DeliveryLine): Promise<boolean> {
     this.#flush();
+    await nextTurn();
     const known = this.#find(line.origin);
     if (known) {
-      this.#known.push(known);
+      this.#known.push({ id: known.id, run: known.run, sink: known.sink, known: true });
       return false;
     }
     const { outbox, place } = this.#o;
@@ -98,12 +102,13 @@ export class Storing {
       origin,
       createdMs,
     };
-    const id = outbox.begin({ ...common, run: { key, runId, attempt } });
-    this.#begun.push({ id, key, origin, place: there });
+    const run = { key, runId, attempt };
+    const id = outbox.begin({ ...common, run });
+    this.#begun.push({ id, run, sink: sinkName(there), place: there });
     return true;
   }
 
-  /** A delivery of that origin that the caller may see; one that is not ready may yet go again. */
+  /** A delivery of that origin that the caller may see. One that is not ready is only another's half import. */
   #find(origin: string): DeliveryState | undefined {
     const { owner, privileged } = this.#caller;
     const found = this.#o.outbox.deliveries({ origin, all: true, ...(privileged ? {} : { owner }) });
@@ -131,31 +136,14 @@ export class Storing {
     for await (const _piece of pieces) if (this.isStopped) return;
   }
 
-  /** All at once, without anything in between: the same bundle may have come twice at the same time. */
   #finish(): Imported[] {
-    const { outbox, folders } = this.#o;
-    const imported: Imported[] = [];
-    const fresh: Begun[] = [];
-    for (const begun of this.#begun) {
-      const known = this.#find(begun.origin);
-      if (!known) {
-        fresh.push(begun);
-        continue;
-      }
-      outbox.drop(begun.id);
-      this.#known.push(known);
-    }
-    outbox.release(fresh.map(({ id }) => id));
-    const kept = new Set(fresh.map(({ key }) => key));
-    for (const { key } of this.#begun) if (!kept.has(key)) folders.remove(key);
+    this.#o.outbox.release(this.#begun.map(({ id }) => id));
     // From here on nothing is undone.
-    this.#begun.length = 0;
-    for (const { id, place } of fresh) {
-      const [state] = outbox.deliveries({ id, all: true });
-      const { bearer, reason } = place;
-      if (state) imported.push({ state, known: false, bearer, ...(reason === undefined ? {} : { reason }) });
-    }
-    return [...imported, ...this.#known.map((state) => ({ state, known: true }))];
+    const fresh = this.#begun.splice(0);
+    const imported = fresh.map(({ id, run, sink, place: { bearer, reason } }) => {
+      return { id, run, sink, known: false, bearer, ...(reason === undefined ? {} : { reason }) };
+    });
+    return [...imported, ...this.#known];
   }
 
   #undo(id: number, key: string): void {

@@ -158,12 +158,39 @@ it.each<[string, object[], RegExp]>([
   ],
   ['no base64', [HEADER, DELIVERY, NAMING, DOCUMENT, { type: 'piece', data: '*' }], /^line 5: data: /],
   [
+    'a second place that is none',
+    [
+      HEADER,
+      DELIVERY,
+      ITEM,
+      { ...DELIVERY, origin: 'f'.repeat(32), target: { ...DELIVERY.target, settings: {} } },
+      ITEM,
+    ],
+    /^http:\/\/t: no mlflow_run_id yet/,
+  ],
+  [
     'a place that is none',
     [HEADER, { ...DELIVERY, target: { ...DELIVERY.target, settings: {} } }, ITEM],
     /^http:\/\/t: no mlflow_run_id yet/,
   ],
 ])('%s is refused, and nothing is kept', async (_, lines, expected) => {
   expect(await refusal(bundle(...lines))).toMatch(expected);
+});
+
+it('what is being stored goes when its connection goes, with what was stored of it', async () => {
+  const bytes = bundle(HEADER, DELIVERY, ...TEN, NAMING, DOCUMENT, piece('abc'));
+  const begun = bench.deliveries.imports.begin(callerOf(1), bytes.length);
+  begun.put(0, bytes);
+  const { begin } = bench.outbox;
+  // The connection is closed after the first delivery was begun.
+  bench.outbox.begin = (delivery) => {
+    begun.discard();
+    return begin.call(bench.outbox, delivery);
+  };
+  await expect(bench.deliveries.imports.commit(begun, 1e6)).rejects.toThrow(/^stopped: /);
+  expect(bench.outbox.deliveries({ all: true })).toEqual([]);
+  expect(bench.outbox.items(1, 0, 100)).toEqual([]);
+  expect(bench.deliveries.imports.held('bytes')).toEqual([]);
 });
 
 it('what is no text, has no end, or unpacks to too much is refused', async () => {
