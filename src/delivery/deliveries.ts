@@ -4,7 +4,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Caller, Run } from '../attribution/model.js';
 import { sameOwner } from '../attribution/owners.js';
-import { LezeaError } from '../errors.js';
+import { LezeaError, messageOf } from '../errors.js';
 import type { Logger } from '../log.js';
 import { addDrafts } from './bearers.js';
 import { Courier, type CourierOptions } from './courier.js';
@@ -84,7 +84,12 @@ export class Deliveries {
 
   /** What became ready is brought to its places; at the start, what was left from before. */
   wake(): void {
-    this.#courier.wake();
+    try {
+      this.#courier.wake();
+    } catch (error) {
+      // What waits, waits for the next time; the agent has other things to do as well.
+      this.#o.log.error({ reason: messageOf(error) }, 'the outbox cannot be read');
+    }
   }
 
   async stop(): Promise<void> {
@@ -140,7 +145,12 @@ export class Deliveries {
     const now = performance.now();
     if (now - this.#figuresAt >= FIGURES_MS) {
       this.#figuresAt = now;
-      this.#figures = this.#count();
+      try {
+        this.#figures = this.#count();
+      } catch (error) {
+        this.#figures = [];
+        this.#o.log.error({ reason: messageOf(error) }, 'the outbox cannot be counted');
+      }
     }
     return this.#figures;
   }
