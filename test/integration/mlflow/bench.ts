@@ -19,6 +19,8 @@ export interface Expected {
   together: number;
   /** For 1000 scopes with every column, on an idle machine. */
   budgetSeconds: number;
+  /** Ways in which training programs are run against it. */
+  programs: readonly string[];
 }
 
 export interface StoredRun {

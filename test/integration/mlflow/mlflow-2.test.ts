@@ -2,4 +2,9 @@
 
 import { mlflowSuite } from './suite.js';
 
-mlflowSuite({ major: 2, together: 100, budgetSeconds: 60 });
+mlflowSuite({
+  major: 2,
+  together: 100,
+  budgetSeconds: 60,
+  programs: ['before', 'after', 'documents', 'killed'],
+});

@@ -1,6 +1,6 @@
 """Training programs for the tests: one a line of standard input, `MODE RUN_ID`, each in a process of its own.
 
-Usage: program.py TRACKING_URI. Writes `RUN_ID MLFLOW_RUN_ID WAIT_STATUS` for each when it has
+Usage: program.py TRACKING_URI CGROUP_PREFIX. Writes `RUN_ID MLFLOW_RUN_ID WAIT_STATUS` for each when it has
 ended. mlflow is imported once, before the forks: that takes longer than all of the training.
 """
 
@@ -40,8 +40,27 @@ def log_own(when):
         mlflow.log_text("the program's own, %s" % when, path)
 
 
+def enter_small_group(group):
+    """Moves this process to a memory cgroup of its own; only root may make one."""
+    os.mkdir(group)
+    name = "memory.max" if os.path.exists(group + "/memory.max") else "memory.limit_in_bytes"
+    for file, value in ((name, str(64 << 20)), ("cgroup.procs", str(os.getpid()))):
+        with open(os.path.join(group, file), "w") as written:
+            written.write(value)
+
+
+def outgrow():
+    """Uses more memory than the group has; not without end, should there be no group."""
+    kept = []
+    for _ in range(200):
+        kept.append(b"x" * (1 << 20))
+        burn(0.001)
+
+
 def program(mode, run_id, told):
-    first = mode in ("before", "terminated", "status", "lost")
+    if mode == "oom":
+        enter_small_group(sys.argv[2] + str(os.getpid()))
+    first = mode in ("before", "oom", "terminated", "status", "lost")
     if first:
         active = mlflow.start_run()
     run = lm.start_run(experiment="programs", run_id=run_id)
@@ -55,6 +74,8 @@ def program(mode, run_id, told):
         # An MLflow run that began later is known to the agent after a second.
         burn(2.5)
         os.kill(os.getpid(), signal.SIGKILL)
+    if mode == "oom":
+        outgrow()
     if mode == "terminated":
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -71,8 +92,7 @@ def program(mode, run_id, told):
     run.end()
     if mode == "documents":
         log_own("after")
-    if mode != "unfinished":
-        mlflow.end_run()
+    mlflow.end_run()
 
 
 def main():
@@ -84,7 +104,7 @@ def main():
         child = os.fork()
         if child == 0:
             os.close(reader)
-            if mode not in ("unfinished", "killed", "terminated", "status", "lost"):
+            if mode not in ("killed", "oom", "terminated", "status", "lost"):
                 return program(mode, run_id, writer)
             program(mode, run_id, writer)
             os._exit(0)  # MLflow is not told
@@ -92,6 +112,8 @@ def main():
         told = os.read(reader, 100).decode()
         os.close(reader)
         _, status = os.waitpid(child, 0)
+        if mode == "oom":
+            os.rmdir(sys.argv[2] + str(child))
         print(run_id, told, status, flush=True)
 
 
