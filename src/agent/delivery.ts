@@ -53,7 +53,13 @@ export function makeDeliveries(parts: DeliveryParts): Deliveries {
     documents: (run) => documents.facts(run),
     earlier: (run) => earlierAttempts(parts.store, run),
     folders: new RunFolders(config().state.dir),
+    courier: waits(tracker),
   });
+}
+
+/** A place that lets nobody in has to be told so by a person: it is asked less often. */
+function waits({ retry_first_ms: firstMs, retry_most_ms: mostMs }: Config['tracker']) {
+  return { limits: { firstMs, mostMs }, refusedMs: 2 * mostMs };
 }
 
 /** Throws LezeaError where a file cannot be read: sending without what it holds would be refused anyway. */

@@ -282,6 +282,24 @@ const tracker = section('Delivery of the totals of ended runs to an MLflow serve
     { min: 1, max: 600, fallback: 60 },
     { description: 'Longest time that one request may take.', unit: 'seconds', live: false },
   ),
+  retry_first_ms: wholeNumber(
+    { min: 10, max: 600_000, fallback: 1000 },
+    {
+      description: 'Wait after the first failure at a server; it doubles with every failure that follows.',
+      unit: 'milliseconds',
+      live: false,
+    },
+  ),
+  retry_most_ms: wholeNumber(
+    { min: 10, max: 86_400_000, fallback: 300_000 },
+    {
+      description:
+        'Longest wait between two tries, whatever a server asks for. Where it does not let the agent in (401, 403), ' +
+        'twice as long. Tries never end.',
+      unit: 'milliseconds',
+      live: false,
+    },
+  ),
   close_dead_runs: flag(true, {
     description:
       'Give an MLflow run that is still RUNNING its end where no process of the run is left: FINISHED, FAILED or KILLED.',
