@@ -1,0 +1,1 @@
+"""What the trials of `npm run faults` are made of."""
