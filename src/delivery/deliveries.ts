@@ -36,6 +36,8 @@ const FIGURES_MS = 5000;
 const DRAFTS_TOGETHER = 8;
 /** Deliveries that are listed at once. */
 const PAGE = 1000;
+/** Earlier attempts whose documents are known again: their hashes have to fit into an item. */
+const MAX_REPLACED = 100;
 
 export interface DeliveriesOptions {
   outbox: Outbox;
@@ -104,15 +106,16 @@ export class Deliveries {
 
   /** Keeps what is to be delivered of a run that has ended. It goes out once the run's status is final. */
   async prepare(run: Run, allDead: boolean): Promise<void> {
-    const { outbox, sinks, node, documents, nowMs } = this.#o;
+    const { outbox, sinks, node, nowMs } = this.#o;
     outbox.discard(run.handle);
     const places = this.#places(run.tracker);
     if (places.length === 0) return;
+    const earlier = this.#o.earlier(run);
     const ended = endedRun(run, {
       node,
       allDead: allDead && this.#o.closeDeadRuns(),
-      files: await documents(run),
-      earlier: this.#o.earlier(run),
+      files: await this.#files(run, earlier),
+      earlier,
     });
     const { key, runId, attempt } = ended;
     for (const place of places) {
@@ -129,6 +132,17 @@ export class Deliveries {
       });
       for await (const drafts of inSlices(sink.plan(ended, target))) addDrafts(outbox, id, drafts, place);
     }
+  }
+
+  /** Its documents, which take the place of those of the attempts before it. */
+  async #files(run: Run, earlier: readonly Run[]): Promise<DocumentFile[]> {
+    const { documents } = this.#o;
+    const before: DocumentFile[] = [];
+    for (const attempt of earlier.slice(-MAX_REPLACED)) before.push(...(await documents(attempt)));
+    return (await documents(run)).map((file) => {
+      const replaces = before.filter(({ path }) => path === file.path).map(({ sha256 }) => sha256);
+      return replaces.length === 0 ? file : { ...file, replaces };
+    });
   }
 
   #places(tracker: Readonly<Record<string, string>>): Place[] {

@@ -127,6 +127,25 @@ describe('an ended run', () => {
     ]);
   });
 
+  it('takes the place of the documents of earlier attempts, whose hashes it tells', async () => {
+    const documents = async ({ attempt }: { attempt: number }) => [
+      { path: 'summary', bytes: 1, sha256: `of ${attempt}` },
+      ...(attempt === 3 ? [{ path: 'new', bytes: 1, sha256: 'new' }] : []),
+    ];
+    start({ documents });
+    for (let attempt = 1; attempt <= 3; attempt += 1) await ended();
+    await delivered();
+    const ends = bench.sink.sent.flatMap(({ items }) => items.filter(({ kind }) => kind === 'end'));
+    expect(ends.map(({ body }) => JSON.parse(body).files)).toEqual([
+      [{ path: 'summary', bytes: 1, sha256: 'of 1' }],
+      [{ path: 'summary', bytes: 1, sha256: 'of 2', replaces: ['of 1'] }],
+      [
+        { path: 'summary', bytes: 1, sha256: 'of 3', replaces: ['of 1', 'of 2'] },
+        { path: 'new', bytes: 1, sha256: 'new' },
+      ],
+    ]);
+  });
+
   it('says whether a process of it is left', async () => {
     start();
     const { commands } = bench.attribution;
