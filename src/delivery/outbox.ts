@@ -122,7 +122,10 @@ export interface Outbox {
   discard(run: RunHandle): void;
   /** Names of the places for which the agent has something. */
   waitingSinks(): string[];
-  /** The first waiting items of the oldest delivery of a place after `after`, else of the oldest; all of one stage. */
+  /**
+   * The first waiting items of the oldest delivery of a place after `after`, else of the oldest; all of one stage. An attempt
+   * of a run waits for the attempts before it.
+   */
   next(sink: string, after: number, limit: number): { delivery: Delivery; items: Item[] } | undefined;
   /** The next item of a delivery that a client is to bring. */
   nextForClient(delivery: number): Item | undefined;

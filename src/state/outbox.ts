@@ -33,6 +33,14 @@ import {
 
 const MAX_LISTED = 1000;
 const WAITING = 'dead = 0';
+const HAS_WAITING = (delivery: string) =>
+  `EXISTS (SELECT 1 FROM delivery_items WHERE delivery = ${delivery} AND bearer = 'agent' AND ${WAITING})`;
+/** An earlier attempt of its run waits for the same place: what it says there must not come after what this one says. */
+const IS_SECOND = `EXISTS (SELECT 1 FROM runs AS own
+  JOIN runs AS other ON other.key = own.key AND other.attempt < own.attempt
+  JOIN deliveries AS before ON before.run = other.handle
+  WHERE own.handle = deliveries.run AND before.sink = deliveries.sink AND before.ready = 1
+  AND before.done_ms IS NULL AND ${HAS_WAITING('before.id')})`;
 const COUNTS = `coalesce(sum(dead = 0 AND bearer = 'agent'), 0) AS waiting,
   coalesce(sum(dead = 0 AND bearer = 'client'), 0) AS with_client,
   coalesce(sum(dead), 0) AS dead, coalesce(sum(length(body)), 0) AS bytes, max(error) AS error`;
@@ -74,8 +82,7 @@ export class SqliteOutbox implements Outbox {
 
   waitingSinks(): string[] {
     return this.#sql(
-      `SELECT DISTINCT sink FROM deliveries WHERE ready = 1 AND done_ms IS NULL AND EXISTS
-       (SELECT 1 FROM delivery_items WHERE delivery = deliveries.id AND bearer = 'agent' AND ${WAITING})`,
+      `SELECT DISTINCT sink FROM deliveries WHERE ready = 1 AND done_ms IS NULL AND ${HAS_WAITING('deliveries.id')}`,
     )
       .pluck()
       .all() as string[];
@@ -93,9 +100,8 @@ export class SqliteOutbox implements Outbox {
 
   #waitingDelivery(sink: string, after: number): DeliveryRow | undefined {
     return this.#sql(
-      `SELECT * FROM deliveries WHERE sink = ? AND id > ? AND ready = 1 AND done_ms IS NULL AND EXISTS
-       (SELECT 1 FROM delivery_items WHERE delivery = deliveries.id AND bearer = 'agent' AND ${WAITING})
-       ORDER BY id LIMIT 1`,
+      `SELECT * FROM deliveries WHERE sink = ? AND id > ? AND ready = 1 AND done_ms IS NULL
+       AND ${HAS_WAITING('deliveries.id')} AND NOT ${IS_SECOND} ORDER BY id LIMIT 1`,
     ).get(sink, after) as DeliveryRow | undefined;
   }
 

@@ -146,6 +146,24 @@ describe('an ended run', () => {
     ]);
   });
 
+  it('waits for the attempt before it, or that one would have the last word', async () => {
+    start();
+    let isDown = true;
+    const refuseFirst = failing(2);
+    bench.sink.script = ({ id }) => {
+      if (isDown) throw new SendError('retry', 'down');
+      if (id === 1) refuseFirst();
+    };
+    await ended();
+    await ended();
+    await ended('other');
+    isDown = false;
+    await delivered();
+    const order = bench.sink.delivered;
+    expect(order.filter((id) => id !== 3)).toEqual([...order.filter((id) => id !== 3)].sort());
+    expect(new Set(order)).toEqual(new Set([1, 2, 3]));
+  });
+
   it('says whether a process of it is left', async () => {
     start();
     const { commands } = bench.attribution;

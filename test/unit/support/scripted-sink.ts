@@ -18,6 +18,8 @@ export interface Sent {
 export class ScriptedSink implements Sink {
   readonly sent: Sent[] = [];
   readonly tried: Sent[] = [];
+  /** Deliveries in the order in which requests of them were taken. */
+  readonly delivered: number[] = [];
   /** Called before each request; what it throws is what the place said. */
   script: (delivery: Delivery, items: readonly Item[]) => void | Promise<void> = () => undefined;
   /** The run's columns, each eight times, two to an item. */
@@ -45,6 +47,7 @@ export class ScriptedSink implements Sink {
     if (slow) await Promise.race([slow, once(signal, 'abort')]);
     signal.throwIfAborted();
     this.sent.push(sent);
+    this.delivered.push(delivery.id);
   }
 
   close(): void {
