@@ -18,7 +18,9 @@ from .proxy import Proxy
 from .tmpfs import fill
 
 #: How long a write that is to be the agent's last may be waited for.
-KILL_WAIT_SECONDS = 1.0
+KILL_WAIT_SECONDS = 1.5
+#: The same for writes that are to fail.
+DISK_WAIT_SECONDS = 3.0
 LOOK_SECONDS = 0.005
 HOUR_NS = 3600 * 10**9
 
@@ -84,9 +86,13 @@ class Loose:
     def _fail(self, fault: Fault, number: int) -> None:
         orders = self._agent.orders
         self._agent.disk_fails(True)
+        first = orders["count"] + fault.more["nth"]
         orders["fail_errno"] = number
-        orders["fail_from"] = orders["count"] + fault.more["nth"]
-        time.sleep(fault.hold_ms / 1000)
+        orders["fail_until"] = first + fault.more["count"]
+        orders["fail_from"] = first
+        until = time.monotonic() + DISK_WAIT_SECONDS
+        while orders["count"] < orders["fail_until"] and time.monotonic() < until:
+            time.sleep(LOOK_SECONDS)
         orders["fail_from"] = 0
         self._agent.disk_fails(False)
 

@@ -9,10 +9,10 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from .proxy import HARMS
 
-#: What the trainer does when a fault is let loose; `deliver`: it has ended.
+#: What the trainer does when a fault is let loose. `start`: the agent begins; `deliver`: the trainer has ended.
 PHASES = ("begin", "work", "ending", "deliver")
-#: How many writes the agent does in a phase, about; drawn numbers may never be reached.
-WRITES = {"begin": 40, "work": 60, "ending": 90, "deliver": 60}
+#: How many writes the agent does from a phase on, about; drawn numbers may never be reached.
+WRITES = {"start": 50, "begin": 40, "work": 40, "ending": 80, "deliver": 50}
 STATUSES = ("FINISHED", "FINISHED", "FAILED", "INTERRUPTED")
 
 
@@ -52,16 +52,16 @@ def _kill(rng: random.Random, kind: str) -> Fault:
 
 def _kill_write(rng: random.Random, kind: str) -> Fault:
     """Sometimes its successors die too, at their own starts."""
-    phase = _phase(rng)
+    phase = _phase(rng, *WRITES)
     nth = [rng.randrange(1, WRITES[phase])]
     nth += [rng.randrange(1, 40) for _ in range(rng.choice((0, 0, 1, 2)))]
     return Fault(kind, phase, more={"nth": tuple(nth), "how": rng.randrange(3)})
 
 
 def _io(rng: random.Random, kind: str) -> Fault:
-    phase = _phase(rng)
-    nth = rng.randrange(1, WRITES[phase] // 2)
-    return Fault(kind, phase, hold_ms=rng.randrange(50, 1500), more={"nth": nth})
+    phase = _phase(rng, *WRITES)
+    nth = rng.randrange(1, WRITES[phase])
+    return Fault(kind, phase, more={"nth": nth, "count": rng.choice((1, 1, 2, 3, 5, 10, 30))})
 
 
 def _full(rng: random.Random, kind: str) -> Fault:

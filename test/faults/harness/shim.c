@@ -1,5 +1,5 @@
-// Preloaded into the agent: counts what it writes below one folder, and at a given one kills the process or lets it and
-// those after it fail; moves its wall clock. Reads its orders from a page that is shared with the harness; owns nothing.
+// Preloaded into the agent: counts what it writes below one folder, and at a given one kills the process or lets some
+// fail; moves its wall clock. Reads its orders from a page that is shared with the harness; owns nothing.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -26,6 +26,7 @@ struct Orders {
   int64_t kill_how;    // 0 before the write, 1 after it, 2 in the middle of it
   int64_t killed;      // 1 once it has
   int64_t fail_from;   // 0: nothing fails
+  int64_t fail_until;  // the first that does not
   int64_t fail_errno;
   int64_t failed;      // writes that failed
   int64_t clock_ns;    // added to the wall clock
@@ -84,7 +85,7 @@ static enum What next(void) {
     if (orders->kill_how == 0) die();
     return orders->kill_how == 1 ? DIE_AFTER : DIE_WITHIN;
   }
-  if (orders->fail_from && at >= orders->fail_from) {
+  if (orders->fail_from && at >= orders->fail_from && at < orders->fail_until) {
     __atomic_add_fetch(&orders->failed, 1, __ATOMIC_SEQ_CST);
     errno = (int)orders->fail_errno;
     return FAIL;

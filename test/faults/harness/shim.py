@@ -13,9 +13,9 @@ from typing import Dict
 from .paths import BUILD, HARNESS
 
 WORDS = (
-    "count", "kill_at", "kill_how", "killed", "fail_from", "fail_errno", "failed", "clock_ns",
+    "count", "kill_at", "kill_how", "killed", "fail_from", "fail_until", "fail_errno", "failed",
+    "clock_ns",
 )  # fmt: skip
-BEFORE, AFTER, WITHIN = 0, 1, 2
 
 
 class NoCompiler(Exception):

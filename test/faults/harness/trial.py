@@ -115,6 +115,7 @@ class _Bench:
         self.result.failed += self.agent.faults
 
     def play(self) -> None:
+        self.loose.let("start")
         self.agent.start()
         said = self._said("run-" + self.trial.seed, 1)
         self._train(said, self.trial.ends, self.loose)
