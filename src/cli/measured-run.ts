@@ -20,6 +20,7 @@ export interface RunStart {
   experiment?: string;
   name?: string;
   tags: Record<string, string>;
+  tracker?: Record<string, string>;
 }
 
 export interface RunEnd {
@@ -54,6 +55,7 @@ export class MeasuredRun {
         ...(request.experiment === undefined ? {} : { experiment: request.experiment }),
         ...(request.name === undefined ? {} : { name: request.name }),
         ...(Object.keys(request.tags).length === 0 ? {} : { tags: request.tags }),
+        ...(request.tracker === undefined ? {} : { tracker: request.tracker }),
       });
       return new MeasuredRun(connection, run_id);
     } catch (error) {

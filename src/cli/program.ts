@@ -75,6 +75,7 @@ function addRun(program: Command, io: Io, done: Done): void {
     .option('--tag <key=value>', 'a tag; may be repeated', collect)
     .option('--summary <file>', 'writes the summary document to this file')
     .option('--format <format>', 'of the summary file: json or yaml', oneOf('json', 'yaml'), 'json')
+    .option('--create-mlflow-run', 'make an MLflow run at MLFLOW_TRACKING_URI for the totals')
     .option('--quiet', 'no table of totals at the end')
     .option('--socket <path>', 'socket of the agent')
     .passThroughOptions()

@@ -5,6 +5,7 @@ import { isMainThread } from 'node:worker_threads';
 import { LezeaError, messageOf } from '../errors.js';
 import { Link, type StartParams } from './link.js';
 import { Run } from './run.js';
+import { trackerOf } from './tracker.js';
 
 export type { Columns } from '../attribution/totals.js';
 export type { EndStatus, EnteredScope, Progress, Usage } from './run.js';
@@ -16,6 +17,8 @@ export interface StartOptions {
   experiment?: string;
   name?: string;
   tags?: Record<string, string>;
+  /** Where the totals go (docs/delivery.md). Default: what MLFLOW_TRACKING_URI and MLFLOW_RUN_ID say; false: nowhere. */
+  tracker?: Record<string, string> | false;
   /** Position among the run's processes, where there are several. */
   rank?: number;
   worldSize?: number;
@@ -49,11 +52,13 @@ async function begin(options: StartOptions): Promise<Run> {
   // A worker thread has no thread id in JavaScript; what it does counts where the main thread is.
   if (!isMainThread) return inert('worker threads announce no scopes of their own');
   const runId = options.runId ?? (process.env.LEZEA_RUN_ID || undefined);
+  const tracker = options.tracker ?? trackerOf(process.env);
   const params: StartParams = {
     ...(runId === undefined ? {} : { run_id: runId }),
     ...(options.experiment === undefined ? {} : { experiment: options.experiment }),
     ...(options.name === undefined ? {} : { name: options.name }),
     ...(options.tags === undefined ? {} : { tags: options.tags }),
+    ...(tracker ? { tracker } : {}),
     ...(options.rank === undefined ? {} : { rank: options.rank }),
     ...(options.worldSize === undefined ? {} : { world_size: options.worldSize }),
   };

@@ -13,6 +13,7 @@ export interface StartParams {
   experiment?: string;
   name?: string;
   tags?: Record<string, string>;
+  tracker?: Record<string, string>;
   rank?: number;
   world_size?: number;
 }

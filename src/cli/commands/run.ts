@@ -4,6 +4,7 @@
 import { appendFile, realpath, stat } from 'node:fs/promises';
 import { isRunId, levelFault, nameFault, parsePath } from '../../attribution/names.js';
 import type { Columns } from '../../attribution/totals.js';
+import { trackerOf } from '../../client/tracker.js';
 import { LezeaError, messageOf } from '../../errors.js';
 import type { SummaryDocument } from '../../files/summary-document.js';
 import { commandFault, type Ending, type HeldChild, spawnHeld } from '../held-child.js';
@@ -20,6 +21,7 @@ export interface RunOptions {
   tag?: string[];
   summary?: string;
   format: 'json' | 'yaml';
+  createMlflowRun?: boolean;
   quiet?: boolean;
   socket?: string;
 }
@@ -64,6 +66,9 @@ function checkOptions(options: RunOptions): Record<string, string> {
     const bad = levelFault(step.level) ?? nameFault(step.name);
     if (bad) throw usageError(`--scope ${scope}: ${bad}: expected LEVEL:NAME, or several joined with /`);
   }
+  if (options.createMlflowRun && !process.env.MLFLOW_TRACKING_URI) {
+    throw usageError('--create-mlflow-run: no MLFLOW_TRACKING_URI: expected the address of an MLflow server');
+  }
   return Object.fromEntries((options.tag ?? []).map(splitTag));
 }
 
@@ -87,6 +92,7 @@ async function startRun(
         ...(experiment === undefined ? {} : { experiment }),
         ...(name === undefined ? {} : { name }),
         tags,
+        ...trackerSettings(options),
       },
       options.socket,
     );
@@ -95,6 +101,15 @@ async function startRun(
     io.err(`lezea-monitor: the command runs unmeasured: ${messageOf(error)}\n`);
     return undefined;
   }
+}
+
+/** What the environment says of the tracker, and whether a run is to be made there. */
+function trackerSettings({ createMlflowRun, experiment }: RunOptions): { tracker?: Record<string, string> } {
+  const tracker = trackerOf(process.env);
+  if (!createMlflowRun || !tracker) return tracker ? { tracker } : {};
+  const made: Record<string, string> = { ...tracker, mlflow_create: 'true' };
+  if (experiment !== undefined) made.mlflow_experiment = experiment;
+  return { tracker: made };
 }
 
 async function bind(
