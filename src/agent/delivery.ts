@@ -3,7 +3,7 @@
 
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { earlierAttempts } from '../attribution/attempts.js';
+import { earlierAttempts, laterAttempts } from '../attribution/attempts.js';
 import type { RunStore } from '../attribution/model.js';
 import type { Config } from '../config/schema.js';
 import { Deliveries } from '../delivery/deliveries.js';
@@ -36,6 +36,8 @@ export function makeDeliveries(parts: DeliveryParts): Deliveries {
   const mlflow = new MlflowSink({
     version: VERSION,
     readFile: (run, path) => documents.whole(run, path),
+    laterTrackers: ({ key, attempt }) =>
+      laterAttempts(parts.store, key, attempt).map(({ tracker }) => tracker),
     credentials,
     ...(caFile ? { caFile } : {}),
     insecureTls: tracker.insecure_tls || env.MLFLOW_TRACKING_INSECURE_TLS === 'true',

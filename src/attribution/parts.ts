@@ -6,7 +6,7 @@ import type { FinalStatus, Outcome } from './model.js';
 import type { PartRecord } from './records.js';
 
 /** From best to worst. LOST is worst: nobody knows what became of it. */
-const BADNESS: readonly FinalStatus[] = ['FINISHED', 'INTERRUPTED', 'FAILED', 'KILLED', 'LOST'];
+export const BADNESS: readonly FinalStatus[] = ['FINISHED', 'INTERRUPTED', 'FAILED', 'KILLED', 'LOST'];
 /** Ways of asking a program to stop. */
 const INTERRUPTS = new Set([constants.signals.SIGINT, constants.signals.SIGTERM]);
 

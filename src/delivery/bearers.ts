@@ -4,10 +4,13 @@ import type { Draft } from './model.js';
 import type { Outbox } from './outbox.js';
 import type { Place } from './targets.js';
 
+/** Items that write documents: whoever can write to where they lie brings them. */
+const OF_DOCUMENTS = new Set(['artifact', 'merge']);
+
 export function addDrafts(outbox: Outbox, delivery: number, drafts: readonly Draft[], place: Place): void {
   for (const bearer of ['agent', 'client'] as const) {
     const theirs = drafts.filter(
-      ({ kind }) => bearer === (kind === 'artifact' ? place.documents : place.bearer),
+      ({ kind }) => bearer === (OF_DOCUMENTS.has(kind) ? place.documents : place.bearer),
     );
     if (theirs.length > 0) outbox.add(delivery, theirs, bearer);
   }

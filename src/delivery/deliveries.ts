@@ -11,7 +11,7 @@ import { Courier, type CourierOptions } from './courier.js';
 import { endedRun } from './ended-run.js';
 import type { Folders, PieceAt } from './importing/folders.js';
 import { Imports } from './importing/imports.js';
-import type { DocumentFile, Draft, Item, Sink, Target } from './model.js';
+import type { AttemptDocuments, DocumentFile, Draft, Item, Sink, Target } from './model.js';
 import type {
   DeliveryFilter,
   DeliveryState,
@@ -36,8 +36,8 @@ const FIGURES_MS = 5000;
 const DRAFTS_TOGETHER = 8;
 /** Deliveries that are listed at once. */
 const PAGE = 1000;
-/** Earlier attempts whose documents are known again: their hashes have to fit into an item. */
-const MAX_REPLACED = 100;
+/** Of how many earlier attempts the documents go along: a run that is started over and over has few that matter. */
+const MAX_EARLIER_DOCUMENTS = 32;
 
 export interface DeliveriesOptions {
   outbox: Outbox;
@@ -106,7 +106,7 @@ export class Deliveries {
 
   /** Keeps what is to be delivered of a run that has ended. It goes out once the run's status is final. */
   async prepare(run: Run, allDead: boolean): Promise<void> {
-    const { outbox, sinks, node, nowMs } = this.#o;
+    const { outbox, sinks, node, documents, nowMs } = this.#o;
     outbox.discard(run.handle);
     const places = this.#places(run.tracker);
     if (places.length === 0) return;
@@ -114,8 +114,9 @@ export class Deliveries {
     const ended = endedRun(run, {
       node,
       allDead: allDead && this.#o.closeDeadRuns(),
-      files: await this.#files(run, earlier),
+      files: await documents(run),
       earlier,
+      earlierFiles: await this.#documentsOf(earlier.slice(-MAX_EARLIER_DOCUMENTS)),
     });
     const { key, runId, attempt } = ended;
     for (const place of places) {
@@ -134,15 +135,13 @@ export class Deliveries {
     }
   }
 
-  /** Its documents, which take the place of those of the attempts before it. */
-  async #files(run: Run, earlier: readonly Run[]): Promise<DocumentFile[]> {
-    const { documents } = this.#o;
-    const before: DocumentFile[] = [];
-    for (const attempt of earlier.slice(-MAX_REPLACED)) before.push(...(await documents(attempt)));
-    return (await documents(run)).map((file) => {
-      const replaces = before.filter(({ path }) => path === file.path).map(({ sha256 }) => sha256);
-      return replaces.length === 0 ? file : { ...file, replaces };
-    });
+  async #documentsOf(attempts: readonly Run[]): Promise<AttemptDocuments[]> {
+    const found: AttemptDocuments[] = [];
+    for (const run of attempts) {
+      const files = await this.#o.documents(run);
+      if (files.length > 0) found.push({ attempt: run.attempt, files });
+    }
+    return found;
   }
 
   #places(tracker: Readonly<Record<string, string>>): Place[] {

@@ -3,7 +3,7 @@
 
 import type { Run, Totals as RunTotals } from '../attribution/model.js';
 import { type Columns, Totals } from '../attribution/totals.js';
-import type { DocumentFile, EndedRun, ScopeLine } from './model.js';
+import type { AttemptDocuments, DocumentFile, EndedRun, ScopeLine } from './model.js';
 
 export interface EndedRunFacts {
   node: string;
@@ -11,11 +11,14 @@ export interface EndedRunFacts {
   allDead: boolean;
   /** The attempts before this one. */
   earlier: readonly Run[];
+  /** Their documents, oldest first; perhaps not of all. */
+  earlierFiles?: readonly AttemptDocuments[];
 }
 
 /** The run has its outcome and its end; its status may not be final yet. */
 export function endedRun(run: Run, facts: EndedRunFacts): EndedRun {
   const attempts = [run, ...facts.earlier];
+  const { earlierFiles = [] } = facts;
   return {
     key: run.key,
     runId: run.runId,
@@ -33,8 +36,24 @@ export function endedRun(run: Run, facts: EndedRunFacts): EndedRun {
     tags: run.tags,
     totals: sumOf(attempts.map(({ totals }) => totals)),
     scopes: () => linesOf(attempts),
-    files: facts.files,
+    files: facts.files.map((file) => withReplaced(file, earlierFiles)),
+    ...(earlierFiles.length > 0 && {
+      attempts: [...earlierFiles, { attempt: run.attempt, files: facts.files }],
+    }),
+    ...(spansNodes(run) && { spansNodes: true }),
+    ...(run.rank === undefined ? {} : { rank: run.rank }),
   };
+}
+
+/** A run with ranks may have them on other nodes; nobody tells how many nodes there are. */
+function spansNodes({ rank, worldSize }: Run): boolean {
+  return rank !== undefined || (worldSize ?? 1) > 1;
+}
+
+function withReplaced(file: DocumentFile, earlier: readonly AttemptDocuments[]): DocumentFile {
+  const older = earlier.flatMap(({ files }) => files.filter(({ path }) => path === file.path));
+  const replaces = [...new Set(older.map(({ sha256 }) => sha256))].filter((sha256) => sha256 !== file.sha256);
+  return replaces.length === 0 ? file : { ...file, replaces };
 }
 
 /** Every scope that any attempt had, in the order they were first met. */

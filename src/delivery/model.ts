@@ -31,6 +31,12 @@ export interface DocumentFile {
   replaces?: readonly string[];
 }
 
+/** The documents of one of a run's attempts. */
+export interface AttemptDocuments {
+  attempt: number;
+  files: readonly DocumentFile[];
+}
+
 /** An ended run as it is delivered. Figures are in the columns' base units. */
 export interface EndedRun {
   /** Of the agent's making, the same for every attempt. */
@@ -50,6 +56,11 @@ export interface EndedRun {
   totals: Columns;
   scopes(): Iterable<ScopeLine>;
   files: readonly DocumentFile[];
+  /** Where there was more than one attempt: the documents of each, this one's too, oldest first. */
+  attempts?: readonly AttemptDocuments[];
+  /** It said that it has several ranks: it may run on other nodes too, whose agents deliver theirs. */
+  spansNodes?: boolean;
+  rank?: number;
 }
 
 /** One request's worth, or less. */

@@ -17,6 +17,9 @@ export const EVENTS_SCHEMA = 'lezea.events/v1';
 export const SUMMARY_FILE = 'resources/summary.json';
 export const EVENTS_FILE = 'events.jsonl';
 const FILES = [SUMMARY_FILE, EVENTS_FILE] as const;
+/** The same under the names that they also have at a tracker: of one node of several, of one attempt of several. */
+const ELSEWHERE =
+  /^resources\/(?:nodes\/[^/]+\/)?(?:attempts\/([1-9]\d{0,8})\/)?(summary\.json|events\.jsonl)$/;
 
 export interface RunFilesInput {
   /** Ended. */
@@ -122,13 +125,12 @@ export async function readRunFile(
   run: Pick<Run, 'key' | 'attempt'>,
   piece: { file: string; offset: number; limit: number },
 ): Promise<FilePiece> {
-  const name = FILES.find((known) => known === piece.file);
-  if (!name)
+  const path = pathOf(stateDir, run, piece.file);
+  if (!path)
     throw new LezeaError('invalid_params', `file ${piece.file}: expected one of ${FILES.join(', ')}`);
-  const path = join(runFolder(stateDir, run), name);
   const size = await fileSize(path);
   if (size === undefined) {
-    throw new LezeaError('invalid_params', `file ${name}: not written yet: expected an ended run`);
+    throw new LezeaError('invalid_params', `file ${piece.file}: not written yet: expected an ended run`);
   }
   const file = await open(path, 'r');
   try {
@@ -147,7 +149,18 @@ export function wholeRunFile(
   run: Pick<Run, 'key' | 'attempt'>,
   path: string,
 ): Promise<Buffer> {
-  const name = FILES.find((known) => known === path);
-  if (!name) return Promise.reject(new LezeaError('invalid_params', `file ${path}: not a document of a run`));
-  return readFile(join(runFolder(stateDir, run), name));
+  const file = pathOf(stateDir, run, path);
+  if (!file) return Promise.reject(new LezeaError('invalid_params', `file ${path}: not a document of a run`));
+  return readFile(file);
+}
+
+/** Where a document lies; undefined for what is none. An attempt may ask for an earlier one's. */
+function pathOf(stateDir: string, run: Pick<Run, 'key' | 'attempt'>, name: string): string | undefined {
+  const own = FILES.find((known) => known === name);
+  if (own) return join(runFolder(stateDir, run), own);
+  const [, attempt, file] = ELSEWHERE.exec(name) ?? [];
+  const number = attempt === undefined ? run.attempt : Number(attempt);
+  if (file === undefined || number > run.attempt) return undefined;
+  const folder = runFolder(stateDir, { key: run.key, attempt: number });
+  return join(folder, file === EVENTS_FILE ? EVENTS_FILE : SUMMARY_FILE);
 }

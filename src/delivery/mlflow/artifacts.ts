@@ -11,12 +11,12 @@ const API = '/api/2.0/mlflow-artifacts/artifacts';
 /** Longest list of a folder that is read. */
 const MAX_LIST_BYTES = 16 * 1024 * 1024;
 /** An earlier document of ours that is longer than this is not looked at: it stays. */
-const MAX_REPLACED_BYTES = 64 * 1024 * 1024;
+export const MAX_REPLACED_BYTES = 64 * 1024 * 1024;
 
 /** What lies at a path: nothing, a file of that size, or what no file can take the place of. */
-type Found = 'nothing' | 'folder' | { bytes?: number };
+export type Found = 'nothing' | 'folder' | { bytes?: number };
 
-interface ListedFile {
+export interface ListedFile {
   path: string;
   is_dir: boolean;
   /** Not every store says it. */
@@ -64,14 +64,14 @@ export class RunArtifacts {
 
   /** False: something else lies there. */
   async #settle(body: ArtifactBody, data: Buffer, isOurs: boolean, signal: AbortSignal): Promise<boolean> {
-    const found = await this.#look(body.path, signal);
+    const found = await this.look(body.path, signal);
     if (found === 'folder') return false;
     if (found !== 'nothing') {
       const there = await this.#compare(body, data, found.bytes, signal);
       if (there === 'same') return true;
       if (there === 'foreign' && !isOurs) return false;
     }
-    await this.#upload(body.path, data, signal);
+    await this.upload(body.path, data, signal);
     return true;
   }
 
@@ -84,19 +84,19 @@ export class RunArtifacts {
     const { replaces = [] } = body;
     const most = replaces.length === 0 ? data.length : Math.max(data.length, MAX_REPLACED_BYTES);
     if (bytes !== undefined && bytes > most) return 'foreign';
-    const there = await this.#download(body.path, most, signal);
+    const there = await this.download(body.path, most, signal);
     if (there.equals(data)) return 'same';
     // The beginning of ours: an upload that was cut short. Nothing of it is lost.
     if (there.equals(data.subarray(0, there.length))) return 'older';
     return replaces.includes(sha256(there)) ? 'older' : 'foreign';
   }
 
-  /** Goes down from the root, because servers differ in what they say of a file that is not there. */
-  async #look(path: string, signal: AbortSignal): Promise<Found> {
+  /** What lies at a path. Goes down from the root, because servers differ in what they say of what is not there. */
+  async look(path: string, signal: AbortSignal): Promise<Found> {
     const names = path.split('/');
     let folder = '';
     for (const [depth, name] of names.entries()) {
-      const entry = (await this.#list(folder, signal)).find((file) => posix.basename(file.path) === name);
+      const entry = (await this.list(folder, signal)).find((file) => posix.basename(file.path) === name);
       if (!entry) return 'nothing';
       const isLast = depth === names.length - 1;
       if (isLast && !entry.is_dir) return entry.file_size === undefined ? {} : { bytes: entry.file_size };
@@ -107,7 +107,8 @@ export class RunArtifacts {
     return 'folder';
   }
 
-  async #list(folder: string, signal: AbortSignal): Promise<ListedFile[]> {
+  /** What lies in a folder; where there is none, servers answer with nothing or a fault. */
+  async list(folder: string, signal: AbortSignal): Promise<ListedFile[]> {
     const path = `${API}?path=${encodeURIComponent(posix.join(this.#root, folder))}`;
     const request = { method: 'GET', path, repeatable: true, maxBytes: MAX_LIST_BYTES } as const;
     const answer = await this.#server.send(request, signal);
@@ -116,7 +117,7 @@ export class RunArtifacts {
   }
 
   /** A file, or the beginning of one that is longer than `most`: enough to see that it is another. */
-  async #download(file: string, most: number, signal: AbortSignal): Promise<Buffer> {
+  async download(file: string, most: number, signal: AbortSignal): Promise<Buffer> {
     const path = this.#fileUrl(file);
     const limits = { headBytes: most + 1, maxBytes: Number.POSITIVE_INFINITY };
     const answer = await this.#server.send({ method: 'GET', path, repeatable: true, ...limits }, signal);
@@ -127,7 +128,7 @@ export class RunArtifacts {
     return answer.body;
   }
 
-  async #upload(file: string, data: Buffer, signal: AbortSignal): Promise<void> {
+  async upload(file: string, data: Buffer, signal: AbortSignal): Promise<void> {
     const path = this.#fileUrl(file);
     const headers = {
       'content-type': file.endsWith('.json') ? 'application/json' : 'application/octet-stream',

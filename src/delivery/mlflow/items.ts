@@ -4,7 +4,7 @@
 import type { Draft, Item } from '../model.js';
 
 /** Lower stages first: what a later one speaks of is there before it. */
-export const STAGES = { create: 0, metrics: 1, artifact: 2, tags: 3, end: 4 } as const;
+export const STAGES = { create: 0, metrics: 1, artifact: 2, merge: 3, tags: 4, end: 5 } as const;
 
 export type ItemKind = keyof typeof STAGES;
 
@@ -34,10 +34,16 @@ export interface ArtifactBody {
   replaces?: readonly string[];
 }
 
+/** One node's summary, to be merged with those of the other nodes that are there. `path` is where the node's own goes. */
+export interface MergeBody extends ArtifactBody {
+  node: string;
+}
+
 export interface Bodies {
   create: { run_name: string; start_time: number };
   metrics: { metrics: Metric[] };
   artifact: ArtifactBody;
+  merge: MergeBody;
   tags: { tags: Tag[] };
   end: { status: EndStatus; end_time: number };
 }

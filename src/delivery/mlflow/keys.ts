@@ -4,6 +4,7 @@
 //   resources/total/<column>                              the whole run
 //   resources/<level>/<name>/…/<column>                   a scope itself
 //   resources/<level>/<name>/…/inclusive/<column>         with everything below it
+//   resources/nodes/<node>/…                              the same of one node, where a run has several
 //   resources/[<level>/<name>/…/]cut/<hash>/[inclusive/]<column>   a scope whose path is too long for MLflow
 
 import { createHash } from 'node:crypto';
@@ -20,8 +21,11 @@ const ROOT = 'resources';
 const CUT = 'cut';
 const INCLUSIVE = 'inclusive';
 const TOTAL = 'total';
+const NODES = 'nodes';
+/** Longest name of a node as it is; of a longer one there is a hash. */
+const NODE_CHARS = 64;
 /** Words that stand for something else where a level would stand. */
-const RESERVED = new Set([INCLUSIVE, TOTAL, 'nodes', 'attempts', CUT]);
+const RESERVED = new Set([INCLUSIVE, TOTAL, NODES, 'attempts', CUT]);
 
 /** Which of a scope's two figures. */
 export type Share = 'self' | 'inclusive';
@@ -29,12 +33,28 @@ export type Share = 'self' | 'inclusive';
 /** What a key speaks of; `path` null: the whole run. */
 export interface KeyMeaning {
   path: string | null;
+  /** Of that node only. */
+  node?: string;
   share: Share;
   column: ColumnName;
 }
 
-export function totalKey(column: ColumnName): string {
-  return `${ROOT}/${TOTAL}/${column}`;
+export function totalKey(column: ColumnName, node?: string): string {
+  return `${rootOf(node)}/${TOTAL}/${column}`;
+}
+
+/** What keys and documents of one node begin with. */
+export function nodeFolder(node: string): string {
+  const segment = encodeSegment(node);
+  return `${ROOT}/${NODES}/${segment.length > NODE_CHARS ? `${CUT}-${hashOf(node)}` : segment}`;
+}
+
+function rootOf(node: string | undefined): string {
+  return node === undefined ? ROOT : nodeFolder(node);
+}
+
+function hashOf(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, HASH_CHARS);
 }
 
 /** The keys of one scope. `folder` is worked out once a scope, not once a figure. */
@@ -46,15 +66,15 @@ export function scopeKey(folder: string, share: Share, column: ColumnName): stri
  * What the keys of a scope begin with. A path that is too long keeps the leading steps that fit, then `cut` and a hash of
  * the whole path: the figure is there, but whose it is can be found only in summary.json.
  */
-export function scopeFolder(path: string): string {
+export function scopeFolder(path: string, node?: string): string {
   const steps = parsePath(path);
   if (!steps) throw new LezeaError('internal', `scope path ${path}: expected level:name/level:name`);
   const parts = steps.map(({ level, name }) => `/${encodeLevel(level)}/${encodeSegment(name)}`);
-  const whole = ROOT + parts.join('');
+  const root = rootOf(node);
+  const whole = root + parts.join('');
   if (whole.length <= MAX_KEY_CHARS - COLUMN_CHARS) return whole;
-  const hash = createHash('sha256').update(path).digest('hex').slice(0, HASH_CHARS);
-  const tail = `/${CUT}/${hash}`;
-  let head = ROOT;
+  const tail = `/${CUT}/${hashOf(path)}`;
+  let head = root;
   for (const part of parts) {
     if (head.length + part.length + tail.length > MAX_KEY_CHARS - COLUMN_CHARS) break;
     head += part;
@@ -67,6 +87,13 @@ export function readKey(key: string): KeyMeaning | undefined {
   const [root, ...segments] = key.split('/');
   const column = segments.pop();
   if (root !== ROOT || column === undefined || !isColumnName(column)) return undefined;
+  const [, node] = segments[0] === NODES && segments.length > 2 ? segments.splice(0, 2) : [];
+  const meaning = meaningOf(segments, column);
+  return meaning && node !== undefined ? { ...meaning, node: decodeSegment(node) } : meaning;
+}
+
+/** Of what lies between the root and the column. */
+function meaningOf(segments: string[], column: ColumnName): KeyMeaning | undefined {
   // Steps come in pairs: an odd segment is the word before the column.
   const word = segments.length % 2 === 1 ? segments.pop() : undefined;
   if (segments.length === 0) return word === TOTAL ? { path: null, share: INCLUSIVE, column } : undefined;

@@ -1,12 +1,13 @@
 // Cuts an ended run into the items of an MLflow delivery: figures, documents, tags, how it ended. Reads the run; writes
 // nothing. The same run gives the same bytes, and every item is small enough for any server and for the agent's socket.
 
+import { posix } from 'node:path';
 import type { FinalStatus } from '../../attribution/model.js';
 import type { Columns } from '../../attribution/totals.js';
 import { COLUMN_LIST } from '../../native/frame.js';
-import type { Draft, EndedRun, Item, Target } from '../model.js';
+import type { DocumentFile, Draft, EndedRun, Item, Target } from '../model.js';
 import { bodyOf, draft, type EndStatus, type Metric, type Tag } from './items.js';
-import { type Share, scopeFolder, scopeKey, totalKey } from './keys.js';
+import { nodeFolder, type Share, scopeFolder, scopeKey, totalKey } from './keys.js';
 import { wantedRun } from './settings.js';
 
 /** Older servers answer 400, always, when more keys than this come again in one request (mlflow/mlflow#20807). */
@@ -17,7 +18,8 @@ const MAX_BODY_BYTES = 40 * 1024;
 const WRAPPING_BYTES = 32;
 /** What the oldest servers store of a tag; longer values are cut there without a word. */
 const MAX_TAG_CHARS = 5000;
-const SUMMARY_PATH = 'resources/summary.json';
+const SUMMARY_NAME = 'summary.json';
+export const SUMMARY_PATH = `resources/${SUMMARY_NAME}`;
 
 /** How MLflow calls what became of a run. */
 const END_STATUS: Record<FinalStatus, EndStatus> = {
@@ -34,22 +36,51 @@ export function* planRun(run: EndedRun, target: Target): Generator<Draft> {
   if (wanted.by === 'creation') {
     yield draft('create', { run_name: run.name ?? run.runId, start_time: run.startedAtMs });
   }
-  yield* batches(metricsOf(run));
-  for (const { path, bytes, sha256, replaces } of run.files) {
-    yield draft('artifact', { path, bytes, sha256, ...(replaces && { replaces }) });
+  const node = run.spansNodes ? run.node : undefined;
+  yield* metricBatches(run, node);
+  for (const { path, bytes, sha256, replaces } of documentsOf(run, node)) {
+    const kind = node !== undefined && path === `${nodeFolder(node)}/${SUMMARY_NAME}` ? 'merge' : 'artifact';
+    const body = { path, bytes, sha256, ...(replaces && { replaces }) };
+    yield kind === 'merge' ? draft(kind, { node: run.node, ...body }) : draft(kind, body);
   }
-  yield draft('tags', { tags: tagsOf(run) });
+  // Of a run on several nodes, the merge tells: it knows how the others came out.
+  if (node === undefined || !run.files.some(({ path }) => path === SUMMARY_PATH))
+    yield draft('tags', { tags: tagsOf(factsOf(run)) });
   // Nobody else ends a run that we made, or whose processes are dead; a living trainer ends its own.
   if (!run.allDead && wanted.by !== 'creation') return;
+  // The trainer's run is that of its first rank: where another's processes are dead, it may well live.
+  if (node !== undefined && (run.rank ?? 0) !== 0) return;
   yield draft('end', { status: END_STATUS[run.outcome.status], end_time: run.endedAtMs });
 }
 
+/** Each document under its name at the tracker: what is merged comes last, and finds the attempts that belong to it. */
+function* documentsOf(run: EndedRun, node: string | undefined): Generator<DocumentFile> {
+  const root = node === undefined ? 'resources' : nodeFolder(node);
+  for (const { attempt, files } of run.attempts ?? []) {
+    for (const file of files)
+      yield { ...file, path: `${root}/attempts/${attempt}/${posix.basename(file.path)}` };
+  }
+  if (node === undefined) return yield* run.files;
+  const files = run.files.toSorted(
+    (a, b) => Number(a.path === SUMMARY_PATH) - Number(b.path === SUMMARY_PATH),
+  );
+  for (const file of files) yield { ...file, path: `${root}/${posix.basename(file.path)}` };
+}
+
+/** What the figures are taken from; of one node only, under that node's name. */
+export type Figures = Pick<EndedRun, 'attempt' | 'endedAtMs' | 'totals' | 'scopes'>;
+
+/** The figures in items that every server takes. */
+export function metricBatches(run: Figures, node?: string): Generator<Draft> {
+  return batches(metricsOf(run, node));
+}
+
 /** The whole run first: it is what most look for. */
-function* metricsOf(run: EndedRun): Generator<Metric> {
+function* metricsOf(run: Figures, node?: string): Generator<Metric> {
   const at = { timestamp: run.endedAtMs, step: run.attempt };
-  for (const [column, value] of figures(run.totals)) yield { key: totalKey(column), value, ...at };
+  for (const [column, value] of figures(run.totals)) yield { key: totalKey(column, node), value, ...at };
   for (const scope of run.scopes()) {
-    const folder = scopeFolder(scope.path);
+    const folder = scopeFolder(scope.path, node);
     for (const share of ['self', 'inclusive'] satisfies Share[]) {
       for (const [column, value] of figures(scope[share])) {
         yield { key: scopeKey(folder, share, column), value, ...at };
@@ -83,17 +114,39 @@ function* batches(metrics: Iterable<Metric>): Generator<Draft> {
   if (batch.length > 0) yield draft('metrics', { metrics: batch });
 }
 
-function tagsOf(run: EndedRun): Tag[] {
-  const values: Record<string, string> = {
-    status: run.outcome.status,
-    // Always sent: an earlier attempt's reason must not stay.
-    reason: cut(run.outcome.reason ?? ''),
-    run_id: run.runId,
-    node: run.node,
-    attempt: String(run.attempt),
-  };
+/** What the tags say of a run. */
+export interface TaggedFacts {
+  status: string;
+  reason?: string;
+  runId: string;
+  node: string;
+  attempt: number;
+  summarySha256?: string;
+}
+
+function factsOf(run: EndedRun): TaggedFacts {
+  const { status, reason } = run.outcome;
   const summary = run.files.find(({ path }) => path === SUMMARY_PATH);
-  if (summary) values.summary_sha256 = summary.sha256;
+  return {
+    status,
+    ...(reason === undefined ? {} : { reason }),
+    runId: run.runId,
+    node: run.node,
+    attempt: run.attempt,
+    ...(summary && { summarySha256: summary.sha256 }),
+  };
+}
+
+export function tagsOf(facts: TaggedFacts): Tag[] {
+  const values: Record<string, string> = {
+    status: facts.status,
+    // Always sent: an earlier attempt's reason must not stay.
+    reason: cut(facts.reason ?? ''),
+    run_id: facts.runId,
+    node: cut(facts.node),
+    attempt: String(facts.attempt),
+  };
+  if (facts.summarySha256 !== undefined) values.summary_sha256 = facts.summarySha256;
   return Object.entries(values).map(([name, value]) => ({ key: `lezea_monitor.${name}`, value }));
 }
 

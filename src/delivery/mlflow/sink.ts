@@ -2,7 +2,6 @@
 // connections. Sent again, every item has the same effect: figures are the same rows, documents the same bytes, tags the
 // same values, and a run that has ended stays as it is.
 
-import { messageOf } from '../../errors.js';
 import {
   type Delivery,
   type Draft,
@@ -13,11 +12,11 @@ import {
   type Target,
 } from '../model.js';
 import { HttpClient } from '../request.js';
-import { RunArtifacts, sha256 } from './artifacts.js';
-import { type ArtifactBody, bodyOf, type Tag } from './items.js';
+import { Documents, type Sending } from './documents.js';
+import { bodyOf, type Tag } from './items.js';
 import { MAX_BATCH_KEYS, planRun, splitItem } from './plan.js';
 import { MlflowRuns } from './runs.js';
-import { type Credentials, MlflowServer, type RunInfo } from './server.js';
+import { type Credentials, MlflowServer } from './server.js';
 import { wantedRun } from './settings.js';
 
 export interface MlflowSinkOptions {
@@ -25,6 +24,8 @@ export interface MlflowSinkOptions {
   version: string;
   /** A document of an ended run. */
   readFile(run: Delivery['run'], path: string): Promise<Buffer>;
+  /** The tracker settings of the run's later attempts, which have begun. @default there are none */
+  laterTrackers?(run: Delivery['run']): readonly Readonly<Record<string, string>>[];
   credentials: Credentials;
   caFile?: string;
   insecureTls?: boolean;
@@ -38,8 +39,6 @@ export interface MlflowSinkOptions {
 const MAX_REQUEST_METRICS = 1000;
 /** How long what a server said of a run is good enough to log figures and tags to it, milliseconds. */
 const RUN_MAX_AGE_MS = 60_000;
-/** The same where it matters whether the run is still running. */
-const STATUS_MAX_AGE_MS = 2000;
 /** How long a server is taken to be of the version that it told, milliseconds. */
 const VERSION_MAX_AGE_MS = 600_000;
 
@@ -48,6 +47,7 @@ export class MlflowSink implements Sink {
   readonly #http: HttpClient;
   readonly #nowMs: () => number;
   readonly #runs: MlflowRuns;
+  readonly #documents: Documents;
   /** Figures in one request, by address; where none is known, the fewest. */
   readonly #bounds = new Map<string, { keys: number; atMs: number }>();
 
@@ -56,6 +56,12 @@ export class MlflowSink implements Sink {
     this.#http = new HttpClient({ ...options, userAgent: `lezea-monitor/${options.version}` });
     this.#nowMs = options.nowMs ?? (() => performance.now());
     this.#runs = new MlflowRuns(this.#nowMs);
+    this.#documents = new Documents({
+      runs: this.#runs,
+      readFile: options.readFile,
+      logTags: ({ server, delivery, signal }, tags) => this.#log(server, delivery, { tags }, signal),
+      logMetrics: (sending, drafts) => this.#logDrafts(sending, drafts),
+    });
   }
 
   close(): void {
@@ -90,21 +96,45 @@ export class MlflowSink implements Sink {
   }
 
   async #sendOne(server: MlflowServer, delivery: Delivery, item: Item, signal: AbortSignal): Promise<void> {
+    const sending = { server, delivery, signal };
     switch (item.kind) {
       case 'create':
         return this.#runs.create(server, delivery, bodyOf(item, 'create'), signal);
       case 'artifact':
-        return this.#sendArtifact(server, delivery, bodyOf(item, 'artifact'), signal);
+        return this.#documents.send(sending, bodyOf(item, 'artifact'));
+      case 'merge':
+        return this.#documents.merge(sending, bodyOf(item, 'merge'));
       case 'tags':
-        return this.#log(server, delivery, bodyOf(item, 'tags'), signal);
-      case 'end': {
-        const run = await this.#runs.find(server, delivery, 0, signal);
-        // Whoever ended it knew how it came out.
-        if (run.status === 'RUNNING') await server.endRun(run.run_id, bodyOf(item, 'end'), signal);
-        return;
-      }
+        return this.#documents.tags(sending, bodyOf(item, 'tags').tags);
+      case 'end':
+        return this.#end(sending, item);
       default:
         throw new SendError('poison', `item ${item.id} is of a kind that is not known: ${item.kind}`);
+    }
+  }
+
+  async #end({ server, delivery, signal }: Sending, item: Item): Promise<void> {
+    const run = await this.#runs.find(server, delivery, 0, signal);
+    // Whoever ended it knew how it came out; and a later attempt of it is not over with this one.
+    if (run.status !== 'RUNNING' || this.#goesOn(delivery)) return;
+    await server.endRun(run.run_id, bodyOf(item, 'end'), signal);
+  }
+
+  /** Whether a later attempt has begun, unless that one has an MLflow run of its own. */
+  #goesOn({ run, target }: Delivery): boolean {
+    const wanted = wantedRun(target);
+    const ownId = wanted.by === 'id' ? wanted.runId : undefined;
+    const later = this.#o.laterTrackers?.(run) ?? [];
+    return later.some(({ mlflow_run_id: id }) => id === undefined || id === ownId);
+  }
+
+  /** Figures that were made while sending, in as few requests as the server takes. */
+  async #logDrafts({ server, delivery, signal }: Sending, drafts: Iterable<Draft>): Promise<void> {
+    let left = [...drafts].map((draft, id) => ({ ...draft, id }));
+    while (left.length > 0) {
+      const count = this.together(delivery, left.slice(0, MAX_REQUEST_METRICS));
+      await this.#sendMetrics(server, delivery, left.slice(0, count), signal);
+      left = left.slice(count);
     }
   }
 
@@ -131,45 +161,6 @@ export class MlflowSink implements Sink {
     }
   }
 
-  async #sendArtifact(
-    server: MlflowServer,
-    delivery: Delivery,
-    body: ArtifactBody,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const run = await this.#runs.find(server, delivery, STATUS_MAX_AGE_MS, signal);
-    const artifacts = new RunArtifacts(server, run.artifact_uri);
-    const data = await this.#document(delivery, body);
-    const aside = `lezea-monitor/${body.path}`;
-    const others = [aside, `lezea-monitor/${delivery.run.key}/${body.path}`] as const;
-    let place = await artifacts.put(body, data, others, signal);
-    // A trainer may still write its own there, and would not look: ours lies where it stays as well.
-    const isOurs = wantedRun(delivery.target).by === 'creation';
-    if (place === body.path && isRunning(run) && !isOurs) {
-      place = await artifacts.put({ ...body, path: aside }, data, [others[1]], signal);
-    }
-    if (place === body.path) return;
-    const tags = [{ key: `lezea_monitor.artifact.${body.path}`, value: place }];
-    await this.#log(server, delivery, { tags }, signal);
-  }
-
-  /** What the item promised, and nothing else. */
-  async #document({ run }: Delivery, { path, sha256: promised }: ArtifactBody): Promise<Buffer> {
-    let data: Buffer;
-    try {
-      data = await this.#o.readFile(run, path);
-    } catch (error) {
-      const isMissing = (error as NodeJS.ErrnoException).code === 'ENOENT';
-      throw new SendError(
-        isMissing ? 'poison' : 'retry',
-        `${path} of run ${run.runId}: ${messageOf(error)}`,
-        { cause: error },
-      );
-    }
-    if (sha256(data) === promised) return data;
-    throw new SendError('poison', `${path} of run ${run.runId} is not what it was when the run ended`);
-  }
-
   /** Servers before 3.10 answer 400, always, when more than 100 keys come again in one request (mlflow/mlflow#20807). */
   async #learnBound(server: MlflowServer, signal: AbortSignal): Promise<void> {
     const known = this.#bounds.get(server.address);
@@ -181,10 +172,6 @@ export class MlflowSink implements Sink {
 }
 
 type LogBatch = { metrics: ReturnType<typeof bodyOf<'metrics'>>['metrics'] } | { tags: Tag[] };
-
-function isRunning({ status }: RunInfo): boolean {
-  return status === 'RUNNING' || status === 'SCHEDULED';
-}
 
 /** Whether figures that the server has already may come again among any number of others. */
 export function recoversDuplicates(version: string | undefined): boolean {

@@ -19,14 +19,23 @@ interface ProxyOptions {
   prefix?: string;
   /** Of what changes something, every so many answers are not passed on: the connection is closed instead. */
   dropEvery?: number;
+  /** After so many requests it is silent: none is forwarded any more. */
+  stopAfter?: number;
 }
 
 /** Forwards to the server at `to`. */
-export async function startProxy(to: string, { prefix = '', dropEvery }: ProxyOptions) {
+export async function startProxy(to: string, { prefix = '', dropEvery, stopAfter }: ProxyOptions) {
   let answers = 0;
   let dropped = 0;
+  let requests = 0;
+  let silent: () => void = () => undefined;
+  const stopped = new Promise<void>((resolve) => {
+    silent = resolve;
+  });
   const server = createServer((request, response) => {
     const { method, headers, url = '' } = request;
+    requests += 1;
+    if (stopAfter !== undefined && requests > stopAfter) return silent();
     if (!url.startsWith(`${prefix}/`)) return response.writeHead(404).end('<h1>Not here</h1>');
     const passed = forward(to + url.slice(prefix.length), {
       method,
@@ -57,6 +66,8 @@ export async function startProxy(to: string, { prefix = '', dropEvery }: ProxyOp
   return {
     address: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     dropped: () => dropped,
+    /** Resolves when it has fallen silent. */
+    stopped,
     close,
   };
 }

@@ -6,6 +6,7 @@ import { authCases } from './auth.js';
 import { Bench, type Expected, START_MS, TEST_MS } from './bench.js';
 import { documentsCases } from './documents.js';
 import { figuresCases } from './figures.js';
+import { nodesCases } from './nodes.js';
 import { programCases } from './programs.js';
 import { installedMlflow } from './real-server.js';
 import { runsCases } from './runs.js';
@@ -23,6 +24,7 @@ export function mlflowSuite(expected: Expected): void {
     documentsCases(bench);
     waysCases(bench);
     programCases(bench, mlflow!, expected.programs);
+    nodesCases(bench);
   });
   authCases(major);
 }
