@@ -56,6 +56,8 @@ class IntoMlflow:
             self._log_metrics(body["metrics"])
         elif kind == "artifact":
             self._log_artifact(body, fetch)
+        elif kind == "merge":
+            self._log_own_part(body, fetch)
         elif kind == "tags":
             self._log_tags(body["tags"])
         elif kind == "end":
@@ -151,6 +153,18 @@ class IntoMlflow:
             raise Refused("%s: folders are in the place of the file" % path)
         if place != path:
             self._log_tags([{"key": "lezea_monitor.artifact." + path, "value": place}])
+
+    def _log_own_part(self, body: Dict[str, Any], fetch: Fetch) -> None:
+        """A run on several nodes: this node's summary, to those of the others. Only agents merge."""
+        path = body["path"]
+        folder, name = posixpath.split(path)
+        # Another machine of that name may be there already; the agent's key is nobody else's.
+        places = [path, posixpath.join("%s-%s" % (folder, self._key), name)]
+        with tempfile.TemporaryDirectory(prefix="lezea-monitor-") as copies:
+            file = os.path.join(copies, name)
+            fetch(path, body["bytes"], body["sha256"], file)
+            if Artifacts(self._client, self._run_id).put(Document(body, file), places) is None:
+                raise Refused("%s: folders are in the place of the file" % path)
 
     def _put(self, document: Document) -> Optional[str]:
         aside = [posixpath.join(OURS, document.path)]
