@@ -4,9 +4,11 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { baseOf, nativeOf } from '../../../src/files/exact.js';
 import { type MergedSummary, mergedText, mergeSummaries } from '../../../src/files/merged-summary.js';
-import { mergedFrom, type Natives, readNodeSummary } from '../../../src/files/node-summary.js';
+import { mergedFrom, type Natives, readNodeSummary, totalOf } from '../../../src/files/node-summary.js';
+import { summaryText } from '../../../src/files/summary-text.js';
 import { COLUMN_LIST, type ColumnUnit } from '../../../src/native/frame.js';
 import { added, columnsOf, type NodeParts, nodeDocument, totalsOf } from '../support/node-document.js';
+import { exampleRun } from './fake-run.js';
 
 const MOST: Record<ColumnUnit, bigint> = {
   ns: 1n << 50n,
@@ -150,6 +152,23 @@ describe('a merge', () => {
       ['b', 1],
       ['c', 1],
     ]);
+  });
+});
+
+describe('a document that an agent wrote', () => {
+  it('is read back with the integers that it was made of', () => {
+    const run = exampleRun();
+    const node = { name: 'n', boot_id: 'b', architecture: 'x64', kernel: 'k', cpus: 2, memory_bytes: 8 };
+    const context = { node, agent: { version: '1' }, user: 'ada' };
+    const document = readNodeSummary(Buffer.from([...summaryText(run, [], context)].join('')), run.runId);
+    const merged = mergeSummaries([document!]);
+    for (const column of COLUMN_LIST) {
+      const { name, additive } = column;
+      expect(totalOf(document!, column)).toBe(run.totals.native(name));
+      if (additive) expect(merged.unattributed[name]).toBe(run.unattributed.value(name));
+    }
+    for (const { path, self } of merged.scopes) expect(self).toEqual(run.scope(path)!.self.toColumns());
+    expect(merged.scopes.map(({ inclusive }) => inclusive)).toHaveLength(run.scopeCount);
   });
 });
 

@@ -142,3 +142,25 @@ test('an account is named by /etc/passwd, else by its id', () => {
   expect(userName(1001, passwd)).toBe('1001');
   expect(userName(7, join(folder, 'missing'))).toBe('7');
 });
+
+test('a document has other names at a tracker: of a node, of an attempt; never one that is to come', async () => {
+  const first = { ...exampleRun(), attempt: 1 };
+  const second = { ...exampleRun(), attempt: 2 };
+  const all = documents();
+  await all.write(first);
+  await all.write(second);
+  const own = await all.whole(second, SUMMARY_FILE);
+  expect((await all.whole(second, 'resources/nodes/n.x20/summary.json')).equals(own)).toBe(true);
+  expect((await all.whole(second, 'resources/attempts/2/summary.json')).equals(own)).toBe(true);
+  const earlier = await all.whole(second, 'resources/nodes/n/attempts/1/summary.json');
+  expect(earlier.equals(await all.whole(first, SUMMARY_FILE))).toBe(true);
+  const events = await readRunFile(folder, second, {
+    file: 'resources/attempts/1/events.jsonl',
+    offset: 0,
+    limit: 9,
+  });
+  expect(events.data.toString()).toBe('{"schema"');
+  for (const path of ['3/summary.json', '0/summary.json', '1/../../x', '1/secret']) {
+    await expect(all.whole(second, `resources/attempts/${path}`)).rejects.toThrow('not a document');
+  }
+});

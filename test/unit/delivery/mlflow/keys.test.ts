@@ -7,6 +7,7 @@ import {
   decodeSegment,
   encodeSegment,
   MAX_KEY_CHARS,
+  nodeFolder,
   readKey,
   scopeFolder,
   scopeKey,
@@ -75,6 +76,20 @@ describe('a key', () => {
       }),
       { numRuns: 2000 },
     );
+  });
+
+  it('of one node is read back to that node', () => {
+    fc.assert(
+      fc.property(path, column, text, (scope, name, node) => {
+        const key = scopeKey(scopeFolder(scope, node), 'self', name);
+        expectFit(key);
+        expect(key.startsWith(`${nodeFolder(node)}/`)).toBe(true);
+        const isCut = key.includes('/cut/') || nodeFolder(node).includes('/cut-');
+        if (!isCut) expect(readKey(key)).toEqual({ path: scope, share: 'self', column: name, node });
+      }),
+    );
+    expect(readKey(totalKey('cpu_seconds', 'n'))).toMatchObject({ path: null, node: 'n' });
+    expect(nodeFolder('é'.repeat(40))).toMatch(/^resources\/nodes\/cut-[0-9a-f]{32}$/);
   });
 
   it('of different scopes is different', () => {

@@ -8,6 +8,7 @@ import { planRun, splitItem } from '../../../../src/delivery/mlflow/plan.js';
 import type { Draft, EndedRun, Target } from '../../../../src/delivery/model.js';
 import { COLUMN_LIST } from '../../../../src/native/frame.js';
 import { endedRun, everyColumn, manyScopes } from '../../support/ended-run.js';
+import { nodeRun } from '../../support/node-run.js';
 
 const attached: Target = { kind: 'mlflow', address: 'http://tracker', settings: { mlflow_run_id: 'm1' } };
 
@@ -114,6 +115,53 @@ describe('a plan', () => {
     expect(of(drafts, 'end')).toHaveLength(1);
     expect(of(plan(endedRun(), { ...create, mlflow_run_id: 'm1' }), 'create')).toEqual([]);
     expect(plan(endedRun(), { mlflow_create: 'yes' })).toEqual([]);
+  });
+});
+
+describe('a run with ranks', () => {
+  const run = nodeRun({ node: 'node é', status: 'FAILED' }, 1);
+
+  it('says what is of this node under its name, and leaves the rest to the merge', () => {
+    const drafts = plan(run);
+    expect(drafts.map(({ stage }) => stage)).toEqual(drafts.map(({ stage }) => stage).sort());
+    for (const { key } of metricsOf(drafts)) expect(readKey(key)).toMatchObject({ node: 'node é' });
+    const folder = 'resources/nodes/node.x20.xc3.xa9';
+    expect(JSON.parse(of(drafts, 'artifact')[0]!.body).path).toBe(`${folder}/events.jsonl`);
+    const summary = run.files.find(({ path }) => path === 'resources/summary.json');
+    expect(of(drafts, 'merge').map(({ body }) => JSON.parse(body))).toEqual([
+      { ...summary, node: 'node é', path: `${folder}/summary.json` },
+    ]);
+    expect(of(drafts, 'tags')).toEqual([]);
+  });
+
+  it.each([
+    [undefined, 1],
+    [0, 1],
+    [3, 0],
+  ])('closes the MLflow run where its first rank was: rank %s', (rank, ends) => {
+    expect(of(plan({ ...run, ...(rank !== undefined && { rank }) }), 'end')).toHaveLength(ends);
+  });
+
+  it('has no merge without a summary, but tags', () => {
+    const drafts = plan({ ...run, files: [] });
+    expect(of(drafts, 'merge')).toEqual([]);
+    expect(of(drafts, 'tags')).toHaveLength(1);
+  });
+
+  it('has the documents of every attempt before the merge of them', () => {
+    const again = nodeRun({ node: 'n', attempt: 2 }, 2, nodeRun({ node: 'n' }, 1));
+    const paths = (one: EndedRun) => of(plan(one), 'artifact').map(({ body }) => JSON.parse(body).path);
+    const attempts = ['attempts/1/summary.json', 'attempts/1/events.jsonl', 'attempts/2/summary.json'];
+    const inNode = attempts.map((path) => `resources/nodes/n/${path}`);
+    expect(paths(again).slice(0, 3)).toEqual(inNode);
+    expect(paths({ ...again, spansNodes: false })).toEqual([
+      ...attempts.map((path) => `resources/${path}`),
+      'resources/attempts/2/events.jsonl',
+      ...again.files.map(({ path }) => path),
+    ]);
+    expect(JSON.parse(of(plan(again), 'merge')[0]!.body).replaces).toEqual([
+      again.attempts![0]!.files[0]!.sha256,
+    ]);
   });
 });
 

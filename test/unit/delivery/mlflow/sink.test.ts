@@ -68,6 +68,24 @@ async function refusal(done: Promise<unknown>): Promise<SendError> {
 
 const paths = (asked: readonly Asked[]) => asked.map(({ method, url }) => `${method} ${url}`);
 
+describe('an end', () => {
+  const running = JSON.stringify({ run: { info: { ...info, status: 'RUNNING' }, data: {} } });
+  const ends = () => place.asked.filter(({ url }) => url.endsWith('runs/update')).length;
+
+  it.each<[string, Record<string, string>[], number]>([
+    ['no later attempt has begun', [], 1],
+    ['a later attempt goes on with the same MLflow run', [{ mlflow_run_id: 'm1' }], 0],
+    ['a later attempt has not said where it goes', [{}], 0],
+    ['a later attempt has an MLflow run of its own', [{ mlflow_run_id: 'm2' }], 1],
+  ])('where %s is sent %#', async (_what, later, count) => {
+    says.get = [200, running];
+    const fresh = sinkWith({ laterTrackers: () => later });
+    await fresh.send(delivery(), items('end'), never);
+    fresh.close();
+    expect(ends()).toBe(count);
+  });
+});
+
 describe('batches', () => {
   it('go one by one until the server’s version is known, then up to 1000 figures', async () => {
     const all = items('metrics');
