@@ -119,10 +119,13 @@ def carry_out_all(plans: list, chosen: argparse.Namespace) -> int:
         started = time.monotonic()
         experiment = mlflow.new_experiment("faults")
         results = []
-        with ThreadPoolExecutor(chosen.jobs) as pool:
+        pool = ThreadPoolExecutor(chosen.jobs)
+        try:
             for result in pool.map(lambda plan: carry_out(plan, mlflow, experiment), plans):
                 results.append(result)
                 print(json.dumps(as_json(result)) if chosen.json else row(result), flush=True)
+        finally:
+            pool.shutdown(cancel_futures=True)  # those under way end as they would
         counts = summary(results, mlflow, time.monotonic() - started)
     except NoMlflow as error:
         print("faults: %s" % error, file=sys.stderr)
