@@ -2,7 +2,8 @@
 
 Every trial is drawn from the seed and its number, so that one that fails can be played again with
 `--trial`. Prints a row a trial, or with --json one object a trial and a summary. Exit status 1 when
-totals were lost, doubled or wrong, or an agent did not start again; the folder of such a trial stays.
+totals were lost, doubled or wrong, or an agent did not start again; the folder of such a trial
+stays.
 """
 
 import argparse
@@ -19,15 +20,16 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from harness.mlflow import Mlflow, NoMlflow  # noqa: E402
 from harness.plan import KINDS, draw  # noqa: E402
+from harness.result import Result, as_json  # noqa: E402
 from harness.shim import NoCompiler, compiled  # noqa: E402
 from harness.tmpfs import mountable  # noqa: E402
-from harness.trial import Result, as_json, carry_out  # noqa: E402
+from harness.trial import carry_out  # noqa: E402
 
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="npm run faults --", description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=40, metavar="N", help="default %(default)s")
-    parser.add_argument("--seed", default="1", metavar="S", help="of the plan (default %(default)s)")
+    parser.add_argument("--seed", default="1", metavar="S", help="default %(default)s")
     parser.add_argument("--trial", metavar="SEED", help="this one only, as a failed row names it")
     parser.add_argument("--only", nargs="+", metavar="KIND", help="these kinds of faults")
     parser.add_argument("--list", action="store_true", help="name the kinds and end")
@@ -89,9 +91,12 @@ def main() -> int:
         return 0
     unknown = sorted(set(chosen.only or ()) - set(KINDS))
     if unknown:
-        print("--only %s: expected some of %s" % (" ".join(unknown), " ".join(KINDS)), file=sys.stderr)
+        said = (" ".join(unknown), " ".join(KINDS))
+        print("--only %s: expected some of %s" % said, file=sys.stderr)
         return 2
-    seeds = [chosen.trial] if chosen.trial else ["%s.%d" % (chosen.seed, n) for n in range(chosen.trials)]
+    seeds = ["%s.%d" % (chosen.seed, number) for number in range(chosen.trials)]
+    if chosen.trial:
+        seeds = [chosen.trial]
     plans = [draw(seed, chosen.only) for seed in seeds]
     if chosen.plan:
         for plan in plans:

@@ -112,8 +112,9 @@ class Agent:
         command = [AGENT, "agent", "--socket", self.socket, "--state-dir", self.state]
         for setting in SETTINGS:
             command += ["--set", setting]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("LEZEA_", "MLFLOW_"))}
-        environment.update(self.orders.environment(), LEZEA_CI_MARK=os.environ.get("LEZEA_CI_MARK", ""))
+        foreign = ("LEZEA_MONITOR_", "LEZEA_RUN_ID", "MLFLOW_")
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+        environment.update(self.orders.environment())
         with open(os.path.join(self.folder, "log"), "ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -134,8 +135,9 @@ class Agent:
         if process is not None and process.poll() is None:
             process.terminate()
             try:
-                if process.wait(STOP_SECONDS) != 0:
-                    self.faults.append("SIGTERM: status %d\n%s" % (process.returncode, self.log_tail()))
+                status = process.wait(STOP_SECONDS)
+                if status != 0:
+                    self.faults.append("SIGTERM: status %d\n%s" % (status, self.log_tail()))
             except subprocess.TimeoutExpired:
                 self.faults.append("the agent ignored SIGTERM\n" + self.log_tail())
                 process.kill()

@@ -4,82 +4,18 @@ Knows what `run.end` answered, what the agent says of its ended runs, and what t
 database and artifact folder hold. Reads; owns nothing.
 """
 
-import base64
 import hashlib
-import json
 import math
-import os
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional
+from typing import Dict, List, Optional
 
-from .agent import Agent
 from .mlflow import Mlflow
+from .said import DOCUMENTS, SUMMARY, Said
 
-SUMMARY = "resources/summary.json"
-DOCUMENTS = (SUMMARY, "events.jsonl")
-CHUNK = 49_152
 CREATED_TAG = "lezea_monitor.created_for"
 ENDED = {"FINISHED": "FINISHED", "FAILED": "FAILED", "INTERRUPTED": "KILLED", "KILLED": "KILLED",
          "LOST": "FAILED"}  # fmt: skip
-
-
-@dataclass
-class Said:
-    """One run, as the trial knows it."""
-
-    run_id: str
-    attempt: int
-    #: The MLflow run that it goes to; None: the agent makes one in `experiment`.
-    mlflow_run: Optional[str]
-    experiment: str
-    #: What run.end answered; None: nothing.
-    answer: Optional[Dict[str, Any]] = None
-    #: What the agent says of it in the end; None: it knows no such run.
-    state: Optional[Dict[str, Any]] = None
-    documents: Dict[str, bytes] = field(default_factory=dict)
-    #: Documents that the agent could not write: it puts them together when it is asked.
-    missing: List[str] = field(default_factory=list)
-
-    def read(self, agent: Agent) -> None:
-        self.state = agent.ask("run.get", {"run_id": self.run_id})
-        for path in self.state["files"]:
-            self.documents[path] = document(agent, self.run_id, path)
-
-    def unwritten(self, state_dir: str) -> List[str]:
-        assert self.state is not None
-        folder = os.path.join(state_dir, "runs", self.state["key"], str(self.state["attempt"]))
-        self.missing = [
-            path for path in DOCUMENTS if not os.path.exists(os.path.join(folder, path))
-        ]
-        return self.missing
-
-    @property
-    def summary(self) -> Dict[str, Any]:
-        return json.loads(self.documents[SUMMARY])
-
-    def metrics(self) -> Dict[str, float]:
-        """By key; zeros are not sent."""
-        found = {}
-        for column, total in self.summary["totals"].items():
-            found["resources/total/" + column] = total["value"]
-        for scope in self.summary["scopes"]:
-            folder = "resources/" + scope["path"].replace(":", "/")
-            for column, value in scope["self"].items():
-                found["%s/%s" % (folder, column)] = value
-            for column, value in scope["inclusive"].items():
-                found["%s/inclusive/%s" % (folder, column)] = value
-        return {key: value for key, value in found.items() if value != 0}
-
-
-def document(agent: Agent, run_id: str, path: str) -> bytes:
-    data = b""
-    while True:
-        asked = {"run_id": run_id, "file": path, "offset": len(data)}
-        piece = agent.ask("run.get", asked)
-        data += base64.b64decode(piece["data"])
-        if piece["eof"]:
-            return data
 
 
 @dataclass
@@ -155,7 +91,8 @@ def _judge_metrics(
     steps = {said.attempt} | ({earlier.attempt} if earlier is not None else set())
     for key, _, step, is_nan in rows:
         if step not in steps or is_nan:
-            verdict.wrong.append("%sthe tracker has %s at step %d, NaN %s" % (name, key, step, is_nan))
+            at = "the tracker has %s at step %d, NaN %s" % (key, step, is_nan)
+            verdict.wrong.append(name + at)
     expected = said.metrics()
     if earlier is not None:
         _compare(rows, earlier.attempt, earlier.metrics(), verdict, name)

@@ -7,11 +7,12 @@ import random
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
-from .proxy import HARMS
+from .harms import HARMS
 
-#: What the trainer does when a fault is let loose. `start`: the agent begins; `deliver`: the trainer has ended.
+#: What the trainer does when a fault is let loose; `deliver`: it has ended.
 PHASES = ("begin", "work", "ending", "deliver")
 #: How many writes the agent does from a phase on, about; drawn numbers may never be reached.
+#: `start`: the agent itself begins.
 WRITES = {"start": 50, "begin": 40, "work": 40, "ending": 80, "deliver": 50}
 STATUSES = ("FINISHED", "FINISHED", "FAILED", "INTERRUPTED")
 
@@ -38,7 +39,7 @@ class Trial:
     status: str
     #: False: the trainer ends without a word to the agent.
     ends: bool
-    #: The run after it is the next attempt of the same: `no`, `later` when all is well, or `at once`.
+    #: The run after it is the next attempt of the same: `no`, `later` when all is well, `at once`.
     again: str
 
 
@@ -88,7 +89,8 @@ def _tracker(rng: random.Random, kind: str) -> Fault:
 
 
 def _refuse(rng: random.Random, kind: str) -> Fault:
-    return Fault(kind, _phase(rng, "ending", "deliver"), rng.randrange(0, 200), rng.randrange(50, 1500))
+    phase = _phase(rng, "ending", "deliver")
+    return Fault(kind, phase, rng.randrange(0, 200), rng.randrange(50, 1500))
 
 
 def _restart(rng: random.Random, kind: str) -> Fault:

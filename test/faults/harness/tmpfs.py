@@ -3,6 +3,7 @@
 import contextlib
 import os
 import subprocess
+import tempfile
 from typing import Iterator
 
 SIZE_KIB = 8192
@@ -12,7 +13,7 @@ def mountable() -> str:
     """'' or why not."""
     if os.geteuid() != 0:
         return "only root can mount a disk to fill"
-    here = os.path.join("/tmp", "lezea-faults-probe-%d" % os.getpid())
+    here = os.path.join(tempfile.gettempdir(), "lezea-faults-probe-%d" % os.getpid())
     try:
         with tmpfs(here):
             return ""
