@@ -53,6 +53,7 @@ class Bench:
 
     def __exit__(self, *_: Any) -> None:
         self._stack.close()
+        self.result.failed += self.loose.failures
 
     def _close_agent(self) -> None:
         self.result.kills = self.agent.kills
@@ -79,7 +80,6 @@ class Bench:
     def _calm(self) -> None:
         """No fault from here on."""
         self.loose.end()
-        self.result.failed += self.loose.failures
         self.agent.wait_ready()
 
     def _train_next(self, said: Said) -> None:
@@ -160,6 +160,8 @@ class Bench:
         revived = set()
         why = "nothing was heard"
         while time.monotonic() < deadline:
+            if self.mlflow.is_away:  # in another trial, too
+                deadline = time.monotonic() + SETTLE_SECONDS
             try:
                 state = self.agent.ask("run.get", {"run_id": said.run_id})
                 listed = self.agent.ask("outbox.list", {"run_id": said.run_id})["deliveries"]

@@ -23,7 +23,11 @@ from .paths import mlflow_folder
 READY_SECONDS = 90
 LOOK_SECONDS = 0.1
 ASK_SECONDS = 60
-QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+#: Its job runners are seven more processes, of no use here.
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+}  # fmt: skip
 
 
 class NoMlflow(Exception):
@@ -49,6 +53,8 @@ class Mlflow:
         self.folder = tempfile.mkdtemp(prefix="lezea-faults-mlflow-")
         self.port = free_port()
         self.restarts = 0
+        #: Until it answers again.
+        self.is_away = False
         self._lock = threading.Lock()
         self._launch()
 
@@ -78,9 +84,11 @@ class Mlflow:
         """SIGKILL and another; returns once it is ready."""
         with self._lock:
             self.restarts += 1
+            self.is_away = True
             self._kill()
             self._launch()
             self.wait_ready()
+            self.is_away = False
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -118,7 +118,7 @@ KINDS: Dict[str, Draw] = {
 }
 #: How often, beside 1.
 WEIGHTS = {"kill-write": 8, "kill": 3, "eio": 3, "enospc": 3, "kill-trainer": 3, "clock": 2,
-           "tracker-restart": 0.4, "tracker-hang": 0.7, "tracker-hang-after": 0.7}  # fmt: skip
+           "tracker-restart": 0.2, "tracker-hang": 0.7, "tracker-hang-after": 0.7}  # fmt: skip
 
 
 def draw(seed: str, only: Optional[Sequence[str]]) -> Trial:
