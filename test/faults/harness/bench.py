@@ -163,27 +163,32 @@ class Bench:
             if self.mlflow.is_away:  # in another trial, too
                 deadline = time.monotonic() + SETTLE_SECONDS
             try:
-                state = self.agent.ask("run.get", {"run_id": said.run_id})
-                listed = self.agent.ask("outbox.list", {"run_id": said.run_id})["deliveries"]
-            except Refused as refusal:
-                if refusal.code == "unknown_run":
-                    return
-                raise
+                why = self._look(said, delivered, revived)
             except OSError as error:
-                why = str(error)
-                time.sleep(LOOK_SECONDS)
-                continue
-            dead = [one for one in listed if one["state"] == "failed"]
-            for one in dead if delivered else ():
-                self._dead(one, revived)
-            if state["status"] in FINAL and not (listed and delivered):
-                said.read(self.agent)
-                self._count_unwritten(said)
+                why = str(error)  # the agent has just died
+            except Refused as refusal:
+                if refusal.code != "unknown_run":
+                    raise
+                why = ""
+            if not why:
                 return
-            why = "%s; waiting: %s" % (state["status"], listed)
             time.sleep(LOOK_SECONDS)
         late = "%s was not delivered in %d s: %s" % (said.run_id, SETTLE_SECONDS, why)
         self.result.failed.append(late)
+
+    def _look(self, said: Said, delivered: bool, revived: set) -> str:
+        """What is still to come; "": nothing, and what the agent says of the run was read."""
+        state = self.agent.ask("run.get", {"run_id": said.run_id})
+        listed = self.agent.ask("outbox.list", {"run_id": said.run_id})["deliveries"]
+        if delivered:
+            for one in listed:
+                if one["state"] == "failed":
+                    self._dead(one, revived)
+        if state["status"] not in FINAL or (listed and delivered):
+            return "%s; waiting: %s" % (state["status"], listed)
+        said.read(self.agent)
+        self._count_unwritten(said)
+        return ""
 
     def _count_unwritten(self, said: Said) -> None:
         """Where the disk failed for long a run's documents may be missing, never its figures."""

@@ -87,11 +87,12 @@ def _judge_answer(said: Said, verdict: Verdict, name: str) -> None:
 def _judge_metrics(
     said: Said, mlflow: Mlflow, run: str, verdict: Verdict, name: str, earlier: Optional[Said]
 ) -> None:
-    rows = mlflow.rows("SELECT key, value, step, is_nan FROM metrics WHERE run_uuid = ?", run)
-    steps = {said.attempt} | ({earlier.attempt} if earlier is not None else set())
-    for key, _, step, is_nan in rows:
-        if step not in steps or is_nan:
-            at = "the tracker has %s at step %d, NaN %s" % (key, step, is_nan)
+    columns = "SELECT key, value, step, timestamp, is_nan FROM metrics "
+    rows = mlflow.rows(columns + "WHERE run_uuid = ?", run)
+    ends = {each.attempt: each.ended_ms for each in (said, earlier) if each is not None}
+    for key, _, step, timestamp, is_nan in rows:
+        if ends.get(step) != timestamp or is_nan:
+            at = "the tracker has %s at step %d, %d, NaN %s" % (key, step, timestamp, is_nan)
             verdict.wrong.append(name + at)
     expected = said.metrics()
     if earlier is not None:
@@ -105,7 +106,7 @@ def _compare(
     exactly: bool = True,
 ) -> None:  # fmt: skip
     """The rows of one step and what they must be."""
-    own = [(key, value) for key, value, at, _ in rows if at == step]
+    own = [(key, value) for key, value, at, *_ in rows if at == step]
     counts = Counter(key for key, _ in own)
     verdict.doubled += [name + "%s: %d rows" % (key, n) for key, n in counts.items() if n > 1]
     there = dict(own)

@@ -7,12 +7,14 @@ import base64
 import json
 import os
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from typing import Any, Dict, List, Optional
 
 from .agent import Agent
 
 SUMMARY = "resources/summary.json"
 DOCUMENTS = (SUMMARY, "events.jsonl")
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass
@@ -48,6 +50,11 @@ class Said:
     @property
     def summary(self) -> Dict[str, Any]:
         return json.loads(self.documents[SUMMARY])
+
+    @property
+    def ended_ms(self) -> int:
+        ended = datetime.fromisoformat(self.summary["run"]["ended_at"].replace("Z", "+00:00"))
+        return (ended - EPOCH) // timedelta(milliseconds=1)
 
     def metrics(self) -> Dict[str, float]:
         """By key; zeros are not sent."""
