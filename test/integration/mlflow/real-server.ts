@@ -4,7 +4,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import Database from 'better-sqlite3';
 import { temporaryFolder } from '../../unit/support/bench.js';
@@ -18,10 +18,9 @@ export interface Installed {
 /** Major version 3 (newest) or 2 (2.12): LEZEA_MLFLOW_3 and LEZEA_MLFLOW_2 name virtual environments. */
 export function installedMlflow(major: 2 | 3): Installed {
   const variable = `LEZEA_MLFLOW_${major}`;
-  const folder = process.env[variable] ?? resolve(import.meta.dirname, `../../../build/ci/mlflow-${major}`);
-  const mlflow = join(folder, 'bin/mlflow');
-  if (existsSync(mlflow)) return { mlflow, missing: '' };
-  return { mlflow: undefined, missing: ` (skipped: no MLflow ${major} in ${variable} or build/ci)` };
+  const mlflow = join(process.env[variable] ?? '', 'bin/mlflow');
+  if (process.env[variable] && existsSync(mlflow)) return { mlflow, missing: '' };
+  return { mlflow: undefined, missing: ` (skipped: no MLflow ${major} in ${variable})` };
 }
 
 export interface RealServerOptions {

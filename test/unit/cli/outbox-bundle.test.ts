@@ -151,7 +151,7 @@ describe('a bundle', () => {
     expect([refused.code, refused.stdout]).toEqual([1, '']);
     expect(refused.stderr).toMatch(/^lezea-monitor: .*b\.lzo: SHA-256 .* it was altered\n$/);
     await expect.poll(() => kept(there)).toEqual([0, [], []]);
-  });
+  }, 60_000);
 
   async function smallBundle() {
     await here.ended('r1', { mlflow_tracking_uri: 'http://t', mlflow_run_id: 'x' });
