@@ -112,7 +112,8 @@ class Bench:
         """A trainer from its beginning to its end; its lines let faults loose."""
         orders = {
             "socket": self.agent.socket, "run_id": said.run_id, "attempt": said.attempt,
-            "status": self.trial.status, "ends": ends, "burn_ms": 8, "tracker": self._tracker(said),
+            "status": self.trial.status, "ends": ends, "burn_ms": 8,
+            "tracker": said.tracker(self.proxy.address),
         }  # fmt: skip
         if loose is not None:
             loose.let("begin")
@@ -147,12 +148,6 @@ class Bench:
             phase = {"bound": "work", "ending": "ending"}.get(line["at"])
             if phase is not None:
                 loose.let(phase)
-
-    def _tracker(self, said: Said) -> Dict[str, str]:
-        where = {"mlflow_tracking_uri": self.proxy.address}
-        if said.mlflow_run is not None:
-            return {**where, "mlflow_run_id": said.mlflow_run}
-        return {**where, "mlflow_create": "true", "mlflow_experiment": said.experiment}
 
     def _settle(self, said: Said, delivered: bool = True) -> None:
         """Until the run has its final status and nothing of it waits; then reads what is said."""

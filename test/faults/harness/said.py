@@ -34,6 +34,13 @@ class Said:
     #: Documents that the agent could not write: it puts them together when it is asked.
     missing: List[str] = field(default_factory=list)
 
+    def tracker(self, address: str) -> Dict[str, str]:
+        """The settings that its trainer gives the agent."""
+        where = {"mlflow_tracking_uri": address}
+        if self.mlflow_run is not None:
+            return {**where, "mlflow_run_id": self.mlflow_run}
+        return {**where, "mlflow_create": "true", "mlflow_experiment": self.experiment}
+
     def read(self, agent: Agent) -> None:
         self.state = agent.ask("run.get", {"run_id": self.run_id})
         for path in self.state["files"]:
