@@ -1,7 +1,8 @@
 // The items of an MLflow delivery, as they lie in the outbox and go to the Python client: their kinds, stages and bodies.
 // Reads bodies back; owns nothing. A body is written once and never changed.
 
-import type { Draft, Item } from '../model.js';
+import { z } from 'zod';
+import { type Draft, type Item, SendError } from '../model.js';
 
 /** Lower stages first: what a later one speaks of is there before it. */
 export const STAGES = { create: 0, metrics: 1, artifact: 2, merge: 3, tags: 4, end: 5 } as const;
@@ -9,50 +10,63 @@ export const STAGES = { create: 0, metrics: 1, artifact: 2, merge: 3, tags: 4, e
 export type ItemKind = keyof typeof STAGES;
 
 /** MLflow's own words for how a run ended. */
-export type EndStatus = 'FINISHED' | 'FAILED' | 'KILLED';
+const END_STATUSES = ['FINISHED', 'FAILED', 'KILLED'] as const;
+export type EndStatus = (typeof END_STATUSES)[number];
 
-export interface Metric {
-  key: string;
-  value: number;
+const metric = z.object({
+  key: z.string(),
+  value: z.number(),
   /** Milliseconds since 1970. */
-  timestamp: number;
-  step: number;
-}
+  timestamp: z.int(),
+  step: z.int(),
+});
 
-export interface Tag {
-  key: string;
-  value: string;
-}
+const tag = z.object({ key: z.string(), value: z.string() });
 
-export interface ArtifactBody {
+const artifact = z.object({
   /** Inside the run's folder, and inside the MLflow run's artifacts. */
-  path: string;
-  bytes: number;
+  path: z.string(),
+  bytes: z.int(),
   /** Lower-case hexadecimal. */
-  sha256: string;
+  sha256: z.string(),
   /** Of earlier attempts' documents of that path, which this one may take the place of. */
-  replaces?: readonly string[];
-}
+  replaces: z.array(z.string()).readonly().optional(),
+});
 
-/** One node's summary, to be merged with those of the other nodes that are there. `path` is where the node's own goes. */
-export interface MergeBody extends ArtifactBody {
-  node: string;
-}
+/** An imported delivery is somebody's file: what it says is looked at before it is sent. */
+const BODIES = {
+  create: z.object({ run_name: z.string(), start_time: z.int() }),
+  metrics: z.object({ metrics: z.array(metric) }),
+  artifact,
+  /** One node's summary, to be merged with those of the other nodes that are there. `path` is where the node's own goes. */
+  merge: artifact.extend({ node: z.string() }),
+  tags: z.object({ tags: z.array(tag) }),
+  end: z.object({ status: z.enum(END_STATUSES), end_time: z.int() }),
+};
 
-export interface Bodies {
-  create: { run_name: string; start_time: number };
-  metrics: { metrics: Metric[] };
-  artifact: ArtifactBody;
-  merge: MergeBody;
-  tags: { tags: Tag[] };
-  end: { status: EndStatus; end_time: number };
-}
+export type Metric = z.infer<typeof metric>;
+export type Tag = z.infer<typeof tag>;
+export type ArtifactBody = z.infer<typeof artifact>;
+export type MergeBody = Bodies['merge'];
+export type Bodies = { [K in ItemKind]: z.infer<(typeof BODIES)[K]> };
 
 export function draft<K extends ItemKind>(kind: K, body: Bodies[K]): Draft {
   return { stage: STAGES[kind], kind, body: JSON.stringify(body) };
 }
 
-/** The body of an item of that kind. It is our own JSON, from a database that is checked. */
-export function bodyOf<K extends ItemKind>(item: Pick<Item, 'body'>, _kind: K): Bodies[K] {
-  return JSON.parse(item.body) as Bodies[K];
+/** The body of an item of that kind; undefined where it is none. */
+export function readBody<K extends ItemKind>(item: Pick<Item, 'body'>, kind: K): Bodies[K] | undefined {
+  try {
+    const read = BODIES[kind].safeParse(JSON.parse(item.body));
+    return read.success ? (read.data as Bodies[K]) : undefined;
+  } catch {
+    return undefined; // no JSON
+  }
+}
+
+/** The same; throws SendError, for nobody ever takes what cannot be read. */
+export function bodyOf<K extends ItemKind>(item: Pick<Item, 'body'>, kind: K): Bodies[K] {
+  const body = readBody(item, kind);
+  if (!body) throw new SendError('poison', `an item of the kind ${kind} does not say what such an item says`);
+  return body;
 }

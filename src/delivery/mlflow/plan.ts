@@ -6,7 +6,7 @@ import type { FinalStatus } from '../../attribution/model.js';
 import type { Columns } from '../../attribution/totals.js';
 import { COLUMN_LIST } from '../../native/frame.js';
 import type { DocumentFile, Draft, EndedRun, Item, Target } from '../model.js';
-import { bodyOf, draft, type EndStatus, type Metric, type Tag } from './items.js';
+import { draft, type EndStatus, type Metric, readBody, type Tag } from './items.js';
 import { nodeFolder, type Share, scopeFolder, scopeKey, totalKey } from './keys.js';
 import { wantedRun } from './settings.js';
 
@@ -161,11 +161,11 @@ function cut(text: string): string {
 /** A batch in two halves; [] for what cannot be smaller. */
 export function splitItem(item: Item): Draft[] {
   if (item.kind === 'metrics') {
-    const { metrics } = bodyOf(item, 'metrics');
+    const { metrics = [] } = readBody(item, 'metrics') ?? {};
     return halves(metrics).map((half) => draft('metrics', { metrics: half }));
   }
   if (item.kind === 'tags') {
-    const { tags } = bodyOf(item, 'tags');
+    const { tags = [] } = readBody(item, 'tags') ?? {};
     return halves(tags).map((half) => draft('tags', { tags: half }));
   }
   return [];

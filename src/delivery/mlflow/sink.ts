@@ -13,7 +13,7 @@ import {
 } from '../model.js';
 import { HttpClient } from '../request.js';
 import { Documents, type Sending } from './documents.js';
-import { bodyOf, type Tag } from './items.js';
+import { bodyOf, readBody, type Tag } from './items.js';
 import { MAX_BATCH_KEYS, planRun, splitItem } from './plan.js';
 import { MlflowRuns } from './runs.js';
 import { type Credentials, MlflowServer } from './server.js';
@@ -78,7 +78,10 @@ export class MlflowSink implements Sink {
     let count = 0;
     for (const item of items) {
       if (item.kind !== 'metrics') break;
-      metrics += bodyOf(item, 'metrics').metrics.length;
+      const body = readBody(item, 'metrics');
+      // By itself, it is refused by itself.
+      if (!body) break;
+      metrics += body.metrics.length;
       if (count > 0 && metrics > most) break;
       count += 1;
     }
@@ -114,10 +117,11 @@ export class MlflowSink implements Sink {
   }
 
   async #end({ server, delivery, signal }: Sending, item: Item): Promise<void> {
+    const body = bodyOf(item, 'end');
     const run = await this.#runs.find(server, delivery, 0, signal);
     // Whoever ended it knew how it came out; and a later attempt of it is not over with this one.
     if (run.status !== 'RUNNING' || this.#goesOn(delivery)) return;
-    await server.endRun(run.run_id, bodyOf(item, 'end'), signal);
+    await server.endRun(run.run_id, body, signal);
   }
 
   /** Whether a later attempt has begun, unless that one has an MLflow run of its own. */

@@ -234,3 +234,22 @@ describe('an object in a long text', () => {
     expect(objectNamed(text, 'info')).toEqual(found);
   });
 });
+
+it.each([
+  ['create', '{}'],
+  ['metrics', '{"metrics":5}'],
+  ['metrics', '{"metrics":[{"key":"a","value":"1","timestamp":1,"step":1}]}'],
+  ['artifact', '{"path":["x"],"bytes":1,"sha256":""}'],
+  ['merge', 'null'],
+  ['tags', '{"tags":{}}'],
+  ['end', '{"status":"DELETED","end_time":1}'],
+  ['metrics', 'no JSON'],
+])('an item of somebody’s making that is none is never sent: %s %s', async (kind, body) => {
+  const bad: Item = { id: 99, stage: 1, kind, body };
+  const good = items('metrics').slice(0, 1);
+  expect(sink.together(delivery(), [...good, bad])).toBe(1);
+  expect(sink.split(bad)).toEqual([]);
+  const error = await refusal(sink.send(delivery(), [bad], never));
+  expect(error.verdict).toBe('poison');
+  expect(place.asked.filter(({ method }) => method !== 'GET')).toEqual([]);
+});
