@@ -96,7 +96,11 @@ describe.skipIf(noAccounts)(`owners${noAccounts ? `: ${noAccounts}` : ''}`, () =
     }
     expect((await mallory.call('run.list')).result).toEqual({ runs: [] });
     expect(JSON.stringify((await mallory.call('node.status')).result)).not.toContain('secret');
-    expect((await mallory.call('outbox.list', { all: true })).result).toEqual({ deliveries: [], sinks: [] });
+    expect((await mallory.call('outbox.list', { all: true })).result).toEqual({
+      deliveries: [],
+      sinks: [],
+      more: false,
+    });
   });
 
   it('a run of the same id is another run', async () => {

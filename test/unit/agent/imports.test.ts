@@ -17,7 +17,7 @@ const ALLOWED: Record<string, string[]> = {
   metrics: ['attribution', 'config', 'delivery', 'native'],
   ipc: ['attribution', 'delivery', 'native'],
   http: ['attribution', 'metrics', 'native'],
-  delivery: ['attribution', 'native'],
+  delivery: ['attribution', 'files', 'native'],
   agent: ['attribution', 'config', 'delivery', 'files', 'http', 'ipc', 'metrics', 'native', 'state'],
 };
 
