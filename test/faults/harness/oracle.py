@@ -6,6 +6,7 @@ database and artifact folder hold. Reads; owns nothing.
 
 import hashlib
 import math
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Dict, List, Optional
@@ -162,6 +163,13 @@ def _judge_artifacts(
                 "%s%s: %d bytes of %d" % (name, path, len(there[path]), len(data))
             )
     known = set(said.documents) | {"lezea-monitor/" + path for path in said.documents}
+    # Of several attempts each has its own beside the last one's.
+    for attempt in (said, earlier):
+        for path, data in attempt.documents.items() if attempt else ():
+            own = "resources/attempts/%d/%s" % (attempt.attempt, os.path.basename(path))
+            known.add(own)
+            if own in there and there[own] != data:
+                verdict.wrong.append("%s%s: %d bytes of %d" % (name, own, len(there[own]), len(data)))
     for path in there.keys() - known:
         verdict.wrong.append("%sartifact %s is none of its documents" % (name, path))
     for path, data in said.documents.items():

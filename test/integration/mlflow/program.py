@@ -98,6 +98,7 @@ def program(mode, run_id, told):
 def main():
     mlflow.set_tracking_uri(sys.argv[1])
     print("ready", flush=True)
+    groups = []
     for line in sys.stdin:
         mode, run_id = line.split()
         reader, writer = os.pipe()
@@ -113,8 +114,11 @@ def main():
         os.close(reader)
         _, status = os.waitpid(child, 0)
         if mode == "oom":
-            os.rmdir(sys.argv[2] + str(child))
+            groups.append(sys.argv[2] + str(child))
         print(run_id, told, status, flush=True)
+    # Not before: what is in them says to the agent how their processes ended.
+    for group in groups:
+        os.rmdir(group)
 
 
 main()

@@ -48,7 +48,7 @@ export function programCases(bench: Bench, mlflow: string, modes: readonly strin
     }, START_MS);
 
     afterAll(async () => {
-      programs?.stop();
+      await programs?.stop();
       agent?.child.kill('SIGTERM');
       await agent?.exit;
       folder?.remove();
@@ -145,8 +145,10 @@ class Programs {
     }
   }
 
-  stop(): void {
-    this.#child.kill('SIGKILL');
+  async stop(): Promise<void> {
+    const ended = once(this.#child, 'exit');
+    this.#child.stdin!.end();
+    await ended;
   }
 }
 
