@@ -15,6 +15,7 @@ import type { AttemptDocuments, DocumentFile, Draft, Item, Sink, Target } from '
 import type {
   DeliveryFilter,
   DeliveryState,
+  Depth,
   ItemState,
   Outbox,
   SinkFigures,
@@ -32,6 +33,9 @@ import {
 
 /** How long the figures of the outbox are shown before they are counted again: it may be long. */
 const FIGURES_MS = 5000;
+/** What only clients bring: where to is their own business, and there is no end of such places. */
+const CLIENT_SINKS = '(clients)';
+const NOTHING: Depth = { sink: '', waiting: 0, withClient: 0, dead: 0, bytes: 0, oldestCreatedMs: 0 };
 /** Drafts that are stored together: a transaction of some milliseconds. */
 const DRAFTS_TOGETHER = 8;
 /** Deliveries that are listed at once. */
@@ -120,7 +124,7 @@ export class Deliveries {
     });
     const { key, runId, attempt } = ended;
     for (const place of places) {
-      const { target, bearer } = place;
+      const { target } = place;
       const sink = sinks[target.kind];
       if (!sink) continue;
       const id = outbox.begin({
@@ -128,7 +132,6 @@ export class Deliveries {
         run: { key, runId, attempt },
         target,
         owner: run.owner,
-        bearer,
         createdMs: nowMs(),
       });
       for await (const drafts of inSlices(sink.plan(ended, target))) addDrafts(outbox, id, drafts, place);
@@ -170,25 +173,27 @@ export class Deliveries {
 
   #count(): SinkFigures[] {
     const { outbox, nowMs } = this.#o;
-    const depths = new Map(outbox.depths().map((depth) => [depth.sink, depth]));
-    const names = new Set([...depths.keys(), ...outbox.sinks().map(({ name }) => name)]);
-    return [...names].sort().map((sink) => {
-      const { oldestCreatedMs, ...depth } = depths.get(sink) ?? {
-        waiting: 0,
-        withClient: 0,
-        dead: 0,
-        bytes: 0,
-      };
-      const { failures, refused, deliveredMs } = outbox.sink(sink);
-      return {
-        ...depth,
-        sink,
-        failures,
-        refused: refused !== undefined,
-        ...(oldestCreatedMs === undefined ? {} : { oldestMs: Math.max(0, nowMs() - oldestCreatedMs) }),
-        ...(deliveredMs === undefined ? {} : { deliveredMs }),
-      };
-    });
+    const places = new Map(outbox.sinks().map((state) => [state.name, { state, depth: NOTHING }]));
+    let elsewhere: Depth | undefined;
+    for (const depth of outbox.depths()) {
+      const { state } = places.get(depth.sink) ?? { state: outbox.sink(depth.sink) };
+      if (depth.waiting > 0 || places.has(depth.sink)) places.set(depth.sink, { state, depth });
+      else elsewhere = elsewhere ? together(elsewhere, depth) : { ...depth, sink: CLIENT_SINKS };
+    }
+    if (elsewhere) places.set(CLIENT_SINKS, { state: outbox.sink(CLIENT_SINKS), depth: elsewhere });
+    return [...places]
+      .sort(([one], [other]) => (one < other ? -1 : 1))
+      .map(([sink, { state, depth }]) => {
+        const { sink: _own, oldestCreatedMs, ...counts } = depth;
+        return {
+          ...counts,
+          sink,
+          failures: state.failures,
+          refused: state.refused !== undefined,
+          ...(oldestCreatedMs > 0 && { oldestMs: Math.max(0, nowMs() - oldestCreatedMs) }),
+          ...(state.deliveredMs !== undefined && { deliveredMs: state.deliveredMs }),
+        };
+      });
   }
 
   // What the socket asks. Callers see what is theirs.
@@ -266,6 +271,17 @@ export class Deliveries {
     if (!found) throw unknown(id);
     return found;
   }
+}
+
+function together(one: Depth, other: Depth): Depth {
+  return {
+    sink: one.sink,
+    waiting: one.waiting + other.waiting,
+    withClient: one.withClient + other.withClient,
+    dead: one.dead + other.dead,
+    bytes: one.bytes + other.bytes,
+    oldestCreatedMs: Math.min(one.oldestCreatedMs, other.oldestCreatedMs),
+  };
 }
 
 function unknown(delivery: number): LezeaError {

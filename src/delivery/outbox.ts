@@ -15,7 +15,6 @@ export interface NewDelivery extends Omit<Delivery, 'id'> {
   /** As the agent said that it came from; default: a new one. */
   origin?: string;
   owner: Owner;
-  bearer: Bearer;
   createdMs: number;
 }
 

@@ -14,7 +14,9 @@ const FAMILIES: readonly OutboxFamily[] = [
     name: 'lezea_agent_outbox_items',
     type: 'gauge',
     labels: ['sink', 'waits_for'],
-    help: 'Undelivered items: for the agent, for a process of the run (client), or for nobody (dead: refused for good).',
+    help:
+      'Undelivered items: for the agent, for a process of the run (client), or for nobody (dead: refused for good). ' +
+      'sink="(clients)": all places that only programs themselves can write to.',
     figures: ({ waiting, withClient, dead }) =>
       Object.entries({ agent: waiting, client: withClient, dead }).map(([waits, value]) => ({
         labels: { waits_for: waits },

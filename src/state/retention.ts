@@ -142,8 +142,13 @@ export class Retention {
   /** Rows first: a folder that is left over for a moment harms nobody, a row without its folder would. */
   #remove(gone: readonly Candidate[]): void {
     const { db, stateDir } = this.#o;
+    const goesOn = db.prepare(
+      "SELECT 1 FROM runs WHERE key = ? AND status IN ('REGISTERED', 'RUNNING', 'FINISHING')",
+    );
+    // Others had their turn since they were chosen: an id may have been started again.
+    const over = gone.filter(({ key }) => goesOn.get(key) === undefined);
     db.transaction(() => {
-      for (const { key } of gone) {
+      for (const { key } of over) {
         const runs = 'SELECT handle FROM runs WHERE key = ?';
         const deliveries = `SELECT id FROM deliveries WHERE run IN (${runs})`;
         db.prepare(`DELETE FROM delivery_items WHERE delivery IN (${deliveries})`).run(key);
@@ -152,7 +157,7 @@ export class Retention {
         db.prepare('DELETE FROM runs WHERE key = ?').run(key);
       }
     })();
-    for (const { key } of gone) rmSync(join(stateDir, 'runs', key), { recursive: true, force: true });
+    for (const { key } of over) rmSync(join(stateDir, 'runs', key), { recursive: true, force: true });
   }
 }
 

@@ -98,7 +98,6 @@ export class Storing {
     const common = {
       target: there.target,
       owner: this.#caller.owner,
-      bearer: there.bearer,
       origin,
       createdMs,
     };

@@ -98,7 +98,7 @@ describe('an ended run', () => {
     const run = bench.attribution.store.get(ME.owner, 'r')!;
     const target = { kind: 'mlflow', address: 'http://tracker:5000', settings: TRACKER } as const;
     const { key, runId, attempt, handle, owner } = run;
-    const common = { run: { key, runId, attempt }, target, owner, bearer: 'agent', createdMs: 1 } as const;
+    const common = { run: { key, runId, attempt }, target, owner, createdMs: 1 } as const;
     const id = bench.outbox.begin({ handle, ...common });
     bench.outbox.add(id, [{ stage: 1, kind: 'figures', body: '[["cpu_seconds",0.5]]' }], 'agent');
     bench.deliveries.wake();
@@ -303,6 +303,22 @@ describe('what the agent may not bring', () => {
     }
     expect(bench.deliveries.take(ME, id)).toBeUndefined();
     expect(list()[0]!.doneMs).toBe(bench.clock.nowMs);
+  });
+
+  it('is one figure on /metrics, which anybody may read', async () => {
+    start();
+    await ended('a', { mlflow_tracking_uri: 'file:///home/alice/secret', mlflow_run_id: 'abc' });
+    await ended('b', { mlflow_tracking_uri: 'sqlite:////home/bob/m.db', mlflow_run_id: 'abc' });
+    await ended('c');
+    await expect.poll(() => list().find(({ run }) => run.runId === 'c')?.doneMs).toBeDefined();
+    const [a, b] = [
+      list().find(({ run }) => run.runId === 'a')!,
+      list().find(({ run }) => run.runId === 'b')!,
+    ];
+    expect(bench.deliveries.figures()).toMatchObject([
+      { sink: '(clients)', waiting: 0, withClient: a.withClient + b.withClient, bytes: a.bytes + b.bytes },
+      { sink: 'mlflow http://tracker:5000', waiting: 0, withClient: 0 },
+    ]);
   });
 
   it('is nobody else’s to see', async () => {

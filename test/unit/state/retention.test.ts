@@ -79,6 +79,23 @@ it('what is old goes, with its folder and every row', async () => {
   }
 });
 
+it('what is started again while it is about to go stays', async () => {
+  await ended('old');
+  bench.clock.nowMs += 91 * DAY_MS;
+  const again = () => db.prepare("UPDATE runs SET status = 'RUNNING'").run();
+  const log = { info: again } as unknown as typeof silent;
+  const {
+    nowMs,
+    days,
+    maxBytes: most,
+  } = { nowMs: () => bench.clock.nowMs, days: () => 90, maxBytes: () => maxBytes };
+  await new Retention({ db, stateDir: folder.path, log, nowMs, days, maxBytes: most }).sweep();
+  expect(left()).toEqual(['old']);
+  expect(
+    existsSync(join(folder.path, 'runs', bench.attribution.store.get(callerOf(1100).owner, 'old')!.key)),
+  ).toBe(true);
+});
+
 it('what lives, or is not delivered, never goes', async () => {
   const me = callerOf(1100);
   bench.attribution.commands.start(me, { runId: 'live' });
