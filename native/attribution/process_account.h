@@ -74,6 +74,9 @@ class ProcessAccount {
   void apply(const Switch& change);
   // A thread's cumulative storage bytes at a scope edge; the increase belongs to the scope being left.
   void io_stamp(int tid, Claim kind, uint64_t bytes);
+  // The process's own CPU clock at the thread's next edge. It only weighs: what threads that announce
+  // nothing used, they used before that edge or after it.
+  void process_stamp(int tid, uint64_t cpu_ns);
   void end_thread(int tid, uint64_t t_ns, std::optional<uint64_t> final_cpu_ns);
   // Ends all but these (sorted): nobody told that some have gone.
   void keep_threads(const std::vector<int>& tids, uint64_t t_ns);
@@ -130,6 +133,7 @@ class ProcessAccount {
     uint64_t since_ns = 0;     // its stay was accounted up to here
     std::optional<uint64_t> point[kClaimCount];  // its counters up to which claims were made
     std::optional<Switch> stamp;                 // its last stamped edge
+    std::optional<uint64_t> process_ns;          // the process's clock at the edge that comes next
     std::vector<Stay> stays;  // since the CPU point, or since the last close without one
     size_t merge_at = 0;      // how many stays are merged by scope
     bool tail_read = false;   // in the interval that is closing
@@ -149,6 +153,8 @@ class ProcessAccount {
   void claim_io(Thread& thread, Claim kind, uint64_t bytes);
   uint64_t increase(const Reading& reading, Column column);
   void count(RunTable& table, Column column, Amount amount);
+  void weigh_followed(uint64_t cpu_ns);
+  void weigh_remainder();
   void give_cpu(uint64_t used_ns, const Reading& reading, RunTable& table);
   void give_user_and_system(uint64_t used_ns, const Reading& reading, RunTable& table);
   void give_memory(uint64_t t_ns, const Reading& reading, RunTable& table);
@@ -170,6 +176,11 @@ class ProcessAccount {
   uint64_t user_given_ns_ = 0;  // on the scale of the kernel's own user time
   std::optional<uint64_t> memory_bytes_;
   uint64_t last_close_ns_ = 0;
+  // Of the open interval: the process's clock at its last stamp, else at the interval's start, and what
+  // threads claimed since. Not stored: a restarted agent divides the rest of the interval by time.
+  uint64_t weighed_cpu_ns_ = 0;
+  uint64_t claimed_ns_ = 0;
+  bool process_stamped_ = false;
   Totals totals_;
   uint64_t cut_stamps_ = 0;
 

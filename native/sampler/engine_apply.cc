@@ -43,6 +43,7 @@ void Engine::apply_record(Process& process, const Event& event) {
     process.account.io_stamp(*tid, kClaimRead, record.value);
   if (record.kind == LEZEA_RING_KIND_IO_WRITTEN)
     process.account.io_stamp(*tid, kClaimWrite, record.value);
+  if (record.kind == LEZEA_RING_KIND_PROCESS_CPU) process.account.process_stamp(*tid, record.value);
   if (record.kind != LEZEA_RING_KIND_SWITCH) return;
   const uint32_t run = process.account.run();
   Switch change;

@@ -41,7 +41,8 @@
 #define LEZEA_RING_KIND_GPU 1u         // value: GPU time of `scope` on `device`, ns
 #define LEZEA_RING_KIND_IO_READ 2u     // value: bytes the thread has read from storage, cumulative
 #define LEZEA_RING_KIND_IO_WRITTEN 3u  // value: bytes the thread has written to storage, cumulative
-#define LEZEA_RING_KINDS 4u
+#define LEZEA_RING_KIND_PROCESS_CPU 4u  // value: the process's own CPU clock, ns
+#define LEZEA_RING_KINDS 5u
 
 // RingRecord.flags.
 #define LEZEA_RING_FLAG_ACTIVATION 1u  // this record begins an activation

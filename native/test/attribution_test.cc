@@ -85,6 +85,75 @@ struct Bench {
   ProcessAccount account{kRun, kNowhere, kLeader, zero_at(0)};
 };
 
+// --- threads that announce nothing
+
+TEST("what the process's clock said at an edge divides what silent threads used") {
+  Bench it;
+  it.enter(kLeader, 0, kA);
+  it.account.process_stamp(kLeader, 100 * kMs);
+  it.enter(kLeader, 500, kB);
+  it.close(1000, 1000);
+  CHECK_EQ(it.cpu(kA), 100);
+  CHECK_EQ(it.cpu(kB), 900);
+}
+
+TEST("without such a stamp they are divided by time") {
+  Bench it;
+  it.enter(kLeader, 0, kA);
+  it.enter(kLeader, 500, kB);
+  it.close(1000, 1000);
+  CHECK_EQ(it.cpu(kA), 500);
+  CHECK_EQ(it.cpu(kB), 500);
+}
+
+TEST("what threads claim is not the silent ones' too") {
+  Bench it;
+  it.enter(kLeader, 0, kA, 0);
+  it.account.process_stamp(kLeader, 150 * kMs);
+  it.enter(kLeader, 500, kB, 50);  // of the 150, 50 are its own
+  it.tail(kLeader, 1000, 80);
+  it.close(1000, 1080);
+  CHECK_EQ(it.cpu(kA), 50 + 100);
+  CHECK_EQ(it.cpu(kB), 30 + 900);
+}
+
+TEST("edges between two stamps of the process's clock are divided by time") {
+  Bench it;
+  it.enter(kLeader, 0, kA);
+  it.enter(kLeader, 300, kB);
+  it.account.process_stamp(kLeader, 400 * kMs);
+  it.enter(kLeader, 400, kA);
+  it.close(1000, 1000);
+  CHECK_EQ(it.cpu(kA), 300 + 600);
+  CHECK_EQ(it.cpu(kB), 100);
+}
+
+TEST("a stamp of the process's clock holds for its interval only") {
+  Bench it;
+  it.enter(kLeader, 0, kA);
+  it.account.process_stamp(kLeader, 100 * kMs);
+  it.enter(kLeader, 500, kB);
+  it.close(1000, 1000);
+  it.enter(kLeader, 1500, kA);
+  it.close(2000, 2000);
+  CHECK_EQ(it.cpu(kA), 100 + 500);
+  CHECK_EQ(it.cpu(kB), 900 + 500);
+}
+
+TEST("a process's clock that lies moves only what its own scopes have") {
+  for (const uint64_t lie : {uint64_t{0}, uint64_t{7} * kMs, UINT64_MAX}) {
+    Bench it;
+    it.enter(kLeader, 0, kA);
+    it.account.process_stamp(kLeader, lie);
+    it.enter(kLeader, 500, kB);
+    it.account.process_stamp(kLeader, lie / 2);
+    it.enter(kLeader, 600, kA);
+    it.account.process_stamp(kSecond, UINT64_MAX);
+    it.close(1000, 1000);
+    CHECK_EQ(it.cpu(kA) + it.cpu(kB), 1000);
+  }
+}
+
 // --- integers
 
 TEST("what does not divide goes to the largest remainders, ties to the earlier") {

@@ -159,6 +159,7 @@ class Schedule {
       world_.announce(pid, tid, thread.stack.back(), chance(85), true);
     } else if (what < 60 && !thread.stack.empty()) {
       if (chance(50)) world_.stamp_io(pid, tid);
+      if (chance(30)) world_.stamp_process(pid, tid);
       thread.stack.pop_back();
       world_.announce(pid, tid, thread.stack.empty() ? 0 : thread.stack.back(), chance(85), false);
     } else if (what < 68) {

@@ -375,6 +375,18 @@ void FakeWorld::announce(int pid, int tid, uint32_t scope, bool stamped, bool be
   process.ring->put(thread.lane, record);
 }
 
+void FakeWorld::stamp_process(int pid, int tid) {
+  FakeProcess& process = processes_.at(pid);
+  const FakeThread& thread = process.threads.at(tid);
+  if (!process.ring || !thread.has_lane) return;
+  RingRecord record{};
+  record.t_mono_ns = now_ns;
+  record.value = process.cpu_ns();
+  record.tid = static_cast<uint32_t>(tid);
+  record.kind = LEZEA_RING_KIND_PROCESS_CPU;
+  process.ring->put(thread.lane, record);
+}
+
 void FakeWorld::stamp_io(int pid, int tid) {
   FakeProcess& process = processes_.at(pid);
   FakeThread& thread = process.threads.at(tid);

@@ -94,6 +94,7 @@ class FakeWorld {
   // The client's side: a record on the thread's lane. Stamped with the thread's clock or not.
   void announce(int pid, int tid, uint32_t scope, bool stamped, bool begins);
   void stamp_io(int pid, int tid);
+  void stamp_process(int pid, int tid);
 
   // What all processes ever used.
   uint64_t used_cpu_ns = 0;

@@ -9,7 +9,7 @@ import itertools
 import resource
 import threading
 from array import array
-from time import monotonic_ns, thread_time_ns
+from time import monotonic_ns, process_time_ns, thread_time_ns
 from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Tuple
 
 from . import accel, layout
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .scope import Scope
 
 IO_INTERVAL_NS = 10_000_000  # at most one pair of IO stamps per thread in this time
+PROCESS_INTERVAL_NS = 100_000_000  # at most one stamp of the process's CPU clock in this time
 CPU_WINDOW_NS = 5_000  # at most one reading of the CPU clock per thread in this time
 BLOCK_BYTES = 512  # unit of ru_inblock and ru_oublock
 NEVER = 1 << 63
@@ -46,6 +47,7 @@ class ThreadState(accel.State):  # type: ignore[misc]
     __slots__ = (
         "base",  # in a step: the Scope that the loop itself runs in
         "announced",  # in a step: the scope id that was announced last
+        "process_due",  # CLOCK_MONOTONIC ns after which the process's CPU clock is stamped again
         "adopted",  # the run began in the middle of this step, which nobody sees the end of
         "_pool",
         "_taken",  # {"lane": (ring, number)} once there is one
@@ -72,6 +74,7 @@ class ThreadState(accel.State):  # type: ignore[misc]
         self.mask = 0
         self.slot = 0
         self.io_due = NEVER if pool is None else 0
+        self.process_due = 0 if pool is not None and pool.primary_tid == self.tid else NEVER
         self.cpu_due = self.cpu_behind = self.cpu_last = 0  # a child's clock begins at 0
         self.claim = itertools.repeat(0).__next__ if pool is None else self._take_lane
 
@@ -150,11 +153,18 @@ class ThreadState(accel.State):  # type: ignore[misc]
         return t, cpu
 
     def stamp_io(self, t: int, left: int) -> None:
-        """The thread's storage counters; what they gained belongs to the scope being left."""
+        """The thread's storage counters; what they gained belongs to the scope being left.
+
+        And the process's CPU clock, where it is due: threads that announce nothing are where the
+        primary thread is, so that its edges divide what they use.
+        """
         self.io_due = t + IO_INTERVAL_NS
         usage = resource.getrusage(resource.RUSAGE_THREAD)
         self.write(t, usage.ru_inblock * BLOCK_BYTES, left, layout.KIND_IO_READ)
         self.write(t, usage.ru_oublock * BLOCK_BYTES, left, layout.KIND_IO_WRITE)
+        if t > self.process_due:
+            self.process_due = t + PROCESS_INTERVAL_NS
+            self.write(t, process_time_ns(), left, layout.KIND_PROCESS_CPU)
         self._prune()
 
     def _prune(self) -> None:

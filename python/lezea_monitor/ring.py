@@ -106,6 +106,7 @@ class RingPool:
         capacity: int = layout.DEFAULT_CAPACITY,
     ) -> None:
         self.rings: List[Ring] = []
+        self.primary_tid = threading.get_native_id()  # whoever makes it opens the session
         self.refused_threads = 0
         self._on_ring = on_ring
         self._lanes = lanes

@@ -117,6 +117,7 @@ class LayoutTest(unittest.TestCase):
             "KIND_SWITCH": layout.KIND_SWITCH,
             "KIND_IO_READ": layout.KIND_IO_READ,
             "KIND_IO_WRITTEN": layout.KIND_IO_WRITE,
+            "KIND_PROCESS_CPU": layout.KIND_PROCESS_CPU,
             "FLAG_ACTIVATION": layout.ACTIVATION >> 16,
         }
         for name, value in ours.items():

@@ -43,28 +43,29 @@ class BasicTest(AgentTest):
 
     def test_records_byte_for_byte(self):
         run = self.start()
-        cpu, t = time.thread_time_ns(), time.monotonic_ns()
+        used, cpu, t = time.process_time_ns(), time.thread_time_ns(), time.monotonic_ns()
         with run.layer("x"):
             pass
         cpu_after, t_after = time.thread_time_ns(), time.monotonic_ns()
         ring = self.agent.rings[0]
         records = ring.lane_records(0)
         kinds = [record.kind for record in records]
-        self.assertEqual(kinds, [2, 3, 0, 0])  # IO stamps come before the switch
+        self.assertEqual(kinds, [2, 3, 4, 0, 0])  # the other stamps come before the switch
         for record in records:
             self.assertEqual(record.tid, threading.get_native_id())
             self.assertEqual(record.device, 0)
             self.assertTrue(t <= record.t <= t_after)
-        io_read, io_write, enter, leave = records
-        self.assertEqual((io_read.scope, io_write.scope), (0, 0))
+        io_read, io_write, process, enter, leave = records
+        self.assertEqual((io_read.scope, io_write.scope, process.scope), (0, 0, 0))
+        self.assertTrue(used <= process.value <= time.process_time_ns())
         self.assertEqual((io_read.value % 512, io_write.value % 512), (0, 0))
         self.assertEqual((enter.scope, enter.flags, leave.scope, leave.flags), (1, 1, 0, 0))
         self.assertTrue(cpu <= enter.value <= leave.value <= cpu_after)
-        self.assertEqual(ring.head(0), 4)
+        self.assertEqual(ring.head(0), 5)
         raw = struct.pack(
-            "<QQIIBBHI", enter.t, enter.value, 1, threading.get_native_id(), 0, 0, 1, 3
+            "<QQIIBBHI", enter.t, enter.value, 1, threading.get_native_id(), 0, 0, 1, 4
         )
-        self.assertEqual(os.pread(ring.fd, 32, ring.first + 2 * 32), raw)
+        self.assertEqual(os.pread(ring.fd, 32, ring.first + 3 * 32), raw)
 
     def test_io_stamps_at_most_every_ten_milliseconds(self):
         run = self.start()

@@ -1,4 +1,7 @@
-"""The CPU stamps: read at most once in CPU_WINDOW_NS, never falling, never faster than time."""
+"""The CPU stamps: read at most once in CPU_WINDOW_NS, never falling, never faster than time.
+
+And those of the process's CPU clock: by the primary thread, at most once in PROCESS_INTERVAL_NS.
+"""
 
 import os
 import select
@@ -6,7 +9,7 @@ import threading
 import time
 
 from lezea_monitor import scope
-from lezea_monitor.lane import CPU_WINDOW_NS
+from lezea_monitor.lane import CPU_WINDOW_NS, PROCESS_INTERVAL_NS
 
 from .fake_agent import Record
 from .helpers import AgentTest
@@ -31,6 +34,37 @@ class StampTest(AgentTest):
         with self.recorded.layer("x"):
             pass
         return self.edges()[-2:]
+
+    def processes(self):
+        """The stamps of the process's clock, of every thread."""
+        return [r for r in self.agent.rings[0].records() if r.kind == 4]
+
+    def test_the_process_clock_is_stamped_where_it_is_due_and_right_before_the_switch(self):
+        self.assertEqual(len(self.processes()), 1)
+        self.st.io_due = 0
+        self.st.process_due = FAR
+        self.enter_and_leave()
+        self.assertEqual(len(self.processes()), 1)
+        self.st.io_due = self.st.process_due = self.st.cpu_due = 0
+        before = time.process_time_ns()
+        enter = self.enter_and_leave()[0]
+        stamp = self.processes()[-1]
+        self.assertEqual(len(self.processes()), 2)
+        self.assertTrue(before <= stamp.value <= time.process_time_ns())
+        self.assertLessEqual(stamp.t, enter.t)
+        self.assertEqual(self.st.process_due, stamp.t + PROCESS_INTERVAL_NS)
+        kinds = [r.kind for r in self.agent.rings[0].lane_records(self.st.lane[1])]
+        self.assertEqual(kinds[-3:], [4, 0, 0])
+
+    def test_other_threads_do_not_stamp_the_process_clock(self):
+        def work():
+            with self.recorded.layer("y"):
+                pass
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        self.assertEqual({r.tid for r in self.processes()}, {threading.get_native_id()})
 
     def test_inside_of_the_window_the_thread_counts_as_running(self):
         self.st.cpu_last = 0
@@ -88,7 +122,7 @@ class StampTest(AgentTest):
                 pass
             st = scope.state()
             ring, number = st.lane
-            raw = bytes(ring.records(number)[2 * 32 : 3 * 32])
+            raw = bytes(ring.records(number)[3 * 32 : 4 * 32])
             os.write(writing, b"%d %d" % (Record(raw, 0, 0).value, time.thread_time_ns()))
             os._exit(0)
         os.waitpid(child, 0)
