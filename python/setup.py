@@ -36,6 +36,8 @@ accelerator = Extension(
     "lezea_monitor._accel",
     ["lezea_monitor/_accel.c"],
     include_dirs=[folder_of_header()],
+    depends=["lezea_monitor/_rseq.h"],
+    libraries=["dl"],
     extra_compile_args=["-std=c11", "-O2", "-fvisibility=hidden"],
     define_macros=[("Py_LIMITED_API", "0x03090000")],
     py_limited_api=True,

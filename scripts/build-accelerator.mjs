@@ -8,7 +8,10 @@ import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const source = join(root, 'python', 'lezea_monitor', '_accel.c');
-const header = join(root, 'native', 'scope', 'ring_layout.h');
+const headers = [
+  join(root, 'native', 'scope', 'ring_layout.h'),
+  join(root, 'python', 'lezea_monitor', '_rseq.h'),
+];
 const target = join(root, 'python', 'lezea_monitor', '_accel.abi3.so');
 const ASK = 'import sys, sysconfig; print(sys.version_info >= (3, 9) and sysconfig.get_path("include"))';
 
@@ -36,7 +39,7 @@ function includeFolder() {
 function isCurrent() {
   if (!existsSync(target)) return false;
   const built = statSync(target).mtimeMs;
-  return [source, header, fileURLToPath(import.meta.url)].every((path) => statSync(path).mtimeMs < built);
+  return [source, ...headers, fileURLToPath(import.meta.url)].every((path) => statSync(path).mtimeMs < built);
 }
 
 function build() {
@@ -44,7 +47,7 @@ function build() {
   const command = (process.env.CC?.trim() || 'cc').split(/\s+/);
   const args = ['-std=c11', '-O2', '-Wall', '-Wextra', '-fPIC', '-shared', '-fvisibility=hidden'];
   args.push('-DPy_LIMITED_API=0x03090000', `-I${includeFolder()}`, `-I${join(root, 'native')}`);
-  args.push(source, '-o', temporary);
+  args.push(source, '-ldl', '-o', temporary);
   const done = spawnSync(command[0], [...command.slice(1), ...args], {
     stdio: ['ignore', 'inherit', 'inherit'],
   });
@@ -56,7 +59,8 @@ function build() {
 }
 
 try {
-  if (!existsSync(source) || !existsSync(header)) leaveOut(`no ${source} or ${header}`);
+  const missing = [source, ...headers].find((path) => !existsSync(path));
+  if (missing) leaveOut(`no ${missing}`);
   if (!isCurrent()) build();
 } catch (error) {
   leaveOut(error.message); // a folder that cannot be written, say

@@ -7,15 +7,17 @@
 // storing the head no Python code runs, hence no signal handler and no other thread.
 //
 // CPython's stable ABI of 3.9; not for free-threaded builds: the interpreter's lock is relied upon.
+#define _GNU_SOURCE  // RTLD_DEFAULT
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <structmember.h>
 #include <time.h>
 
+#include "_rseq.h"
 #include "scope/ring_layout.h"
 
 // Goes up with every change that a client of another version must not meet (accel.py compares).
-#define REVISION 1
+#define REVISION 2
 
 // Part of the stable ABI since 3.10; 3.9 has the same number and signature.
 #ifndef METH_FASTCALL
@@ -36,6 +38,7 @@ typedef struct {
   PyObject* reduce;
   PyObject* st;                  // "st"
   unsigned long long window_ns;  // CPU_WINDOW_NS of lane.py
+  unsigned long long watch_ns;   // CPU_WATCH_NS of lane.py; 0 where a thread's switches do not show
   PyTypeObject* scope_type;
   PyTypeObject* state_type;
   PyTypeObject* node_type;
@@ -94,14 +97,23 @@ static unsigned long long clock_ns(clockid_t clock) {
   return (unsigned long long)now.tv_sec * 1000000000u + (unsigned long long)now.tv_nsec;
 }
 
+// Whether the thread's CPU clock has gone on like the other since its last reading: for as long as
+// that makes no difference, or as the thread was not switched out. What interrupts take shows in one
+// of the clocks only, which bounds the time.
+static int has_run_since(const Module* module, const State* st, unsigned long long t) {
+  return t < st->cpu_due || (t < st->cpu_due + module->watch_ns && rseq_never_switched());
+}
+
 // The thread's CPU clock at `t`, ns: see `stamps` in lane.py.
 static unsigned long long cpu_at(const Module* module, State* st, unsigned long long t) {
   unsigned long long cpu;
-  if (t < st->cpu_due) {
+  if (has_run_since(module, st, t)) {
     cpu = t - (unsigned long long)st->cpu_behind;
   } else {
+    if (module->watch_ns != 0) rseq_watch();
     cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-    st->cpu_behind = (long long)(t - cpu);
+    // Not from `t`: before the watch the thread may have been switched out.
+    st->cpu_behind = (long long)(clock_ns(CLOCK_MONOTONIC) - cpu);
     st->cpu_due = t + module->window_ns;
   }
   if (cpu < st->cpu_last) cpu = st->cpu_last;
@@ -136,16 +148,37 @@ static void record(const Module* module, State* st, unsigned long long t, const 
   __atomic_store_n(st->words + st->slot, n + 1, __ATOMIC_RELEASE);
 }
 
+// What the calling thread's last lookup found, which costs more than the rest of an edge. It holds
+// for as long as no state, of any thread, has gone and no other `local` is in use.
+static _Thread_local struct {
+  const Module* module;
+  uint64_t changes;
+  State* st;
+} found;
+static uint64_t changes;
+
+static void forget_found(void) { __atomic_add_fetch(&changes, 1, __ATOMIC_RELAXED); }
+
 // The calling thread's state (a new reference), or NULL without an error: it has none. The lookup
 // may make objects, hence collect garbage, hence run Python, which may end the run: `local` is kept.
 static State* own_state(const Module* module) {
   PyObject* local = module->local;
   if (local == NULL) return NULL;
+  const uint64_t now = __atomic_load_n(&changes, __ATOMIC_RELAXED);
+  if (found.module == module && found.changes == now) {
+    Py_INCREF((PyObject*)found.st);
+    return found.st;
+  }
   Py_INCREF(local);
   PyObject* st = PyObject_GetAttr(local, module->st);
   if (st == NULL) PyErr_Clear();
   Py_DECREF(local);
-  if (st != NULL && PyObject_TypeCheck(st, module->state_type)) return (State*)st;
+  if (st != NULL && PyObject_TypeCheck(st, module->state_type)) {
+    found.module = module;
+    found.changes = now;
+    found.st = (State*)st;
+    return found.st;
+  }
   Py_XDECREF(st);
   return NULL;
 }
@@ -399,6 +432,7 @@ static void node_dealloc(PyObject* object) {
 }
 
 static void state_dealloc(PyObject* object) {
+  forget_found();
   PyObject_GC_UnTrack(object);
   state_clear(object);
   Py_XDECREF(((State*)object)->view);
@@ -503,22 +537,26 @@ static void replace(PyObject** member, PyObject* object) {
   Py_XDECREF(old);
 }
 
-// setup(enter, exit, call, reduce, window_ns): the Python functions behind, and CPU_WINDOW_NS.
+// setup(enter, exit, call, reduce, window_ns, watch_ns): the Python functions behind, CPU_WINDOW_NS
+// and CPU_WATCH_NS. True where switches show, so that the latter is used.
 static PyObject* setup(PyObject* self, PyObject* args) {
   Module* module = PyModule_GetState(self);
   PyObject *enter, *leave, *call, *reduce;
-  if (!PyArg_ParseTuple(args, "OOOOK", &enter, &leave, &call, &reduce, &module->window_ns)) {
+  if (!PyArg_ParseTuple(args, "OOOOKK", &enter, &leave, &call, &reduce, &module->window_ns,
+                        &module->watch_ns)) {
     return NULL;
   }
+  if (!rseq_prepare()) module->watch_ns = 0;
   replace(&module->enter, enter);
   replace(&module->leave, leave);
   replace(&module->call, call);
   replace(&module->reduce, reduce);
-  Py_RETURN_NONE;
+  return PyBool_FromLong(module->watch_ns != 0);
 }
 
 // use(local): from now on the threads' states are there.
 static PyObject* use(PyObject* self, PyObject* local) {
+  forget_found();
   replace(&((Module*)PyModule_GetState(self))->local, local);
   Py_RETURN_NONE;
 }

@@ -11,7 +11,7 @@ import sys
 from typing import Any, Callable, Optional
 
 PURE_VARIABLE = "LEZEA_MONITOR_PURE"
-REVISION = 1  # of what _accel.c and these modules know of each other; it has the same number
+REVISION = 2  # of what _accel.c and these modules know of each other; it has the same number
 
 
 def _load() -> Optional[Any]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 IO_INTERVAL_NS = 10_000_000  # at most one pair of IO stamps per thread in this time
 PROCESS_INTERVAL_NS = 100_000_000  # at most one stamp of the process's CPU clock in this time
 CPU_WINDOW_NS = 5_000  # at most one reading of the CPU clock per thread in this time
+CPU_WATCH_NS = 2_000_000  # and in this, of a thread that never left its CPU: the accelerator sees
 BLOCK_BYTES = 512  # unit of ru_inblock and ru_oublock
 NEVER = 1 << 63
 

@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Optional
 from . import tasks
 from .accel import native
 from .foreign import is_foreign
-from .lane import CPU_WINDOW_NS, ThreadState
+from .lane import CPU_WATCH_NS, CPU_WINDOW_NS, ThreadState
 from .layout import ACTIVATION, RECORD, RECORD_SHIFT, U32
 from .ring import RingPool
 from .tree import Key, Node, Tree
@@ -41,7 +41,9 @@ class _AnyChild(Dict[Key, Node]):
 _nowhere = Node(0, None, None)
 _nowhere.kids = _AnyChild()
 
-_local = threading.local()  # .st: the thread's ThreadState; replaced as a whole per run, by _use
+# .st: the thread's ThreadState, set once: the accelerator keeps what it found. Replaced as a whole
+# per run, by _use.
+_local = threading.local()
 _recorder: Optional[Recorder] = None
 _lost_errors = 0
 
@@ -160,10 +162,15 @@ def _made_in_python(key: Optional[Key]) -> Scope:
 
 
 _new: Callable[[Optional[Key]], Scope] = native.scope if native else _made_in_python
-if native is not None:
-    native.setup(
-        Scope.__enter__, Scope.__exit__, Scope.__call__, Scope.__reduce__, CPU_WINDOW_NS
-    )
+# Whether the kernel tells the accelerator that a thread was switched out.
+SWITCHES_SHOW: bool = native is not None and native.setup(
+    Scope.__enter__,
+    Scope.__exit__,
+    Scope.__call__,
+    Scope.__reduce__,
+    CPU_WINDOW_NS,
+    CPU_WATCH_NS,
+)
 
 
 def again(key: Key) -> Scope:

@@ -1,6 +1,7 @@
 """The accelerator: when it is used, what it shares with the agent, what it does without Python."""
 
 import copy
+import ctypes
 import gc
 import inspect
 import os
@@ -245,6 +246,39 @@ class HotPathTest(AgentTest):
         with run.layer("x"):
             self.assertEqual(scope.current().path, "layer:x")
         self.assertEqual(scope.current().path, "")
+
+
+class ComeAndGoTest(AgentTest):
+    """Where the accelerator keeps a thread's state, and the state goes."""
+
+    def test_one_native_thread_with_many_python_lives(self):
+        """Each callback into Python from a thread that Python did not make has a state of its own.
+
+        The callbacks are the thread's function and, again and again, the destructor of a key.
+        """
+        run, seen = self.start(), []
+        libc, key = ctypes.CDLL(None), ctypes.c_uint()
+
+        def life(_):
+            with run.layer("x"):
+                seen.append((scope.current().path, id(scope.state())))
+            libc.pthread_setspecific(key, ctypes.c_void_p(1))
+
+        callback = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(life)
+        self.assertEqual(libc.pthread_key_create(ctypes.byref(key), callback), 0)
+        self.addCleanup(libc.pthread_key_delete, key)
+        free = len(self.first_ring(run).free)
+        for _ in range(20):
+            thread = ctypes.c_ulong()
+            self.assertEqual(libc.pthread_create(ctypes.byref(thread), None, callback, None), 0)
+            self.assertEqual(libc.pthread_join(thread, None), 0)
+        self.assertEqual({path for path, _ in seen}, {"layer:x"})
+        self.assertGreater(len(seen), 40)
+        self.assertEqual(len(self.first_ring(run).free), free)
+        self.assertEqual(run.dropped, 0)
+
+    def first_ring(self, run):
+        return run._pool.rings[0]
 
 
 class MemoryTest(AgentTest):

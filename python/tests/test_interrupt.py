@@ -63,6 +63,7 @@ class InterruptTest(AgentTest):
         with self.assertRaises(KeyboardInterrupt):
             with self.recorded.layer("known"):
                 st, scope._local.st = scope._local.st, Interrupted()
+                scope._use(scope._local)
         self.check_nothing_stays()
 
     def test_out_of_order(self):

@@ -4,9 +4,12 @@ And those of the process's CPU clock: by the primary thread, at most once in PRO
 """
 
 import os
+import random
+import resource
 import select
 import threading
 import time
+import unittest
 
 from lezea_monitor import scope
 from lezea_monitor.lane import CPU_WINDOW_NS, PROCESS_INTERVAL_NS
@@ -105,7 +108,58 @@ class StampTest(AgentTest):
             self.assertLessEqual(before.value, after.value)
             self.assertLessEqual(after.value - before.value, after.t - before.t + SLACK_NS)
         self.assertLessEqual(begin, edges[0].value + CPU_WINDOW_NS)
-        self.assertLessEqual(edges[-1].value, time.thread_time_ns() + CPU_WINDOW_NS)
+        self.assertLessEqual(edges[-1].value, time.thread_time_ns() + SLACK_NS)
+
+    @unittest.skipUnless(scope.SWITCHES_SHOW, "switches of a thread do not show here")
+    def test_a_thread_that_stays_on_its_cpu_is_not_asked_again(self):
+        self.st.io_due = FAR  # IO stamps come with a reading
+        for _ in range(1000):
+            self.enter_and_leave()
+            due, behind = self.st.cpu_due, self.st.cpu_behind
+            while time.monotonic_ns() < due:
+                pass
+            enter, leave = self.enter_and_leave()
+            if self.st.cpu_due == due:  # else it was switched out, or that long ago
+                break
+        self.assertEqual(self.st.cpu_due, due)
+        self.assertEqual(leave.value, max(leave.t - behind, enter.value))
+
+    @unittest.skipUnless(scope.SWITCHES_SHOW, "switches of a thread do not show here")
+    def test_however_short_a_wait_shows(self):
+        self.st.io_due = FAR
+        waited = 0
+        for _ in range(200):
+            with self.recorded.layer("x"):
+                due, switches = self.st.cpu_due, self.own_switches()
+                while time.monotonic_ns() < due:
+                    pass
+                time.sleep(0.000001)
+                waits = self.own_switches() > switches  # it may be over before it began
+            waited += waits
+            self.assertTrue(self.st.cpu_due != due or not waits)
+        self.assertGreater(waited, 100)
+
+    def own_switches(self):
+        return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+
+    def test_a_scope_gets_what_the_thread_used_in_it(self):
+        """Work and waits at random, shorter and longer than any window, beside the clock itself."""
+        rng, used, told = random.Random(1), 0, 0
+        for _ in range(300):
+            self.st.cpu_due = 0  # both begin with a reading
+            cpu = time.thread_time_ns()
+            with self.recorded.layer("x"):
+                for _ in range(rng.randrange(4)):
+                    if rng.random() < 0.5:
+                        time.sleep(rng.random() * 0.0003)
+                    end = time.monotonic_ns() + rng.randrange(300_000)
+                    while time.monotonic_ns() < end:
+                        pass
+            used += time.thread_time_ns() - cpu
+            enter, leave = self.edges()[-2:]
+            told += leave.value - enter.value
+        self.assertLess(told, used * 1.05 + SLACK_NS)
+        self.assertGreater(told, used * 0.8 - SLACK_NS)
 
     def test_the_slow_path_stamps_the_same_way(self):
         self.st.cpu_last = FAR
