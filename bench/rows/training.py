@@ -15,6 +15,11 @@ from harness.paths import REPOSITORY
 
 WORKLOAD = os.path.join(REPOSITORY, "bench", "workloads", "training.py")
 RESAMPLES = 2000
+KINDS = {
+    "scoped": "",
+    "managed": ", an empty context manager instead",
+    "locked": ", a lock instead",
+}
 # Title, units of 100 µs in a scope, the greatest ratio; None: no difference that can be measured.
 CASES = [
     ("one scope in 10 ms", 100, None),
@@ -53,11 +58,14 @@ def add(report: Report, title: str, said: Dict[str, Any], budget: Optional[float
     """Ratios of step time with / without, by CPU and by wall: median and 95 % interval.
 
     Blocks have a budget for their CPU time: of the wall time others on the machine take their
-    share. The empty context manager in the same place tells what any code there costs.
+    share. The empty context manager in the same place tells what any code there costs, the lock
+    what a `with` does at least.
     """
     clocks = ["wall time"] if len(said["scoped"][0]) == 1 else ["CPU time", "wall time"]
     for index, clock in enumerate(clocks):
-        for kind, what in (("scoped", ""), ("managed", ", an empty context manager instead")):
+        for kind, what in KINDS.items():
+            if kind not in said:
+                continue
             interval = bootstrap([pair[index] for pair in said[kind]])
             judged = index == 0 and kind == "scoped"
             most = budget if judged and said["accelerated"] else None

@@ -5,8 +5,9 @@ about 100 µs of real work, a scope is around UNITS of them. Blocks are short an
 managed, managed, scoped, plain, for what else the machine does changes; a managed one has an empty
 contextlib.contextmanager where the scope is. Prints JSON: `scoped` and `managed`, a pair for each
 such round, their time over that of the plain blocks, by this thread's CPU clock and by the wall;
-`unit_us`. With UNITS 1 every unit is timed by itself, the three kinds in turns, and a round's
-figure is the ratio of medians: a scope each 100 µs is far below what blocks differ by anyway.
+`unit_us`. With UNITS 1 every unit is timed by itself, the kinds in turns, and a round's figure is
+the ratio of medians: a scope each 100 µs is far below what blocks differ by anyway. There is
+`locked` then too, a lock in the scope's place: the least that a `with` costs which is given a name.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import os
 import signal
 import statistics
 import sys
+import threading
 import time
 
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
@@ -83,6 +85,10 @@ def empty(name):
     yield
 
 
+def one_lock(name, lock=threading.Lock()):
+    return lock
+
+
 def block(network, units, scopes, kind, run, agent):
     """(CPU ns, wall ns). But in a scoped block nothing of ours works, here or beside."""
     os.kill(agent, signal.SIGCONT if kind == "scoped" else signal.SIGSTOP)
@@ -121,8 +127,8 @@ def timed(network, make):
 
 
 def unit_by_unit(seconds, network, run, turns=300):
-    ratios = {"scoped": [], "managed": []}
-    makers = {"plain": None, "scoped": run.layer, "managed": empty}
+    ratios = {"scoped": [], "managed": [], "locked": []}
+    makers = {"plain": None, "scoped": run.layer, "managed": empty, "locked": one_lock}
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline or len(ratios["scoped"]) < 5:
         taken = {kind: [] for kind in makers}
