@@ -1,4 +1,5 @@
-// Writes the references that are made from the program itself: docs/configuration.md, docs/metrics.md, docs/protocol.md.
+// Writes the references that are made from the program itself: docs/configuration.md, docs/metrics.md, docs/protocol.md,
+// docs/schemas/.
 // Reads the built program in dist/. With --check nothing is written: exit 1 when a file is not what it would be.
 
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
@@ -22,12 +23,14 @@ async function documents() {
   const { AgentRegistry } = await built('metrics/registry.js');
   const { httpCounters } = await built('http/counters.js');
   const { describeProtocol } = await built('ipc/describe.js');
+  const { schemaOf } = await built('inventory/schema.js');
   const registry = new AgentRegistry();
   httpCounters(registry);
   return {
     'configuration.md': describeConfig(),
     'metrics.md': describeMetrics(registry.families()),
     'protocol.md': describeProtocol(),
+    'schemas/environment.json': schemaOf(),
   };
 }
 
@@ -42,7 +45,7 @@ async function current(name) {
 
 const check = process.argv.includes('--check');
 const stale = [];
-await mkdir(docs, { recursive: true });
+await mkdir(new URL('schemas/', docs), { recursive: true });
 for (const [name, text] of Object.entries(await documents())) {
   if ((await current(name)) === text) continue;
   stale.push(name);

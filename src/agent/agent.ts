@@ -12,6 +12,7 @@ import { writeAtomically } from '../files/atomic.js';
 import { nodeFacts } from '../files/facts.js';
 import { RunDocuments } from '../files/run-documents.js';
 import { type HttpHandle, startHttp } from '../http/server.js';
+import { NodeInventory } from '../inventory/node-inventory.js';
 import { createHandlers } from '../ipc/handlers.js';
 import { Identities } from '../ipc/identity.js';
 import { prepareFolder, removeStale } from '../ipc/listen.js';
@@ -51,6 +52,7 @@ export class Agent {
   readonly #attribution: Attribution;
   readonly #documents: RunDocuments;
   readonly #deliveries: Deliveries;
+  readonly #inventory: NodeInventory;
   readonly #retention: Retention;
   readonly #sweeper: Sweeper;
   readonly #ipc: IpcServer;
@@ -109,6 +111,7 @@ export class Agent {
       },
     });
     const { log, now, config: current } = deps;
+    this.#inventory = new NodeInventory(VERSION, now);
     const outbox = new SqliteOutbox(db);
     const { store } = this.#attribution;
     const parts = { config: current, outbox, store, documents: this.#documents, log, now, env: process.env };
@@ -223,6 +226,7 @@ export class Agent {
       mode,
       node: () => this.#node(),
       health: () => this.#health(),
+      inventory: () => this.#inventory.now(),
     });
     const pidNamespace = addon.processIdentity(process.pid)?.pidNamespace ?? 0n;
     return new IpcServer({

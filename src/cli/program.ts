@@ -3,6 +3,7 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { VERSION } from '../version.js';
 import type { AgentOptions } from './commands/agent.js';
+import type { InventoryOptions } from './commands/inventory.js';
 import type { RunOptions } from './commands/run.js';
 import type { Io } from './io.js';
 import { addOutbox } from './outbox/program.js';
@@ -116,6 +117,14 @@ function addReaders(program: Command, io: Io, done: Done): void {
     .action(async (run: string, options: ReadOptions) => {
       const { showCommand } = await import('./commands/show.js');
       done(await showCommand(run, options, io));
+    });
+  reader(program, 'inventory', 'what this node is made of and what it runs, and its fingerprint')
+    .argument('[environment...]', 'with --diff: two files, or `live`')
+    .option('--format <format>', 'json or yaml, instead of a table', oneOf('json', 'yaml'))
+    .option('--diff', 'in what two environments differ; exit status 1 where hardware or software do')
+    .action(async (names: string[], options: InventoryOptions) => {
+      const { inventoryCommand } = await import('./commands/inventory.js');
+      done(await inventoryCommand(names, options, io));
     });
   reader(program, 'doctor', 'probes every data source: what is missing, why, how to get it').action(
     async (options: ReadOptions) => {

@@ -41,6 +41,7 @@ export interface HandlerDeps {
   bootId: string;
   mode: 'user' | 'system';
   node(): Result<'node.status'>;
+  inventory(): Promise<Result<'node.inventory'>>;
   health(): Result<'agent.health'>;
 }
 
@@ -77,7 +78,7 @@ function nodeHandlers(
       };
     },
     'node.status': () => deps.node(),
-    'node.inventory': () => unsupported('node.inventory'),
+    'node.inventory': () => deps.inventory(),
     'agent.health': () => deps.health(),
     subscribe: (connection, { topics }) => {
       connection.watch(topics);

@@ -2,6 +2,7 @@
 // the wire; docs/protocol.md is generated from here. Unknown fields are ignored, unknown methods refused.
 
 import { z } from 'zod';
+import { environment } from '../inventory/document.js';
 import { type Method, method } from './method.js';
 import { OUTBOX_METHODS } from './outbox-methods.js';
 import {
@@ -277,10 +278,10 @@ export const METHODS = {
     }),
   }),
   'node.inventory': method({
-    summary: 'The environment document. Answers `unsupported` in this version.',
-    refuses: ['unsupported'],
+    summary: 'What the node is made of and what it runs, as it is now.',
+    dear: true,
     params: z.object({}),
-    result: z.object({}),
+    result: environment,
   }),
   'agent.health': method({
     summary: 'How the agent does.',

@@ -297,6 +297,7 @@ describe('queries and topics', () => {
       ['run.get', { run_id: 'r1' }],
       ['run.list', {}],
       ['node.status', {}],
+      ['node.inventory', {}],
       ['agent.health', {}],
       ['outbox.list', {}],
       ['outbox.import', { bytes: 1 }],
@@ -307,7 +308,6 @@ describe('queries and topics', () => {
       const result = await client.result(method, params);
       expect(METHODS[method].result.safeParse(result).success, method).toBe(true);
     }
-    expect(await client.refusal('node.inventory')).toBe('unsupported');
     expect(await client.refusal('run.start', { limits: {} })).toBe('unsupported');
     expect(await client.refusal('hello', { protocols: [2] })).toBe('unsupported');
   });

@@ -3,6 +3,7 @@
 
 import { createConnection, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { collectEnvironment } from '../../../src/inventory/collect.js';
 import { createHandlers } from '../../../src/ipc/handlers.js';
 import { Identities, type ProcessReader } from '../../../src/ipc/identity.js';
 import { IpcServer } from '../../../src/ipc/server.js';
@@ -100,6 +101,8 @@ export async function startIpc(bench: Bench, folder: string, procRoot: string): 
         sources: [],
       }),
       health: () => ({ status: 'ok', checks: [] }),
+      inventory: () =>
+        collectEnvironment({ version: '0.1.0', nowMs: 0, ask: () => Promise.reject(new Error('not asked')) }),
     }),
     store,
     commands,

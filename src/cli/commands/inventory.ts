@@ -1,0 +1,169 @@
+// `inventory`: what this node is made of and what it runs; with --diff, in what two environments differ. Asks the agent, whose
+// rights decide what may be read; without one it looks by itself.
+
+import { readFile } from 'node:fs/promises';
+import { stringify } from 'yaml';
+import type { z } from 'zod';
+import { type AgentConnection, connectToAgent } from '../../client/connection.js';
+import { LezeaError, messageOf } from '../../errors.js';
+import { type Environment, environment } from '../../inventory/document.js';
+import { type Difference, differences } from '../../inventory/fingerprint.js';
+import { VERSION } from '../../version.js';
+import { formatBytes, formatTable, printable } from '../format.js';
+import { EXIT, type Io, usageError } from '../io.js';
+import type { ReadOptions } from '../program.js';
+
+export interface InventoryOptions extends ReadOptions {
+  format?: 'json' | 'yaml';
+  diff?: boolean;
+}
+
+/** Stands for the node as it is now, where --diff wants two environments. */
+const LIVE = 'live';
+
+export async function inventoryCommand(
+  names: readonly string[],
+  options: InventoryOptions,
+  io: Io,
+): Promise<number> {
+  if (options.diff) return diffCommand(names, options, io);
+  if (names.length > 0) throw usageError(`${names.join(' ')}: expected no argument without --diff`);
+  const live = await liveEnvironment(options);
+  if (options.format === 'yaml') io.out(stringify(live));
+  else if (options.json || options.format === 'json') io.out(`${JSON.stringify(live, null, 2)}\n`);
+  else io.out(formatEnvironment(live));
+  return EXIT.ok;
+}
+
+async function diffCommand(
+  [nameA, nameB, ...more]: readonly string[],
+  options: InventoryOptions,
+  io: Io,
+): Promise<number> {
+  if (nameA === undefined || nameB === undefined || more.length > 0) {
+    throw usageError(`--diff: expected two of: a file, ${LIVE}`);
+  }
+  const [a, b] = [await environmentOf(nameA, options), await environmentOf(nameB, options)];
+  const found = differences(a, b);
+  const same = !found.some(({ stable }) => stable);
+  if (options.json) {
+    const shape = { same, a: a.fingerprint, b: b.fingerprint, differences: found };
+    io.out(`${JSON.stringify(shape, null, 2)}\n`);
+  } else {
+    io.out(formatDifferences(found, { nameA, nameB }));
+  }
+  return same ? EXIT.ok : EXIT.notFine;
+}
+
+async function environmentOf(name: string, options: InventoryOptions): Promise<Environment> {
+  if (name === LIVE) return liveEnvironment(options);
+  let text: string;
+  try {
+    text = await readFile(name, 'utf8');
+  } catch (error) {
+    throw usageError(`${name}: ${messageOf(error)}; expected a file, or ${LIVE}`);
+  }
+  let content: unknown;
+  try {
+    content = JSON.parse(text);
+  } catch (error) {
+    throw usageError(`${name}: ${messageOf(error)}; expected an environment document (JSON)`);
+  }
+  const checked = environment.safeParse(content);
+  if (!checked.success) {
+    throw usageError(`${name}: ${firstIssue(checked.error)}; expected an environment document`);
+  }
+  return checked.data;
+}
+
+function firstIssue({ issues: [issue] }: z.ZodError): string {
+  return issue ? `${issue.path.join('.') || 'the document'}: ${issue.message}` : 'unreadable';
+}
+
+async function liveEnvironment(options: ReadOptions): Promise<Environment> {
+  let connection: AgentConnection;
+  try {
+    connection = await connectToAgent(options);
+  } catch (error) {
+    // A socket that was asked for by name must answer; else there is simply no agent.
+    if (!(error instanceof LezeaError) || options.socket !== undefined) throw error;
+    const { NodeInventory } = await import('../../inventory/node-inventory.js');
+    return new NodeInventory(VERSION, Date.now).now();
+  }
+  try {
+    return await connection.request<Environment>('node.inventory');
+  } finally {
+    connection.close();
+  }
+}
+
+function formatEnvironment(live: Environment): string {
+  const { hardware, software, described, problems, fingerprint } = live;
+  const { sockets, cores, threads } = described.cpu;
+  const counts = [
+    sockets !== undefined && counted(sockets, 'socket'),
+    cores !== undefined && counted(cores, 'core'),
+    threads !== undefined && counted(threads, 'thread'),
+    hardware.cpu.microcode !== undefined && `microcode ${hardware.cpu.microcode}`,
+  ].filter((part) => part !== false);
+  const rows: [string, string | undefined][] = [
+    ['node', live.volatile.hostname],
+    ['system', described.system],
+    ['cpu', [described.cpu.name ?? 'unknown', ...counts].join(', ')],
+    ['memory', described.memory_bytes === undefined ? undefined : formatBytes(described.memory_bytes)],
+    ['numa', hardware.numa.map(({ node, cpus }) => `node ${node}: cpus ${cpus}`).join('; ') || undefined],
+    ...hardware.disks.map(
+      (disk) =>
+        [
+          'disk',
+          [
+            disk.model,
+            disk.transport,
+            formatBytes(disk.size_bytes),
+            disk.firmware && `firmware ${disk.firmware}`,
+          ]
+            .filter(Boolean)
+            .join(', '),
+        ] as [string, string],
+    ),
+    ...hardware.network.map(
+      (one) =>
+        ['network', [one.name, one.driver, one.firmware].filter(Boolean).join(', ')] as [string, string],
+    ),
+    ...hardware.gpus.map(
+      (gpu) => ['gpu', [gpu.model, gpu.uuid, gpu.vbios].filter(Boolean).join(', ')] as [string, string],
+    ),
+    ['os', described.os],
+    ['kernel', `${software.kernel.release} (${software.kernel.architecture})`],
+    ['glibc', software.glibc],
+    ['driver', software.nvidia_driver],
+    ['container', software.container],
+    ['fingerprint', fingerprint.stable],
+  ];
+  const table = formatTable(
+    [{ title: 'WHAT' }, { title: 'IS' }],
+    rows.filter((row): row is [string, string] => row[1] !== undefined && row[1] !== ''),
+  );
+  return `${table}${problems.map((problem) => `${printable(problem)}\n`).join('')}`;
+}
+
+function formatDifferences(
+  found: readonly Difference[],
+  { nameA, nameB }: { nameA: string; nameB: string },
+): string {
+  if (found.length === 0) return 'no difference\n';
+  const table = formatTable(
+    [{ title: 'WHAT' }, { title: 'STABLE' }, { title: nameA }, { title: nameB }],
+    found.map(({ path, stable, a, b }) => [path, stable ? 'yes' : 'no', shown(a), shown(b)]),
+  );
+  const count = found.filter(({ stable }) => stable).length;
+  return `${table}\n${count === 0 ? 'the same, but for what changes by itself' : counted(count, 'stable difference')}\n`;
+}
+
+function shown(value: unknown): string {
+  return value === undefined ? '-' : typeof value === 'string' ? value : JSON.stringify(value);
+}
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`;
+}

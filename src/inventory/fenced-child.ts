@@ -1,0 +1,63 @@
+// Runs one of our own scripts in a process of its own, fenced: a fixed PATH and nothing else of the agent's environment,
+// killed with everything that it started when its time is up. What it prints is the answer.
+
+import { type ChildProcess, spawn } from 'node:child_process';
+
+/** Where its commands may come from. */
+export const FIXED_PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
+
+export interface Fence {
+  timeoutMs: number;
+  /** Longest answer, bytes. */
+  mostBytes: number;
+}
+
+/** What the script printed. Throws where it failed, took too long or said too much. */
+export async function runFenced(script: string, { timeoutMs, mostBytes }: Fence): Promise<string> {
+  const child = spawn(process.execPath, [script], {
+    cwd: '/',
+    env: { PATH: FIXED_PATH, LC_ALL: 'C' },
+    stdio: ['ignore', 'pipe', 'ignore'],
+    // A group of its own, which can be killed as a whole.
+    detached: true,
+  });
+  const timer = setTimeout(() => killGroup(child), timeoutMs);
+  try {
+    return await answerOf(child, mostBytes, timeoutMs);
+  } finally {
+    clearTimeout(timer);
+    // Also what it left behind.
+    killGroup(child);
+  }
+}
+
+function answerOf(child: ChildProcess, mostBytes: number, timeoutMs: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const pieces: Buffer[] = [];
+    let bytes = 0;
+    child.stdout?.on('data', (piece: Buffer) => {
+      bytes += piece.length;
+      if (bytes > mostBytes) {
+        reject(new Error(`said more than ${mostBytes} bytes`));
+        killGroup(child);
+      } else {
+        pieces.push(piece);
+      }
+    });
+    child.on('error', reject);
+    child.on('exit', (code, signal) => {
+      if (signal !== null) reject(new Error(`ended by ${signal}, perhaps after ${timeoutMs} ms`));
+      else if (code !== 0) reject(new Error(`exit status ${code}`));
+    });
+    child.on('close', () => resolve(Buffer.concat(pieces).toString()));
+  });
+}
+
+function killGroup({ pid }: ChildProcess): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    // All of it has gone.
+  }
+}
