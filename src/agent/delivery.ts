@@ -9,7 +9,10 @@ import type { Config } from '../config/schema.js';
 import { Deliveries } from '../delivery/deliveries.js';
 import type { Credentials } from '../delivery/mlflow/server.js';
 import { MlflowSink } from '../delivery/mlflow/sink.js';
+import type { Target } from '../delivery/model.js';
 import type { Outbox } from '../delivery/outbox.js';
+import { signingKey } from '../delivery/webhook/signature.js';
+import { WebhookSink } from '../delivery/webhook/sink.js';
 import { LezeaError, messageOf } from '../errors.js';
 import type { RunDocuments } from '../files/run-documents.js';
 import { RunFolders } from '../files/run-folders.js';
@@ -43,9 +46,11 @@ export function makeDeliveries(parts: DeliveryParts): Deliveries {
     insecureTls: tracker.insecure_tls || env.MLFLOW_TRACKING_INSECURE_TLS === 'true',
     timeoutMs: tracker.timeout_seconds * 1000,
   });
+  const webhook = webhookOf(config().webhook, now);
   return new Deliveries({
     outbox,
-    sinks: { mlflow },
+    sinks: { mlflow, ...(webhook && { webhook: webhook.sink }) },
+    ...(webhook && { everyRun: webhook.target }),
     offline: tracker.mode === 'offline',
     rules: () => ({ mode: config().agent.mode, addresses: config().tracker.addresses, hasCredentials }),
     node: hostname(),
@@ -64,23 +69,40 @@ function waits({ retry_first_ms: firstMs, retry_most_ms: mostMs }: Config['track
   return { limits: { firstMs, mostMs }, refusedMs: 2 * mostMs };
 }
 
+/** Undefined where it is switched off: what waits for it waits. */
+function webhookOf(
+  { enabled, url, secret_file, ca_file, timeout_seconds }: Config['webhook'],
+  nowMs: () => number,
+): { sink: WebhookSink; target: Target } | undefined {
+  if (!enabled || url === null) return undefined;
+  const sink = new WebhookSink({
+    version: VERSION,
+    address: url,
+    key: signingKey(secret(secret_file, 'webhook') ?? ''),
+    ...(ca_file !== null && { caFile: ca_file }),
+    timeoutMs: timeout_seconds * 1000,
+    nowMs,
+  });
+  return { sink, target: { kind: 'webhook', address: url, settings: {} } };
+}
+
 /** Throws LezeaError where a file cannot be read: sending without what it holds would be refused anyway. */
 function credentialsOf(tracker: Config['tracker'], env: NodeJS.ProcessEnv): Credentials {
   const username = tracker.username ?? env.MLFLOW_TRACKING_USERNAME;
-  const password = secret(tracker.password_file) ?? env.MLFLOW_TRACKING_PASSWORD;
-  const token = secret(tracker.token_file) ?? env.MLFLOW_TRACKING_TOKEN;
+  const password = secret(tracker.password_file, 'tracker') ?? env.MLFLOW_TRACKING_PASSWORD;
+  const token = secret(tracker.token_file, 'tracker') ?? env.MLFLOW_TRACKING_TOKEN;
   if (username && password) return { username, password };
   return token ? { token } : {};
 }
 
-function secret(path: string | null): string | undefined {
+function secret(path: string | null, section: 'tracker' | 'webhook'): string | undefined {
   if (path === null) return undefined;
   try {
     return readFileSync(path, 'utf8').trim();
   } catch (error) {
     throw new LezeaError(
       'invalid_config',
-      `tracker: ${messageOf(error)}; expected a file that the agent can read`,
+      `${section}: ${messageOf(error)}; expected a file that the agent can read`,
       {
         cause: error,
       },

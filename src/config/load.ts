@@ -100,7 +100,9 @@ function keyOfPath(path: PropertyKey[]): string {
 function describeProblem(name: string, setting: Setting | undefined): string {
   const expects = CONFIG_KEYS.get(name)?.meta.expects ?? 'another value';
   if (setting === undefined) return `${name}: expected ${expects}`;
-  const text = JSON.stringify(setting.value) ?? String(setting.value);
+  const said = JSON.stringify(setting.value) ?? String(setting.value);
+  // The message goes into a log; a password that is where none belongs does not.
+  const text = said.replace(/:\/\/[^"]*@/g, '://…@');
   const short = text.length > 200 ? `${text.slice(0, 200)}…` : text;
   return `${name} (${setting.source}): ${short}: expected ${expects}`;
 }

@@ -39,9 +39,17 @@ function flag(fallback: boolean, meta: Omit<KeyMeta, 'expects'>) {
   return key(z.boolean(), fallback, { ...meta, expects: 'true or false' });
 }
 
-function section<T extends z.ZodRawShape>(description: string, shape: T) {
+/** `missing`: which keys the others ask for. */
+function section<T extends z.ZodRawShape>(
+  description: string,
+  shape: T,
+  missing?: (values: z.output<z.ZodObject<T>>) => string[],
+) {
   return z
     .strictObject(shape)
+    .superRefine((values, { addIssue }) => {
+      for (const name of missing?.(values) ?? []) addIssue({ code: 'custom', path: [name] });
+    })
     .prefault({} as never)
     .meta({ description });
 }
@@ -234,7 +242,8 @@ const runs = section('The life of runs.', {
 const httpUrl = z
   .string()
   .max(2048)
-  .regex(/^https?:\/\/[^\s/?#@]+(\/[^\s?#]*)?$/);
+  .regex(/^https?:\/\/[^\s/?#@]+(\/[^\s?#]*)?$/)
+  .refine((text) => URL.canParse(text));
 
 const tracker = section('Delivery of the totals of ended runs to an MLflow server.', {
   mode: key(z.enum(['online', 'offline']), 'online', {
@@ -307,6 +316,50 @@ const tracker = section('Delivery of the totals of ended runs to an MLflow serve
   }),
 });
 
+const webhook = section(
+  'Delivery of the totals of every ended run to a web address, as signed JSON Lines (docs/delivery.md).',
+  {
+    enabled: flag(false, {
+      description: 'Whether every run of the node goes there, whatever tracker it has.',
+      live: false,
+    }),
+    url: key(httpUrl.nullable(), null, {
+      description: 'Where to. It is shown to users and on /metrics: nothing in it is secret.',
+      expects:
+        'an http:// or https:// address without user, password and query; where webhook.enabled is true there is one',
+      defaultNote: 'none',
+      live: false,
+    }),
+    secret_file: key(absolutePath, null, {
+      description:
+        'File with the key that requests are signed with (HMAC-SHA256), read at the start: at least 24 bytes, or base64 of ' +
+        'them after `whsec_`.',
+      expects: 'an absolute path; where webhook.enabled is true there is one',
+      defaultNote: 'none',
+      live: false,
+    }),
+    ca_file: key(absolutePath, null, {
+      description: 'Certificates, instead of those of Node.js, that the server may be signed by (PEM).',
+      expects: 'an absolute path',
+      defaultNote: 'none',
+      live: false,
+    }),
+    timeout_seconds: wholeNumber(
+      { min: 1, max: 600, fallback: 60 },
+      {
+        description:
+          'Longest time that one request may take. Waits between tries are those of `tracker`, and so is `tracker.mode`.',
+        unit: 'seconds',
+        live: false,
+      },
+    ),
+  },
+  ({ enabled, url, secret_file }) => [
+    ...(enabled && url === null ? ['url'] : []),
+    ...(enabled && secret_file === null ? ['secret_file'] : []),
+  ],
+);
+
 const log = section('The log: one JSON object a line, on standard error.', {
   level: key(z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']), 'info', {
     description: 'Lowest level that is written.',
@@ -325,6 +378,7 @@ export const configSchema = z.strictObject({
   metrics,
   runs,
   tracker,
+  webhook,
   operators: key(z.array(z.int().min(0).max(4_294_967_294)).max(64), [], {
     description: "User ids that, like root, may see and end every owner's runs.",
     expects: 'a list of numeric user ids',

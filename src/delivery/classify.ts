@@ -27,7 +27,7 @@ export function faultOf(answer: HttpAnswer, what: string, nowMs = Date.now()): S
       `${said}: redirects${targetOf(headers.location)}; redirects are not followed`,
     );
   }
-  if (verdict !== 'retry') return new SendError(verdict, said + adviceOf(answer));
+  if (verdict !== 'retry') return new SendError(verdict, said + adviceOf(answer), { status });
   const retryAfterMs = parseRetryAfter(headers['retry-after'], nowMs);
   return new SendError('retry', said, retryAfterMs === undefined ? {} : { retryAfterMs });
 }

@@ -137,16 +137,16 @@ export class Lane {
       log.info({ sink: name, failures: before.failures }, 'the sink takes totals again');
   }
 
-  #failed(delivery: Delivery, items: readonly Item[], error: unknown): void {
+  #failed(delivery: Delivery, items: readonly Item[], thrown: unknown): void {
     const { outbox } = this.#o;
-    const reason = messageOf(error);
     // What is no SendError is a fault of ours: it must not lose anything either.
-    const verdict = error instanceof SendError ? error.verdict : 'retry';
+    const error = thrown instanceof SendError ? thrown : new SendError('retry', messageOf(thrown));
+    const { verdict, message: reason } = error;
     const [first] = items;
     if (verdict === 'poison' || verdict === 'elsewhere') {
       if (items.length > 1) this.#alone = items.length;
       else if (first && verdict === 'elsewhere') outbox.handOver(first.id, reason);
-      else if (first) this.#poisoned(delivery, first, reason);
+      else if (first) this.#poisoned(delivery, first, error);
       return;
     }
     if (verdict === 'gone') {
@@ -159,12 +159,13 @@ export class Lane {
       return;
     }
     this.#after = delivery.id;
-    this.#later(verdict, reason, error instanceof SendError ? error.retryAfterMs : undefined);
+    this.#later(verdict, reason, error.retryAfterMs);
   }
 
-  #poisoned(delivery: Delivery, item: Item, reason: string): void {
+  #poisoned(delivery: Delivery, item: Item, error: SendError): void {
     const { outbox, sink, log, name } = this.#o;
-    const halves = sink.split(item);
+    const reason = error.message;
+    const halves = sink.split(item, error);
     if (halves.length > 0) {
       outbox.replace(item, delivery.id, halves);
       return;

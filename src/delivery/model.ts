@@ -7,7 +7,7 @@ import type { Columns } from '../attribution/totals.js';
 /** Where totals go: the kind of place, its address, and what it has to know beside. Never a secret. */
 export interface Target {
   kind: 'mlflow' | 'webhook';
-  /** Base URL without user, password, query and trailing slash. */
+  /** URL without user, password and query; of MLflow the base one, without trailing slash. */
   address: string;
   /** As the client gave them, for example `run_id`. */
   settings: Readonly<Record<string, string>>;
@@ -92,17 +92,26 @@ export interface Delivery {
  */
 export type Verdict = 'retry' | 'poison' | 'refused' | 'elsewhere' | 'gone';
 
+interface SendErrorOptions {
+  retryAfterMs?: number;
+  status?: number;
+  cause?: unknown;
+}
+
 /** Why an item was not taken. The message names what, where and what the place said; never a secret. */
 export class SendError extends Error {
   readonly verdict: Verdict;
   /** As the place asked for, milliseconds. */
   readonly retryAfterMs?: number;
+  /** Of the HTTP answer, where there was one. */
+  readonly status?: number;
 
-  constructor(verdict: Verdict, message: string, options: { retryAfterMs?: number; cause?: unknown } = {}) {
+  constructor(verdict: Verdict, message: string, options: SendErrorOptions = {}) {
     super(message, { cause: options.cause });
     this.name = 'SendError';
     this.verdict = verdict;
     if (options.retryAfterMs !== undefined) this.retryAfterMs = options.retryAfterMs;
+    if (options.status !== undefined) this.status = options.status;
   }
 }
 
@@ -114,8 +123,8 @@ export interface Sink {
   together(delivery: Delivery, items: readonly Item[]): number;
   /** Resolves when the place has said that it has them, or had them already. Throws SendError. */
   send(delivery: Delivery, items: readonly Item[], signal: AbortSignal): Promise<void>;
-  /** An item that was refused as it is, in smaller ones; [] when it cannot be cut. */
-  split(item: Item): Draft[];
+  /** An item that was refused as it is, in smaller ones; [] when it cannot be cut, or would be refused all the same. */
+  split(item: Item, error: SendError): Draft[];
   /** Lets go of what it keeps open. */
   close(): void;
 }

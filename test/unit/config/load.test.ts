@@ -186,6 +186,40 @@ describe('errors', () => {
     expect(({} as Record<string, unknown>).polluted).toBeUndefined();
   });
 
+  it('asks for what a webhook needs, once it is switched on', () => {
+    const address = 'an http:// or https:// address without user, password and query';
+    const there = '; where webhook.enabled is true there is one';
+    expect(problems({ flags: { set: ['webhook.enabled=true'] } })).toEqual([
+      `webhook.url: expected ${address}${there}`,
+      `webhook.secret_file: expected an absolute path${there}`,
+    ]);
+    const set = ['webhook.enabled=true', 'webhook.url=https://h/x', 'webhook.secret_file=/s'];
+    expect(load({ flags: { set } }).config.webhook).toMatchObject({
+      url: 'https://h/x',
+      timeout_seconds: 60,
+    });
+    expect(load({ flags: { set: set.slice(1) } }).config.webhook.enabled).toBe(false);
+  });
+
+  it.each(['ftp://h', 'http://h?token=x', 'http://h:99999', 'http://', 'h/x', 'https://[::1/x'])(
+    'takes no webhook at %s',
+    (url) => {
+      expect(problems({ flags: { set: [`webhook.url=${url}`] } })[0]).toContain(
+        `webhook.url (--set): "${url}": `,
+      );
+    },
+  );
+
+  it('does not say a password that is in an address', () => {
+    const urls = ['https://me:s3cret@h/x', 'https://me:s3/cr#et@h/x'];
+    for (const url of urls) {
+      const [line] = problems({ flags: { set: [`webhook.url=${url}`] } });
+      expect(line).toMatch(/^webhook\.url \(--set\): "https:\/\/…@h\/x": expected an http/);
+    }
+    const [line] = problems({ flags: { set: [`tracker.addresses=http://a,${urls[0]}`] } });
+    expect(line).toContain('["http://a","https://…@h/x"]');
+  });
+
   it('takes an empty file and empty sections', () => {
     expect(load({ yaml: '' }).config.log.level).toBe('info');
     expect(load({ yaml: 'http:\nlog:\n' }).config.log.level).toBe('info');
