@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path';
 import { Attribution } from '../attribution/attribution.js';
 import type { Config } from '../config/schema.js';
 import type { Deliveries } from '../delivery/deliveries.js';
+import type { Rollups } from '../delivery/rollups.js';
 import { LezeaError, messageOf } from '../errors.js';
 import { writeAtomically } from '../files/atomic.js';
 import { nodeFacts } from '../files/facts.js';
@@ -25,9 +26,11 @@ import { openDatabase } from '../state/database.js';
 import { lockStateDir, type StateLock } from '../state/lock.js';
 import { SqliteOutbox } from '../state/outbox.js';
 import { Retention } from '../state/retention.js';
+import { SqliteRollups } from '../state/rollups.js';
 import { SqlitePersistence } from '../state/sqlite-persistence.js';
 import { VERSION } from '../version.js';
 import { makeDeliveries } from './delivery.js';
+import { makeRollups } from './rollups.js';
 import { samplerOptions } from './sampler-options.js';
 import { healthOf, nodeStatus } from './status.js';
 import { Sweeper } from './sweeper.js';
@@ -53,6 +56,7 @@ export class Agent {
   readonly #documents: RunDocuments;
   readonly #deliveries: Deliveries;
   readonly #inventory: NodeInventory;
+  readonly #rollups: Rollups | undefined;
   readonly #retention: Retention;
   readonly #sweeper: Sweeper;
   readonly #ipc: IpcServer;
@@ -116,6 +120,11 @@ export class Agent {
     const { store } = this.#attribution;
     const parts = { config: current, outbox, store, documents: this.#documents, log, now, env: process.env };
     this.#deliveries = makeDeliveries(parts);
+    this.#rollups = makeRollups({
+      ...parts,
+      rows: new SqliteRollups(db),
+      sampledAt: () => this.#attribution.checkpoint.lastSnapshot,
+    });
     this.#sweeper = new Sweeper(() => this.#retention.sweep(), log);
     this.#ipc = this.#makeIpc(config, bootId);
     this.#metrics = new Metrics({
@@ -171,6 +180,7 @@ export class Agent {
     const steps: (() => Promise<void> | void)[] = [
       () => this.#http?.close(),
       () => this.#attribution.stop(),
+      () => this.#rollups?.stop(),
       () => this.#deliveries.stop(),
       () => this.#sweeper.stop(),
       () => this.#ipc.close(),
@@ -313,6 +323,7 @@ export class Agent {
         totalMs: checkpoint.commitMs,
       },
       droppedExits: ledger.droppedExits,
+      droppedRollups: this.#rollups?.dropped ?? 0,
       droppedNotifications: this.#ipc.lostNotifications,
       sinks: this.#deliveries.figures(),
     };

@@ -11,6 +11,7 @@ import type { Credentials } from '../delivery/mlflow/server.js';
 import { MlflowSink } from '../delivery/mlflow/sink.js';
 import type { Target } from '../delivery/model.js';
 import type { Outbox } from '../delivery/outbox.js';
+import type { TargetRules } from '../delivery/targets.js';
 import { signingKey } from '../delivery/webhook/signature.js';
 import { WebhookSink } from '../delivery/webhook/sink.js';
 import { LezeaError, messageOf } from '../errors.js';
@@ -30,13 +31,14 @@ export interface DeliveryParts {
   env: NodeJS.ProcessEnv;
 }
 
-export function makeDeliveries(parts: DeliveryParts): Deliveries {
-  const { config, outbox, documents, log, now, env } = parts;
+/** The way to MLflow servers, with connections of its own, and to which of them. */
+export function mlflowOf(parts: DeliveryParts): { sink: MlflowSink; rules: () => TargetRules } {
+  const { config, documents, env } = parts;
   const { tracker } = config();
   const credentials = credentialsOf(tracker, env);
   const hasCredentials = credentials.username !== undefined || credentials.token !== undefined;
   const caFile = tracker.ca_file ?? env.MLFLOW_TRACKING_SERVER_CERT_PATH;
-  const mlflow = new MlflowSink({
+  const sink = new MlflowSink({
     version: VERSION,
     readFile: (run, path) => documents.whole(run, path),
     laterTrackers: ({ key, attempt }) =>
@@ -46,13 +48,21 @@ export function makeDeliveries(parts: DeliveryParts): Deliveries {
     insecureTls: tracker.insecure_tls || env.MLFLOW_TRACKING_INSECURE_TLS === 'true',
     timeoutMs: tracker.timeout_seconds * 1000,
   });
+  const rules = () => ({ mode: config().agent.mode, addresses: config().tracker.addresses, hasCredentials });
+  return { sink, rules };
+}
+
+export function makeDeliveries(parts: DeliveryParts): Deliveries {
+  const { config, outbox, documents, log, now } = parts;
+  const { tracker } = config();
+  const mlflow = mlflowOf(parts);
   const webhook = webhookOf(config().webhook, now);
   return new Deliveries({
     outbox,
-    sinks: { mlflow, ...(webhook && { webhook: webhook.sink }) },
+    sinks: { mlflow: mlflow.sink, ...(webhook && { webhook: webhook.sink }) },
     ...(webhook && { everyRun: webhook.target }),
     offline: tracker.mode === 'offline',
-    rules: () => ({ mode: config().agent.mode, addresses: config().tracker.addresses, hasCredentials }),
+    rules: mlflow.rules,
     node: hostname(),
     log,
     nowMs: now,

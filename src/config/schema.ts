@@ -314,6 +314,25 @@ const tracker = section('Delivery of the totals of ended runs to an MLflow serve
       'Give an MLflow run that is still RUNNING its end where no process of the run is left: FINISHED, FAILED or KILLED.',
     live: false,
   }),
+  rollups: section('What running runs have used so far, as `system/NODE/…` at their MLflow runs.', {
+    enabled: flag(false, {
+      description: 'Whether such figures are sent, where the agent may write to a run that the program has.',
+      live: false,
+    }),
+    interval_seconds: wholeNumber(
+      { min: 1, max: 86_400, fallback: 60 },
+      { description: 'How often.', unit: 'seconds', live: false },
+    ),
+    keep: wholeNumber(
+      { min: 1, max: 10_000, fallback: 60 },
+      {
+        description:
+          'How many of one run may wait for a server that is down, 10000 of all runs together; the oldest are dropped ' +
+          '(`lezea_agent_outbox_rollups_dropped_total`).',
+        live: false,
+      },
+    ),
+  }),
 });
 
 const webhook = section(

@@ -74,7 +74,7 @@ function* linesOf(attempts: readonly Run[]): Generator<ScopeLine> {
 }
 
 /** Attempts come one after the other: what they used adds up, and the highest peak is the peak. */
-function sumOf(totals: readonly RunTotals[]): Columns {
+export function sumOf(totals: readonly RunTotals[]): Columns {
   const [first, ...rest] = totals;
   if (!first) return {};
   const columns = Totals.sum(first, rest).toColumns();

@@ -33,6 +33,8 @@ export interface AgentState {
   checkpoints: { commits: number; failures: number; totalMs: number };
   /** Ended processes whose own line was lost because the database could not be written. */
   droppedExits: number;
+  /** Live figures of running runs that were never sent. */
+  droppedRollups: number;
   /** Notifications that slow subscribers lost. */
   droppedNotifications: number;
   /** What waits to be delivered, by place. */
@@ -254,6 +256,14 @@ const FAMILIES: readonly SelfFamily[] = [
     type: 'counter',
     help: 'Ended processes whose own line was lost while the database could not be written; totals are not affected.',
     figures: (state) => state.droppedExits,
+  },
+  {
+    name: 'lezea_agent_outbox_rollups_dropped_total',
+    type: 'counter',
+    help:
+      'Live figures of running runs (tracker.rollups) that were never sent: more waited than are kept, or their place ' +
+      'refused them for good. Totals are not affected.',
+    figures: (state) => state.droppedRollups,
   },
   {
     name: 'lezea_agent_series',

@@ -6,7 +6,7 @@ import type { Database } from 'better-sqlite3';
 /** Stored in the file's header, so that another program's database is never taken for ours: "LZMO". */
 export const APPLICATION_ID = 0x4c5a4d4f;
 /** Goes up with every change of the tables. */
-export const SCHEMA_VERSION = 2;
+export const SCHEMA_VERSION = 3;
 /** Oldest version of this number whose program can still work with what this one writes. */
 export const OLDEST_READER = 1;
 
@@ -111,6 +111,19 @@ const TABLES: Record<string, Record<string, string>> = {
     /** zlib, which has a checksum. */
     body: 'BLOB NOT NULL',
   },
+  /** Of running runs: what they have used so far, for their tracker. Bounded; nothing that counts is only here. */
+  rollups: {
+    id: 'INTEGER PRIMARY KEY AUTOINCREMENT',
+    run: 'INTEGER NOT NULL',
+    /** As of deliveries. */
+    sink: 'TEXT NOT NULL',
+    stage: 'INTEGER NOT NULL',
+    kind: 'TEXT NOT NULL',
+    /** Which run, and where to, JSON. */
+    record: 'TEXT NOT NULL',
+    /** zlib. */
+    body: 'BLOB NOT NULL',
+  },
   /** Of ended runs: bytes of rows and documents; settled: nothing of it waits to be delivered any more. */
   run_sizes: { run: 'INTEGER PRIMARY KEY', bytes: 'INTEGER NOT NULL', settled: 'INTEGER NOT NULL' },
   sinks: {
@@ -126,7 +139,13 @@ const TABLES: Record<string, Record<string, string>> = {
 };
 
 /** Tables that came after version 1; an older database gets them when it is opened. */
-const ADDED: Readonly<Record<string, number>> = { deliveries: 2, delivery_items: 2, run_sizes: 2, sinks: 2 };
+const ADDED: Readonly<Record<string, number>> = {
+  deliveries: 2,
+  delivery_items: 2,
+  run_sizes: 2,
+  sinks: 2,
+  rollups: 3,
+};
 
 export const TABLE_COLUMNS: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
   Object.entries(TABLES).map(([table, columns]) => [table, Object.keys(columns)]),
@@ -153,6 +172,8 @@ const INDEXES = [
   'CREATE INDEX deliveries_run ON deliveries (run)',
   "CREATE INDEX deliveries_origin ON deliveries (json_extract(record, '$.origin'))",
   'CREATE INDEX deliveries_waiting ON deliveries (sink, id) WHERE ready = 1 AND done_ms IS NULL',
+  'CREATE INDEX rollups_run ON rollups (run, id)',
+  'CREATE INDEX rollups_sink ON rollups (sink, id)',
   'CREATE INDEX delivery_items_waiting ON delivery_items (delivery, stage, id)',
 ];
 

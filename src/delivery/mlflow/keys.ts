@@ -6,6 +6,7 @@
 //   resources/<level>/<name>/…/inclusive/<column>         with everything below it
 //   resources/nodes/<node>/…                              the same of one node, where a run has several
 //   resources/[<level>/<name>/…/]cut/<hash>/[inclusive/]<column>   a scope whose path is too long for MLflow
+//   system/<node>/<column>                                a running run so far, where MLflow has its own system metrics
 
 import { createHash } from 'node:crypto';
 import { parsePath } from '../../attribution/names.js';
@@ -18,6 +19,7 @@ export const MAX_KEY_CHARS = 250;
 const COLUMN_CHARS = 60;
 const HASH_CHARS = 32;
 const ROOT = 'resources';
+const LIVE_ROOT = 'system';
 const CUT = 'cut';
 const INCLUSIVE = 'inclusive';
 const TOTAL = 'total';
@@ -45,8 +47,17 @@ export function totalKey(column: ColumnName, node?: string): string {
 
 /** What keys and documents of one node begin with. */
 export function nodeFolder(node: string): string {
+  return `${ROOT}/${NODES}/${nodeSegment(node)}`;
+}
+
+/** Of a run that goes on; `name`: a column, or a level of now. */
+export function liveKey(node: string, name: string): string {
+  return `${LIVE_ROOT}/${nodeSegment(node)}/${name}`;
+}
+
+function nodeSegment(node: string): string {
   const segment = encodeSegment(node);
-  return `${ROOT}/${NODES}/${segment.length > NODE_CHARS ? `${CUT}-${hashOf(node)}` : segment}`;
+  return segment.length > NODE_CHARS ? `${CUT}-${hashOf(node)}` : segment;
 }
 
 function rootOf(node: string | undefined): string {

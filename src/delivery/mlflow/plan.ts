@@ -4,7 +4,7 @@
 import { posix } from 'node:path';
 import type { FinalStatus } from '../../attribution/model.js';
 import type { Columns } from '../../attribution/totals.js';
-import { COLUMN_LIST } from '../../native/frame.js';
+import { COLUMN_LIST, type ColumnName } from '../../native/frame.js';
 import type { DocumentFile, Draft, EndedRun, Item, Target } from '../model.js';
 import { draft, type EndStatus, type Metric, readBody, type Tag } from './items.js';
 import { nodeFolder, type Share, scopeFolder, scopeKey, totalKey } from './keys.js';
@@ -90,10 +90,10 @@ function* metricsOf(run: Figures, node?: string): Generator<Metric> {
 }
 
 /** What is known and not zero, in the columns' order. MLflow has no number for what is not finite. */
-function* figures(columns: Columns) {
+export function* figures(columns: Columns): Generator<[ColumnName, number]> {
   for (const { name } of COLUMN_LIST) {
     const value = columns[name];
-    if (value !== undefined && value !== 0 && Number.isFinite(value)) yield [name, value] as const;
+    if (value !== undefined && value !== 0 && Number.isFinite(value)) yield [name, value];
   }
 }
 

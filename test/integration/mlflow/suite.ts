@@ -9,6 +9,7 @@ import { figuresCases } from './figures.js';
 import { nodesCases } from './nodes.js';
 import { programCases } from './programs.js';
 import { installedMlflow } from './real-server.js';
+import { rollupsCases } from './rollups.js';
 import { runsCases } from './runs.js';
 import { waysCases } from './ways.js';
 
@@ -25,6 +26,7 @@ export function mlflowSuite(expected: Expected): void {
     waysCases(bench);
     programCases(bench, mlflow!, expected.programs);
     nodesCases(bench);
+    rollupsCases(bench);
   });
   authCases(major);
 }

@@ -45,6 +45,7 @@ export function fakeState(): Omit<AgentState, 'series'> {
     decreasedTotals: 0,
     checkpoints: { commits: 10, failures: 0, totalMs: 12.5 },
     droppedExits: 0,
+    droppedRollups: 4,
     droppedNotifications: 0,
     sinks: [
       {

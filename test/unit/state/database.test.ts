@@ -54,18 +54,25 @@ describe('a database that is fine', () => {
     expect(asides()).toEqual([]);
   });
 
-  it('is that of an earlier program, which gets the tables it lacks', async () => {
+  it.each([
+    [1, ['deliveries', 'delivery_items', 'run_sizes', 'sinks', 'rollups']],
+    [2, ['rollups']],
+  ])('is that of an earlier program of schema %i, which gets the tables it lacks', async (version, lacks) => {
     await good();
     const db = new BetterSqlite3(path());
-    for (const table of ['deliveries', 'delivery_items', 'run_sizes', 'sinks'])
-      db.exec(`DROP TABLE ${table}`);
-    db.exec("UPDATE meta SET value = '1' WHERE key = 'schema_version'");
+    for (const table of lacks) db.exec(`DROP TABLE ${table}`);
+    db.prepare("UPDATE meta SET value = ? WHERE key = 'schema_version'").run(String(version));
     db.close();
     open();
     expect(asides()).toEqual([]);
     const later = new BetterSqlite3(path(), { readonly: true });
-    expect(later.prepare('SELECT count(*) FROM delivery_items').pluck().get()).toBe(0);
+    for (const table of lacks) expect(later.prepare(`SELECT count(*) FROM ${table}`).pluck().get()).toBe(0);
     expect(later.prepare('SELECT count(*) FROM runs').pluck().get()).toBe(1);
+    const meta = "SELECT value FROM meta WHERE key = 'schema_version'";
+    expect(later.prepare(meta).pluck().get()).toBe('3');
+    expect(later.prepare("SELECT count(*) FROM sqlite_master WHERE name = 'rollups_run'").pluck().get()).toBe(
+      1,
+    );
     later.close();
   });
 
@@ -94,8 +101,15 @@ describe('a database that cannot be used is set aside', () => {
       reason: 'corrupt',
       detail: /./,
       spoil: () => {
+        const db = new BetterSqlite3(path(), { readonly: true });
+        const size = db.pragma('page_size', { simple: true }) as number;
+        const page = db
+          .prepare("SELECT rootpage FROM sqlite_master WHERE name = 'runs'")
+          .pluck()
+          .get() as number;
+        db.close();
         const bytes = readFileSync(path());
-        bytes.fill(0xa5, bytes.length - 8192);
+        bytes.fill(0xa5, (page - 1) * size, page * size);
         writeFileSync(path(), bytes);
       },
     },

@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest';
 import {
   decodeSegment,
   encodeSegment,
+  liveKey,
   MAX_KEY_CHARS,
   nodeFolder,
   readKey,
@@ -140,6 +141,18 @@ describe('a key', () => {
     'resources/builder/cpu_seconds',
     'x/total/cpu_seconds',
   ])('is not %j', (key) => {
+    expect(readKey(key)).toBeUndefined();
+  });
+
+  it.each([
+    ['node-1', 'system/node-1/cpu_seconds'],
+    ['a/b é', 'system/a.x2fb.x20.xc3.xa9/cpu_seconds'],
+    ['..', 'system/.x2e.x2e/cpu_seconds'],
+    ['n'.repeat(65), /^system\/cut-[0-9a-f]{32}\/cpu_seconds$/],
+  ])('of a running run on %s is fit, and no final figure', (node, expected) => {
+    const key = liveKey(node, 'cpu_seconds');
+    expect(key).toMatch(expected);
+    expectFit(key);
     expect(readKey(key)).toBeUndefined();
   });
 
