@@ -10,15 +10,27 @@ const SRC = resolve(import.meta.dirname, '../../../src');
 /** Layers each may import from, beside itself and the files directly under src/ (errors, log, version). */
 const ALLOWED: Record<string, string[]> = {
   native: [],
+  inventory: [],
   config: ['native'],
   attribution: ['native'],
   state: ['attribution', 'delivery', 'native'],
-  files: ['attribution', 'native'],
+  files: ['attribution', 'inventory', 'native'],
   metrics: ['attribution', 'config', 'delivery', 'native'],
-  ipc: ['attribution', 'delivery', 'native'],
+  ipc: ['attribution', 'delivery', 'inventory', 'native'],
   http: ['attribution', 'metrics', 'native'],
   delivery: ['attribution', 'files', 'native'],
-  agent: ['attribution', 'config', 'delivery', 'files', 'http', 'ipc', 'metrics', 'native', 'state'],
+  agent: [
+    'attribution',
+    'config',
+    'delivery',
+    'files',
+    'http',
+    'inventory',
+    'ipc',
+    'metrics',
+    'native',
+    'state',
+  ],
 };
 
 function importsOf(file: string): string[] {
