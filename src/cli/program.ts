@@ -1,8 +1,10 @@
 // The table of commands and their options. Nothing here does anything: an action loads its command's module and runs it.
 
 import { Command, InvalidArgumentError } from 'commander';
+import type { EventShape } from '../files/event-shapes.js';
 import { VERSION } from '../version.js';
 import type { AgentOptions } from './commands/agent.js';
+import type { EventsOptions } from './commands/events.js';
 import type { InventoryOptions } from './commands/inventory.js';
 import type { RunOptions } from './commands/run.js';
 import type { Io } from './io.js';
@@ -13,6 +15,9 @@ export interface ReadOptions {
   json?: boolean;
   socket?: string;
 }
+
+/** As src/files/event-shapes.ts has them; not loaded before they are asked for. */
+const EVENT_SHAPE_NAMES: EventShape[] = ['lezea', 'rldk', 'spectramind'];
 
 type Done = (status: number) => void;
 
@@ -89,7 +94,7 @@ function addRun(program: Command, io: Io, done: Done): void {
 function oneOf(...choices: string[]): (value: string) => string {
   return (value) => {
     if (choices.includes(value)) return value;
-    throw new InvalidArgumentError(`expected ${choices.join(' or ')}`);
+    throw new InvalidArgumentError(`expected ${choices.slice(0, -1).join(', ')} or ${choices.at(-1)}`);
   };
 }
 
@@ -117,6 +122,13 @@ function addReaders(program: Command, io: Io, done: Done): void {
     .action(async (run: string, options: ReadOptions) => {
       const { showCommand } = await import('./commands/show.js');
       done(await showCommand(run, options, io));
+    });
+  reader(program, 'events', "a run's audit trail, one JSON object a line")
+    .argument('<run>', 'id of the run')
+    .option('--as <shape>', 'of another system: lezea, rldk or spectramind', oneOf(...EVENT_SHAPE_NAMES))
+    .action(async (run: string, options: EventsOptions) => {
+      const { eventsCommand } = await import('./commands/events.js');
+      done(await eventsCommand(run, options, io));
     });
   reader(program, 'inventory', 'what this node is made of and what it runs, and its fingerprint')
     .argument('[environment...]', 'with --diff: two files, or `live`')

@@ -5,6 +5,8 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Run, RunStore } from '../attribution/model.js';
 import { userName } from './facts.js';
 import {
+  EVENTS_FILE,
+  eventLines,
   type FileFacts,
   type FilePiece,
   listRunFiles,
@@ -62,14 +64,16 @@ export class RunDocuments {
   }
 
   async list(run: Run): Promise<string[]> {
-    if (isLive(run)) return [SUMMARY_FILE];
+    if (isLive(run)) return [SUMMARY_FILE, EVENTS_FILE];
     const written = await listRunFiles(this.#o.stateDir, run);
     return written.includes(SUMMARY_FILE) ? written : [SUMMARY_FILE, ...written];
   }
 
   async read(run: Run, piece: { file: string; offset: number; limit: number }): Promise<FilePiece> {
     if (await this.#isFile(run, piece.file)) return readRunFile(this.#o.stateDir, run, piece);
-    const text = await this.#snapshot(run, piece.offset).text;
+    const text = await (piece.file === EVENTS_FILE
+      ? this.#events(run)
+      : this.#snapshot(run, piece.offset).text);
     const data = text.subarray(piece.offset, piece.offset + piece.limit);
     return { size: text.length, data, eof: piece.offset + data.length >= text.length };
   }
@@ -86,8 +90,14 @@ export class RunDocuments {
 
   /** False: the summary of a live run, or of one whose file could not be written; it is made of what the store has. */
   async #isFile(run: Run, file: string): Promise<boolean> {
+    if (file === EVENTS_FILE) return !isLive(run);
     if (file !== SUMMARY_FILE) return true;
     return !isLive(run) && (await listRunFiles(this.#o.stateDir, run)).includes(file);
+  }
+
+  /** Of a live run: what was there stays as it is, so pieces of several readings fit together. */
+  async #events(run: Run): Promise<Buffer> {
+    return Buffer.from([...eventLines(run, this.#o.store.events(run))].join(''));
   }
 
   /** The text that all pieces of one reading come from. */

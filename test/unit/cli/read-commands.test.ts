@@ -156,3 +156,37 @@ test('doctor: a fallback is fine and explained, a source without one is not', as
     sources,
   });
 });
+
+test('events: as they are, and in the shape of another system', async () => {
+  const line = (seq: number, event: string, data: object) =>
+    `${JSON.stringify({ schema: 'lezea.events/v1', seq, ts: '2026-11-21T10:00:00.000Z', mono: 1, run_id: 'demo-1', attempt: 1, event, data })}\n`;
+  const text = line(1, 'run.started', { pid: 7 }) + line(2, 'run.ended', { status: 'FINISHED' });
+  agent.answers['run.get'] = ({ run_id, file, offset }) => {
+    if (run_id !== 'demo-1') return new Error('unknown_run');
+    if (file === undefined) return { run_id, experiment: 'e' };
+    expect(file).toBe('events.jsonl');
+    const data = Buffer.from(text).subarray(offset, offset + 100);
+    return {
+      data: data.toString('base64'),
+      offset,
+      size: text.length,
+      eof: offset + data.length >= text.length,
+    };
+  };
+  expect(await run('events', 'demo-1')).toBe(0);
+  expect(out).toBe(text);
+  out = '';
+  expect(await run('events', 'demo-1', '--as', 'spectramind')).toBe(0);
+  expect(
+    out
+      .trim()
+      .split('\n')
+      .map((one) => JSON.parse(one).event),
+  ).toEqual(['start', 'done']);
+  out = '';
+  expect(await run('events', 'demo-1', '--as', 'lezea')).toBe(0);
+  expect(JSON.parse(out.split('\n')[0]!)).toMatchObject({ kind: 'run.started', exp_id: 'e' });
+  expect(await run('events', 'other')).toBe(1);
+  expect(await run('events', 'demo-1', '--as', 'xml')).toBe(2);
+  expect(err).toContain("argument 'xml' is invalid. expected lezea, rldk or spectramind");
+});

@@ -74,7 +74,18 @@ test('help and version are fine, nothing at all is not', async () => {
 test('no command of a later version is offered', async () => {
   await main(['--help'], io);
   const offered = [...out.matchAll(/^ {2}([a-z]+) /gm)].map(([, name]) => name);
-  expect(offered).toEqual(['agent', 'run', 'status', 'runs', 'show', 'doctor', 'outbox', 'config']);
+  expect(offered).toEqual([
+    'agent',
+    'run',
+    'status',
+    'runs',
+    'show',
+    'events',
+    'inventory',
+    'doctor',
+    'outbox',
+    'config',
+  ]);
 });
 
 test.each([['status'], ['runs'], ['show', 'x'], ['doctor'], ['outbox', 'ls'], ['outbox', 'retry', '--all']])(

@@ -85,19 +85,20 @@ test('an ended run whose file could not be written has its summary all the same'
   expect(JSON.parse(data.toString()).run).toMatchObject({ id: 'demo-1', status: run.status });
 });
 
-test('a running run has a summary and no file; its pieces come from one moment', async () => {
+test('a running run has a summary and its events so far, and no file; its pieces come from one moment', async () => {
   let reads = 0;
   const live = { ...exampleRun(), status: 'RUNNING' } as Run;
   Object.defineProperty(live, 'reason', { get: () => `read ${++reads}` });
   const served = documents();
-  expect(await served.list(live)).toEqual([SUMMARY_FILE]);
+  expect(await served.list(live)).toEqual([SUMMARY_FILE, EVENTS_FILE]);
   const first = await served.read(live, { file: SUMMARY_FILE, offset: 0, limit: 50 });
   const rest = await served.read(live, { file: SUMMARY_FILE, offset: 50, limit: 1e6 });
   expect(first.size).toBe(rest.size);
   expect(JSON.parse(Buffer.concat([first.data, rest.data]).toString()).run.status).toBe('RUNNING');
-  await expect(served.read(live, { file: EVENTS_FILE, offset: 0, limit: 1 })).rejects.toMatchObject({
-    code: 'invalid_params',
-  });
+  const text = [...eventLines(live, events)].join('');
+  const piece = await served.read(live, { file: EVENTS_FILE, offset: 10, limit: 20 });
+  expect(piece).toMatchObject({ size: text.length, eof: false });
+  expect(piece.data.toString()).toBe(text.slice(10, 30));
 });
 
 test('a big summary lets other work have its turn', async () => {
