@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, Mapping, Optional, Union
 
 from .names import encode_name, text_of
 from .noop import JoinedRun, NoRun, warn_once
+from .ranks import ranks
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
@@ -30,6 +31,8 @@ def start_run(
     attach: Optional[str] = None,
     socket: Optional[str] = None,
     tracker: Union[None, bool, Mapping[str, object]] = None,
+    rank: Optional[int] = None,
+    world_size: Optional[int] = None,
 ) -> Any:
     """Starts a run, or attaches this process to one that is there.
 
@@ -38,6 +41,8 @@ def start_run(
     socket: the agent's socket; default LEZEA_MONITOR_SOCKET, else the usual places.
     tracker: where the totals go, for example {"mlflow_run_id": …}; what it does not say is taken
         from MLFLOW_* and from mlflow, if the program imports it. False: nothing is said.
+    rank, world_size: of this process among all of the run, on all nodes; default as the launcher
+        (torchrun, mpirun, srun) says.
 
     Without an agent the result is a run that does nothing, after one warning. While a run is
     active in this process a second call joins it. Raises ValueError for an impossible id.
@@ -51,6 +56,7 @@ def start_run(
         if _active is not None:
             return _join(_active, wanted)
         parameters = _parameters(experiment, name, tags)
+        parameters.update(ranks(rank, world_size, functools.partial(warn_once, "ranks")))
         wanted = wanted or os.environ.get("LEZEA_RUN_ID") or None
         if wanted is not None:
             parameters["run_id"] = wanted

@@ -80,8 +80,11 @@ export interface Run {
   readonly tags: Readonly<Record<string, string>>;
   /** Where its totals go, as clients said. */
   readonly tracker: Readonly<Record<string, string>>;
+  /** The lowest of its processes on this node. */
   readonly rank?: number;
+  /** How many processes it has, on all nodes, and on this one. */
   readonly worldSize?: number;
+  readonly localWorldSize?: number;
   readonly status: RunStatus;
   readonly reason?: string;
   /** Wall clock, milliseconds since 1970. */
@@ -211,6 +214,7 @@ export interface StartRequest {
   tracker?: Record<string, string>;
   rank?: number;
   worldSize?: number;
+  localWorldSize?: number;
   attempt?: number;
 }
 

@@ -19,6 +19,7 @@ export interface RunRecord {
   tracker: Record<string, string>;
   rank?: number;
   worldSize?: number;
+  localWorldSize?: number;
   status: RunStatus;
   /** Known from FINISHING on, before the status is final. */
   outcome?: Outcome;

@@ -52,11 +52,14 @@ export class Starter {
     if (fault) throw new LezeaError('invalid_params', fault);
   }
 
-  /** The same id again: what the first start left open is filled in, tags are merged. */
+  /** The same id again: what the first start left open is filled in, tags are merged, the lowest rank is the run's. */
   #attach(run: TrackedRun, request: StartRequest): void {
     const { record } = run;
-    record.experiment ??= request.experiment;
-    record.name ??= request.name;
+    for (const key of ['experiment', 'name', 'worldSize', 'localWorldSize'] as const) {
+      if (record[key] === undefined && request[key] !== undefined)
+        Object.assign(record, { [key]: request[key] });
+    }
+    if (request.rank !== undefined) record.rank = Math.min(request.rank, record.rank ?? request.rank);
     this.merge(run, request);
   }
 
@@ -87,7 +90,7 @@ export class Starter {
       unattributedSlot: registry.take('slot'),
       progress: { steps: 0, episodes: 0 },
     };
-    for (const key of ['experiment', 'name', 'rank', 'worldSize'] as const) {
+    for (const key of ['experiment', 'name', 'rank', 'worldSize', 'localWorldSize'] as const) {
       if (request[key] !== undefined) Object.assign(record, { [key]: request[key] });
     }
     const run = new TrackedRun(record);

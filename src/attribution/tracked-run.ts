@@ -75,6 +75,9 @@ export class TrackedRun implements Run {
   get worldSize(): number | undefined {
     return this.record.worldSize;
   }
+  get localWorldSize(): number | undefined {
+    return this.record.localWorldSize;
+  }
   get status(): RunStatus {
     return this.record.status;
   }

@@ -4,6 +4,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Columns } from '../attribution/totals.js';
 import { type AgentConnection, connectToAgent } from '../client/connection.js';
+import type { Ranks } from '../client/ranks.js';
 import { monotonicNs } from '../client/scope-tracker.js';
 import { LezeaError } from '../errors.js';
 import { SUMMARY_FILE } from '../files/run-files.js';
@@ -21,6 +22,7 @@ export interface RunStart {
   name?: string;
   tags: Record<string, string>;
   tracker?: Record<string, string>;
+  ranks: Ranks;
 }
 
 export interface RunEnd {
@@ -56,6 +58,7 @@ export class MeasuredRun {
         ...(request.name === undefined ? {} : { name: request.name }),
         ...(Object.keys(request.tags).length === 0 ? {} : { tags: request.tags }),
         ...(request.tracker === undefined ? {} : { tracker: request.tracker }),
+        ...request.ranks,
       });
       return new MeasuredRun(connection, run_id);
     } catch (error) {

@@ -4,6 +4,7 @@
 import { isMainThread } from 'node:worker_threads';
 import { LezeaError, messageOf } from '../errors.js';
 import { Link, type StartParams } from './link.js';
+import { ranksOf } from './ranks.js';
 import { Run } from './run.js';
 import { trackerOf } from './tracker.js';
 
@@ -19,7 +20,7 @@ export interface StartOptions {
   tags?: Record<string, string>;
   /** Where the totals go (docs/delivery.md). Default: what MLFLOW_TRACKING_URI and MLFLOW_RUN_ID say; false: nowhere. */
   tracker?: Record<string, string> | false;
-  /** Position among the run's processes, where there are several. */
+  /** Position among the run's processes, on all nodes, and how many they are. Default: as the launcher says (docs/delivery.md). */
   rank?: number;
   worldSize?: number;
   /** Path of the agent's socket. Default: LEZEA_MONITOR_SOCKET, the system's agent, the user's own. */
@@ -32,6 +33,7 @@ let active: Run | undefined;
 /** The start that is under way: they go one after the other, so that the second finds the first's run. */
 let starting: Promise<unknown> = Promise.resolve();
 let warned = false;
+let warnedOfRanks = false;
 
 /**
  * Starts a run, or attaches to the one of that id, and binds this process to it. Always resolves: without an agent, or
@@ -59,6 +61,7 @@ async function begin(options: StartOptions): Promise<Run> {
     ...(options.name === undefined ? {} : { name: options.name }),
     ...(options.tags === undefined ? {} : { tags: options.tags }),
     ...(tracker ? { tracker } : {}),
+    ...ranksOf(process.env, warnOfRanks),
     ...(options.rank === undefined ? {} : { rank: options.rank }),
     ...(options.worldSize === undefined ? {} : { world_size: options.worldSize }),
   };
@@ -77,4 +80,9 @@ function inert(why: string): Run {
   if (!warned) process.emitWarning(`nothing is recorded: ${why}`, { type: 'LezeaMonitorWarning' });
   warned = true;
   return new Run(null);
+}
+
+function warnOfRanks(text: string): void {
+  if (!warnedOfRanks) process.emitWarning(text, { type: 'LezeaMonitorWarning' });
+  warnedOfRanks = true;
 }

@@ -16,6 +16,7 @@ export interface StartParams {
   tracker?: Record<string, string>;
   rank?: number;
   world_size?: number;
+  local_world_size?: number;
 }
 
 /** Waits between attempts to reconnect, milliseconds; the last one is repeated. */

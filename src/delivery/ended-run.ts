@@ -45,9 +45,10 @@ export function endedRun(run: Run, facts: EndedRunFacts): EndedRun {
   };
 }
 
-/** A run with ranks may have them on other nodes; nobody tells how many nodes there are. */
-function spansNodes({ rank, worldSize }: Run): boolean {
-  return rank !== undefined || (worldSize ?? 1) > 1;
+/** A run with ranks may have them on other nodes, unless it said that all of them are here. */
+function spansNodes({ rank, worldSize, localWorldSize = 0 }: Run): boolean {
+  if (worldSize === undefined) return rank !== undefined;
+  return worldSize > Math.max(1, localWorldSize);
 }
 
 function withReplaced(file: DocumentFile, earlier: readonly AttemptDocuments[]): DocumentFile {

@@ -104,9 +104,13 @@ function runHandlers(
   return {
     'run.start': ({ caller }, params) => {
       if (params.limits !== undefined) unsupported('limits');
-      const { run_id: runId, world_size: worldSize, limits: _limits, ...rest } = params;
+      const { run_id: runId, limits: _limits, ...more } = params;
+      const { world_size: worldSize, local_world_size: localWorldSize, ...rest } = more;
       const start = () => {
-        const { run, created } = commands.start(caller, { ...rest, ...defined({ runId, worldSize }) });
+        const { run, created } = commands.start(caller, {
+          ...rest,
+          ...defined({ runId, worldSize, localWorldSize }),
+        });
         return { run_id: run.runId, created, ...trackerOf(deps, run) };
       };
       const finishing = runId === undefined ? undefined : commands.finishing(caller, runId);

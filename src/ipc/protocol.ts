@@ -68,8 +68,24 @@ export const METHODS = {
       tags: settings('Free text by key.').optional(),
       tracker: settings('Where totals go; user and password in an address are cut off.').optional(),
       limits: reserved('Limits of the run.'),
-      rank: z.int().min(0).max(10_000_000).optional(),
-      world_size: z.int().min(1).max(10_000_000).optional(),
+      rank: z
+        .int()
+        .min(0)
+        .max(10_000_000)
+        .optional()
+        .describe('Of the process among all of the run; a run has the lowest that it was told.'),
+      world_size: z
+        .int()
+        .min(1)
+        .max(10_000_000)
+        .optional()
+        .describe('How many processes there are, on all nodes.'),
+      local_world_size: z
+        .int()
+        .min(1)
+        .max(10_000_000)
+        .optional()
+        .describe('How many of them are on this node; as many as `world_size`: the run is on no other.'),
       attempt: attempt.optional().describe('Number of this attempt; one that has ended answers `run_ended`.'),
     }),
     result: z.object({

@@ -4,6 +4,7 @@
 import { appendFile, realpath, stat } from 'node:fs/promises';
 import { isRunId, levelFault, nameFault, parsePath } from '../../attribution/names.js';
 import type { Columns } from '../../attribution/totals.js';
+import { ranksOf } from '../../client/ranks.js';
 import { trackerOf } from '../../client/tracker.js';
 import { LezeaError, messageOf } from '../../errors.js';
 import type { SummaryDocument } from '../../files/summary-document.js';
@@ -93,6 +94,7 @@ async function startRun(
         ...(name === undefined ? {} : { name }),
         tags,
         ...trackerSettings(options),
+        ranks: ranksOf(process.env, (text) => io.err(`lezea-monitor: ${text}\n`)),
       },
       options.socket,
     );

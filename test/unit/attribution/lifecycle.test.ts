@@ -53,6 +53,19 @@ describe('start', () => {
     expect(first.run.status).toBe('RUNNING');
   });
 
+  it('has the lowest rank of the processes that attach, and the first size that is told', () => {
+    const { commands } = bench.attribution;
+    const { run } = commands.start(callerOf(100), { runId: 'r1' });
+    for (const [pid, rank] of [
+      [101, 9],
+      [102, 8],
+      [103, 10],
+    ] as const)
+      commands.start(callerOf(pid), { runId: 'r1', rank, worldSize: 16, localWorldSize: 8 });
+    commands.start(callerOf(104), { runId: 'r1', worldSize: 4 });
+    expect(run).toMatchObject({ rank: 8, worldSize: 16, localWorldSize: 8 });
+  });
+
   it('makes an id where none is given, and refuses one that is not', () => {
     const { commands } = bench.attribution;
     expect(commands.start(callerOf(1), {}).run.runId).toMatch(/^\d{8}-\d{6}-[0-9a-f]{6}$/);

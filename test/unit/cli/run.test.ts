@@ -168,6 +168,12 @@ describe('with an agent', () => {
     ]);
   });
 
+  test('the ranks of the launcher go along', async () => {
+    const launcher = { SLURM_PROCID: '1', SLURM_NTASKS: '2', SLURM_NNODES: '2' };
+    expect((await cli(['run', 'true'], { env: { ...env(), ...launcher } })).code).toBe(0);
+    expect(agent.of('run.start')[0]?.params).toEqual({ rank: 1, world_size: 2 });
+  });
+
   test('the command finds the run and the agent in its environment', async () => {
     const { stdout } = await cli(
       ['run', '--run-id', 'mine', 'sh', '-c', 'echo $LEZEA_RUN_ID $LEZEA_MONITOR_SOCKET'],
