@@ -97,7 +97,8 @@ def _deliver_one(
 
     shown = ask("outbox.show", delivery=delivery.id, limit=1)["delivery"]
     address = own_address(delivery.address)
-    place = IntoMlflow(address, delivery.settings, str(shown["key"]))
+    run_id = str(shown.get("run_id", ""))
+    place = IntoMlflow(address, delivery.settings, str(shown["key"]), run_id)
     while deadline is None or time.monotonic() < deadline:
         item = ask("outbox.take", delivery=delivery.id).get("item")
         if item is None:

@@ -10,11 +10,15 @@ import posixpath
 import tempfile
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
+from . import metric_keys
 from .mlflow_artifacts import Artifacts, Document
+from .node_merge import SUMMARY, NodeMerge, summary_in
+from .node_summary import Json
 from .tracker import RUN, imported
 
 OURS = "lezea-monitor"  # folder of the documents whose own place is taken
 CREATED_TAG = "lezea_monitor.created_for"  # on a run that was made for one of the agent's
+MAX_MERGED_METRICS = 100  # in one batch: more keys than this are refused where they come again
 # What mlflow says of an item that it will never take.
 FINAL_CODES = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 # fetch(path, bytes, sha256, file): brings a document into a file.
@@ -32,12 +36,15 @@ class NotNow(Exception):
 class IntoMlflow:
     """One run at MLflow. Whatever its methods raise but Refused may go well later."""
 
-    def __init__(self, address: str, settings: Dict[str, Any], key: str) -> None:
-        """`key` is the agent's own name of its run, which no other run has."""
+    def __init__(
+        self, address: str, settings: Dict[str, Any], key: str, own_run: str = ""
+    ) -> None:
+        """`key` is the agent's own name of its run, which no other has; `own_run` the run's id."""
         self._entities = imported("mlflow.entities")
         self._client = imported("mlflow.tracking").MlflowClient(tracking_uri=address)
         self._settings = settings
         self._key = key
+        self._own_run = own_run
         # Items come in order, and each is acknowledged before the next: only the first may have
         # been logged before, or, from an imported bundle, the first few.
         self._perhaps_there = True
@@ -57,9 +64,10 @@ class IntoMlflow:
         elif kind == "artifact":
             self._log_artifact(body, fetch)
         elif kind == "merge":
-            self._log_own_part(body, fetch)
+            self._merge(body, fetch)
         elif kind == "tags":
-            self._log_tags(body["tags"])
+            if not self._tells_of_all(body["tags"]):
+                self._log_tags(body["tags"])
         elif kind == "end":
             self._end(body["status"], body["end_time"])
         elif kind != "create":
@@ -148,23 +156,69 @@ class IntoMlflow:
         with tempfile.TemporaryDirectory(prefix="lezea-monitor-") as folder:
             file = os.path.join(folder, posixpath.basename(path))
             fetch(path, body["bytes"], body["sha256"], file)
+            if path == SUMMARY and self._is_shared(body, file):
+                return
             place = self._put(Document(body, file))
         if place is None:
             raise Refused("%s: folders are in the place of the file" % path)
         if place != path:
             self._log_tags([{"key": "lezea_monitor.artifact." + path, "value": place}])
 
-    def _log_own_part(self, body: Dict[str, Any], fetch: Fetch) -> None:
-        """A run on several nodes: this node's summary, to those of the others. Only agents merge."""
-        path = body["path"]
-        folder, name = posixpath.split(path)
-        # Another machine of that name may be there already; the agent's key is nobody else's.
-        places = [path, posixpath.join("%s-%s" % (folder, self._key), name)]
+    # A run on several nodes
+
+    def _merge(self, body: Dict[str, Any], fetch: Fetch) -> None:
         with tempfile.TemporaryDirectory(prefix="lezea-monitor-") as copies:
-            file = os.path.join(copies, name)
-            fetch(path, body["bytes"], body["sha256"], file)
-            if Artifacts(self._client, self._run_id).put(Document(body, file), places) is None:
-                raise Refused("%s: folders are in the place of the file" % path)
+            file = os.path.join(copies, posixpath.basename(body["path"]))
+            fetch(body["path"], body["bytes"], body["sha256"], file)
+            self._merge_with(body, file)
+
+    def _merge_with(self, body: Dict[str, Any], file: str) -> None:
+        """This node's summary to the others', and the one of them all."""
+        # Another machine of that name may be there already; the agent's key is nobody else's.
+        own = metric_keys.node_folder("%s-%s" % (body["node"], self._key))
+        places = [body["path"], posixpath.join(own, posixpath.basename(body["path"]))]
+        artifacts = Artifacts(self._client, self._run_id)
+        if artifacts.put(Document(body, file), places) is None:
+            raise Refused("%s: folders are in the place of the file" % body["path"])
+        if not self._node_merge(body).run(self._is_contested()):
+            raise NotNow("%s: other nodes deliver theirs; merged again later" % body["path"])
+
+    def _is_shared(self, body: Dict[str, Any], file: str) -> bool:
+        """Whether a run that said nothing of nodes has others here: then it is merged."""
+        own = summary_in(file, self._own_run)
+        if own is None or not self._node_merge(body).has_others(own):
+            return False
+        node = own.node["name"]
+        path = metric_keys.node_folder(node) + "/summary.json"
+        self._merge_with({**body, "node": node, "path": path}, file)
+        return True
+
+    def _tells_of_all(self, tags: Sequence[Dict[str, str]]) -> bool:
+        """The same of its tags: they are the merge's, which knows how the others came out."""
+        own = [tag["value"] for tag in tags if tag["key"] == "lezea_monitor.summary_sha256"]
+        if not own:
+            return False
+        merge = self._node_merge({"sha256": own[0]})
+        return merge.is_there() and merge.run(self._is_contested())
+
+    def _node_merge(self, body: Dict[str, Any]) -> NodeMerge:
+        artifacts = Artifacts(self._client, self._run_id)
+        return NodeMerge(artifacts, self._own_run, body, self._publish)
+
+    def _is_contested(self) -> bool:
+        """Whether the program may yet write over what is at a document's own place."""
+        return not self._is_made and self._is_running()
+
+    def _publish(self, merged: Json, sha256: str, place: str) -> None:
+        """Tells the tracker. Whoever logs last, MLflow shows the merge of most documents."""
+        metrics = metric_keys.metrics_of(merged)
+        self._perhaps_there = True  # another node may have made the same
+        for at in range(0, len(metrics), MAX_MERGED_METRICS):
+            self._log_metrics(metrics[at : at + MAX_MERGED_METRICS])
+        tags = metric_keys.tags_of(merged, sha256)
+        if place != SUMMARY:
+            tags.append({"key": "lezea_monitor.artifact." + SUMMARY, "value": place})
+        self._log_tags(tags)
 
     def _put(self, document: Document) -> Optional[str]:
         aside = [posixpath.join(OURS, document.path)]
@@ -174,7 +228,7 @@ class IntoMlflow:
         place = artifacts.put(document, [document.path, *aside])
         # While its run goes on, the program may yet log a document of that name, and would not
         # look: ours lies where it stays as well.
-        if place == document.path and not self._is_made and self._is_running():
+        if place == document.path and self._is_contested():
             return artifacts.put(document, aside)
         return place
 

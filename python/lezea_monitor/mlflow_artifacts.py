@@ -52,8 +52,26 @@ class Artifacts:
                 return path
         return None
 
+    def entries(self, folder: str) -> List[Any]:
+        """What lies in a folder that is there."""
+        return list(self._client.list_artifacts(self._run_id, folder or None))
+
+    def read(self, path: str) -> bytes:
+        """A whole artifact."""
+        with tempfile.TemporaryDirectory(prefix="lezea-monitor-") as folder:
+            with open(self._client.download_artifacts(self._run_id, path, folder), "rb") as file:
+                return file.read()
+
+    def write(self, path: str, data: bytes) -> None:
+        """In the place of whatever is there."""
+        with tempfile.TemporaryDirectory(prefix="lezea-monitor-") as folder:
+            copy = os.path.join(folder, posixpath.basename(path))
+            with open(copy, "wb") as file:
+                file.write(data)
+            self._upload(copy, path)
+
     def _settle(self, document: Document, path: str, is_ours: bool) -> bool:
-        found = self._look(path)
+        found = self.look(path)
         if found == "folder":
             return False
         if found != "nothing":
@@ -62,10 +80,10 @@ class Artifacts:
                 return True
             if there == "foreign" and not is_ours:
                 return False
-        self._upload(document, path)
+        self._upload(document.file, path)
         return True
 
-    def _look(self, path: str) -> Any:
+    def look(self, path: str) -> Any:
         """What the store says of the file; or `nothing`, or `folder`, which is in the way.
 
         From the root down: stores differ in what they say of what is not there.
@@ -73,7 +91,7 @@ class Artifacts:
         names = path.split("/")
         folder: List[str] = []
         for name in names:
-            listed = self._client.list_artifacts(self._run_id, "/".join(folder) or None)
+            listed = self.entries("/".join(folder))
             entries = [entry for entry in listed if posixpath.basename(entry.path) == name]
             if not entries:
                 return "nothing"
@@ -92,10 +110,9 @@ class Artifacts:
         with tempfile.TemporaryDirectory(prefix="lezea-monitor-") as folder:
             return document.is_there(self._client.download_artifacts(self._run_id, path, folder))
 
-    def _upload(self, document: Document, path: str) -> None:
+    def _upload(self, file: str, path: str) -> None:
         """The client names an artifact as the file is called."""
-        folder, name = posixpath.split(path)
-        self._client.log_artifact(self._run_id, document.file, folder or None)
+        self._client.log_artifact(self._run_id, file, posixpath.dirname(path) or None)
 
 
 def hash_of(file: str, size: Optional[int] = None) -> str:

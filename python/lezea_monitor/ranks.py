@@ -21,7 +21,7 @@ Warn = Callable[..., None]
 
 
 def ranks(rank: Any, world_size: Any, warn: Warn) -> Dict[str, int]:
-    """What is given wins over the environment, one by one; what makes no sense is told to `warn`."""
+    """What is given wins over the environment; what makes no sense is told to `warn`."""
     given = {}
     for name, value, least in (("rank", rank, 0), ("world_size", world_size, 1)):
         count = None if value is None else _given(value, least)

@@ -259,13 +259,6 @@ class ArtifactTest(DeliverTest):
             )  # fmt: skip
             self.assertEqual(tracked.get(self.PATH) == SUMMARY, at_its_place, there)
 
-    def test_of_one_node_of_several(self):
-        path = "resources/nodes/n-1/summary.json"
-        _, body = self.outbox.document(path, SUMMARY)
-        tracked = self.finish(("merge", {"node": "n-1", **body}), END)
-        self.assertEqual((tracked.files(), tracked.get(path)), ([path], SUMMARY))
-        self.assertEqual((self.outbox.left(), self.outbox.dead), (0, []))
-
     def test_even_aside_is_taken(self):
         self.mlflow.start_run("m").put(self.ASIDE, b"theirs")
         tracked = self.deliver_after(b"theirs")

@@ -8,7 +8,7 @@ import { type Delivery, type Draft, SendError } from '../model.js';
 import { RunArtifacts, sha256 } from './artifacts.js';
 import type { ArtifactBody, MergeBody, Tag } from './items.js';
 import { nodeFolder } from './keys.js';
-import { hasOtherNodes, NodeMerge } from './merge.js';
+import { hasOtherNodes, mergedFacts, NodeMerge } from './merge.js';
 import { NodeDocuments } from './node-documents.js';
 import { metricBatches, SUMMARY_PATH, tagsOf } from './plan.js';
 import type { MlflowRuns } from './runs.js';
@@ -103,20 +103,10 @@ export class Documents {
    * however often, what is shown is the merge of most.
    */
   async #publish(sending: Sending, merged: MergedSummary, hash: string, place: string): Promise<void> {
-    const { run, totals, scopes } = merged;
-    const columns = Object.fromEntries(Object.entries(totals).map(([name, { value }]) => [name, value]));
-    const endedAtMs = Date.parse(run.ended_at ?? run.started_at);
-    const figures = { attempt: run.attempt, endedAtMs, totals: columns, scopes: () => scopes };
+    const { figures, facts } = mergedFacts(merged, hash);
     await this.#o.logMetrics(sending, metricBatches(figures));
-    const names = [...new Set(merged.merged_from.map(({ node }) => node))];
-    const facts = { status: run.status, runId: run.id, attempt: run.attempt, summarySha256: hash };
-    const tags = tagsOf({
-      ...facts,
-      node: names.join(','),
-      ...(run.reason !== undefined && { reason: run.reason }),
-    });
     const where = place === SUMMARY_PATH ? [] : [placeTag(SUMMARY_PATH, place)];
-    await this.#o.logTags(sending, [...tags, ...where]);
+    await this.#o.logTags(sending, [...tagsOf(facts), ...where]);
   }
 
   #run({ server, delivery, signal }: Sending): Promise<RunInfo> {

@@ -17,7 +17,7 @@ import { MAX_REPLACED_BYTES, type RunArtifacts, sha256 } from './artifacts.js';
 import type { MergeBody } from './items.js';
 import { nodeFolder } from './keys.js';
 import { type KnownDocument, NodeDocuments } from './node-documents.js';
-import { SUMMARY_PATH } from './plan.js';
+import { type Figures, SUMMARY_PATH, type TaggedFacts } from './plan.js';
 
 /** How often others may come in between. */
 const MAX_ROUNDS = 5;
@@ -131,6 +131,21 @@ export class NodeMerge {
     await artifacts.upload(path, there, this.#signal);
     return true;
   }
+}
+
+/** What a tracker shows of a merge. */
+export function mergedFacts(
+  { run, totals, scopes, merged_from: from }: MergedSummary,
+  summarySha256: string,
+): { figures: Figures; facts: TaggedFacts } {
+  const { status, reason, attempt, id: runId } = run;
+  const columns = Object.fromEntries(Object.entries(totals).map(([name, { value }]) => [name, value]));
+  const endedAtMs = Date.parse(run.ended_at ?? run.started_at);
+  const node = [...new Set(from.map((part) => part.node))].join(',');
+  return {
+    figures: { attempt, endedAtMs, totals: columns, scopes: () => scopes },
+    facts: { status, runId, attempt, node, summarySha256, ...(reason !== undefined && { reason }) },
+  };
 }
 
 /** Whether a run that said nothing of nodes shares its place with another node's part of it. */
