@@ -7,6 +7,8 @@ import { join } from 'node:path';
 import BetterSqlite3, { type Database } from 'better-sqlite3';
 import type { Logger } from 'pino';
 import { LezeaError, messageOf } from '../errors.js';
+import { type RunRow, runRecordOf } from './codec.js';
+import { damagedDeliveries } from './outbox-rows.js';
 import { salvage } from './salvage.js';
 import { createTables, isBlank, schemaFault, upgrade } from './schema.js';
 import { SqlitePersistence } from './sqlite-persistence.js';
@@ -90,17 +92,24 @@ function integrityFault(db: Database): { reason: string; detail: string } | unde
   return verdict === 'ok' ? undefined : { reason: 'corrupt', detail: verdict };
 }
 
-/** What SQLite cannot know: whether the runs that are to go on can be read. Its transient errors are the caller's. */
+/** What SQLite cannot know: whether runs, whole those that are to go on, and where deliveries go, can be read. Its transient errors are the caller's. */
 function contentFault(db: Database): { reason: string; detail: string } | undefined {
   try {
+    const records = db.prepare('SELECT handle, status, record FROM runs').iterate() as Iterable<RunRow>;
+    for (const row of records) runRecordOf(row);
     for (const saved of new SqlitePersistence(db).openRuns()) {
       const fault = runFault(saved);
       if (fault !== undefined) return { reason: 'corrupt', detail: `run ${saved.record.runId}: ${fault}` };
     }
-    return undefined;
+    const damaged = damagedDeliveries(db);
+    if (damaged.length === 0) return undefined;
+    return {
+      reason: 'corrupt',
+      detail: `where deliveries go is damaged: ${damaged.slice(0, 10).join(', ')}`,
+    };
   } catch (error) {
     if (isTransient(error)) throw error;
-    return { reason: 'corrupt', detail: `a run that is to go on cannot be read: ${messageOf(error)}` };
+    return { reason: 'corrupt', detail: `a run cannot be read: ${messageOf(error)}` };
   }
 }
 

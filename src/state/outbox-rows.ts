@@ -1,6 +1,7 @@
 // Rows of the outbox's tables, and what they mean. Pure.
 
-import { inflateSync } from 'node:zlib';
+import { crc32, inflateSync } from 'node:zlib';
+import type { Database } from 'better-sqlite3';
 import type { Owner } from '../attribution/model.js';
 import type { Delivery } from '../delivery/model.js';
 import type { Bearer, DeliveryFilter, ItemState, SinkState } from '../delivery/outbox.js';
@@ -27,6 +28,7 @@ export interface DeliveryRow {
   done_ms: number | null;
   delivered: number;
   record: string;
+  checksum: number | null;
 }
 
 export interface Counts {
@@ -55,6 +57,28 @@ export function deliveryOf(row: Pick<DeliveryRow, 'id' | 'record'>): Delivery & 
     origin: string;
   };
   return { id: row.id, ...record, owner: { uid: owner.uid, pidNamespace: BigInt(owner.pidNamespace) } };
+}
+
+/** Of what says where a delivery goes, and whose it is. */
+export function checksumOf({ sink, record }: Pick<DeliveryRow, 'sink' | 'record'>): number {
+  return crc32(`${sink}\n${record}`);
+}
+
+/** Whether that is no longer what it was. An earlier program wrote no checksum. */
+export function isDamaged(row: Pick<DeliveryRow, 'sink' | 'record' | 'checksum'>): boolean {
+  return row.checksum !== null && row.checksum !== checksumOf(row);
+}
+
+/** Ids of deliveries that are damaged. A database of before there were checksums has none. */
+export function damagedDeliveries(db: Database): number[] {
+  const columns = db.pragma('table_info(deliveries)') as { name: string }[];
+  if (!columns.some(({ name }) => name === 'checksum')) return [];
+  const rows = db
+    .prepare('SELECT id, sink, record, checksum FROM deliveries')
+    .iterate() as Iterable<DeliveryRow>;
+  const damaged: number[] = [];
+  for (const row of rows) if (isDamaged(row)) damaged.push(row.id);
+  return damaged;
 }
 
 export function sinkOf(row: SinkRow): SinkState {

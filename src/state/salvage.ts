@@ -3,6 +3,7 @@
 
 import BetterSqlite3, { type Database } from 'better-sqlite3';
 import { messageOf } from '../errors.js';
+import { damagedDeliveries } from './outbox-rows.js';
 import { RUN_TABLES, TABLE_COLUMNS } from './schema.js';
 import { SqlitePersistence } from './sqlite-persistence.js';
 import { runFault } from './wholeness.js';
@@ -103,6 +104,11 @@ function dropDamaged(db: Database, result: Salvaged): void {
   }
   for (const table of RUN_TABLES) {
     db.prepare(`DELETE FROM ${table} WHERE run NOT IN (SELECT handle FROM runs)`).run();
+  }
+  // Never to another address, nor shown to another owner; the file that was set aside still has it.
+  for (const id of damagedDeliveries(db)) {
+    note(result, `delivery ${id}: where it goes is damaged`);
+    db.prepare('DELETE FROM deliveries WHERE id = ?').run(id);
   }
   // What waits to be delivered does not need its run, unless its run was still to say that it is over.
   db.prepare('DELETE FROM deliveries WHERE ready = 0 AND run NOT IN (SELECT handle FROM runs)').run();

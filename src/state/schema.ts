@@ -97,6 +97,8 @@ const TABLES: Record<string, Record<string, string>> = {
     delivered: 'INTEGER NOT NULL',
     /** Which run of whose, and where to, JSON. */
     record: 'TEXT NOT NULL',
+    /** CRC-32 of sink and record; null where an earlier program wrote them. */
+    checksum: 'INTEGER',
   },
   delivery_items: {
     id: 'INTEGER PRIMARY KEY AUTOINCREMENT',
@@ -138,13 +140,14 @@ const TABLES: Record<string, Record<string, string>> = {
   },
 };
 
-/** Tables that came after version 1; an older database gets them when it is opened. */
+/** Tables, and columns of older tables, that came after version 1; an older database gets them when it is opened. */
 const ADDED: Readonly<Record<string, number>> = {
   deliveries: 2,
   delivery_items: 2,
   run_sizes: 2,
   sinks: 2,
   rollups: 3,
+  'deliveries.checksum': 3,
 };
 
 export const TABLE_COLUMNS: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
@@ -186,6 +189,10 @@ export function createTables(db: Database): void {
   })();
 }
 
+function addedIn(table: string, column: string): number {
+  return ADDED[`${table}.${column}`] ?? ADDED[table] ?? 1;
+}
+
 /** Gives a database of an earlier version what it lacks. */
 export function upgrade(db: Database): void {
   const version = metaNumber(db, 'schema_version') ?? SCHEMA_VERSION;
@@ -195,7 +202,13 @@ export function upgrade(db: Database): void {
 function addTables(db: Database, version: number): void {
   const made: string[] = [];
   for (const [table, columns] of Object.entries(TABLES)) {
-    if ((ADDED[table] ?? 1) <= version) continue;
+    if ((ADDED[table] ?? 1) <= version) {
+      for (const [name, declaration] of Object.entries(columns)) {
+        if (version > 0 && addedIn(table, name) > version)
+          db.exec(`ALTER TABLE ${table} ADD COLUMN ${name} ${declaration}`);
+      }
+      continue;
+    }
     const parts = Object.entries(columns).map(([name, declaration]) => `${name} ${declaration}`);
     db.exec(`CREATE TABLE ${table} (${parts.join(', ')}) STRICT`);
     made.push(table);
@@ -230,7 +243,9 @@ export function schemaFault(
     if ((ADDED[table] ?? 1) > version) continue;
     const info = db.pragma(`table_info(${table})`) as { name: string }[];
     const found = new Set(info.map((column) => column.name));
-    const missing = Object.keys(columns).filter((name) => !found.has(name));
+    const missing = Object.keys(columns).filter(
+      (name) => addedIn(table, name) <= version && !found.has(name),
+    );
     if (missing.length > 0) return { reason: 'corrupt', detail: `${table} lacks ${missing.join(', ')}` };
   }
   if (reader === undefined) return { reason: 'corrupt', detail: 'it does not say which version it is' };

@@ -242,6 +242,22 @@ describe('a place that fails', () => {
   });
 });
 
+it('a delivery whose address is damaged while the agent runs goes nowhere, and is nobody’s to see', async () => {
+  start();
+  bench.sink.script = failing(1);
+  await ended('hit');
+  await expect.poll(() => bench.sink.tried.length).toBe(1);
+  const db = new BetterSqlite3(join(folder.path, 'state.db'));
+  const changed = db.prepare("UPDATE deliveries SET record = replace(record, 'tracker', 'tracked')").run();
+  db.close();
+  expect(changed.changes).toBe(1);
+  await ended('whole');
+  await expect
+    .poll(() => list().map(({ run, doneMs }) => [run.runId, doneMs !== undefined]))
+    .toEqual([['whole', true]]);
+  expect(new Set(bench.sink.sent.map(({ run }) => run))).toEqual(new Set(['whole']));
+});
+
 describe('an item that its place will never take', () => {
   it('is found among others, kept aside, and everything else goes on', async () => {
     start();

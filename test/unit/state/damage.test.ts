@@ -26,8 +26,10 @@ const files = new Map<string, Buffer>();
 /** By run: every state that was ever committed. What the log lost at its end makes an earlier one the last. */
 const truth = new Map<string, Set<string>>();
 const bodies = new Set<string>();
+/** Where deliveries go, and whose they are. */
+const places = new Set<string>();
 let tries = 0;
-const kept = { runs: 0, items: 0, intact: 0 };
+const kept = { runs: 0, items: 0, places: 0 };
 
 function figuresOf(run: Run): string {
   const scopes = [...run.scopes()].map(({ path, self }) => [path, self.toColumns()]);
@@ -45,6 +47,13 @@ function itemsOf(bench: Bench): string[] {
     }
   }
   return found;
+}
+
+function placesOf(bench: Bench): string[] {
+  return bench.outbox.deliveries({ all: true }).map(({ sink, target, run, owner, origin }) => {
+    const ownerText = `${owner.uid}:${owner.pidNamespace}`;
+    return JSON.stringify({ sink, target, run, origin, owner: ownerText });
+  });
 }
 
 function checkpointFile(path: string): void {
@@ -90,11 +99,23 @@ beforeAll(async () => {
   for (const name of files.keys()) copyFileSync(join(killed, name), join(again, name));
   const intact = startBench(again, {}, undefined, OFFLINE);
   for (const body of itemsOf(intact)) bodies.add(body);
+  for (const place of placesOf(intact)) places.add(place);
   intact.close();
+  expect(places.size).toBe(2);
   expect(bodies.size).toBeGreaterThan(2);
 });
 
 afterAll(() => folder.remove());
+
+/** Where these texts lie in a file, byte by byte. */
+function bytesOf(texts: readonly string[], bytes: Buffer): number[] {
+  return texts.flatMap((text) => {
+    const found: number[] = [];
+    for (let at = bytes.indexOf(text); at >= 0; at = bytes.indexOf(text, at + 1))
+      for (let n = 0; n < text.length; n += 1) found.push(at + n);
+    return found;
+  });
+}
 
 /** Where and how a file is damaged. */
 const damage = fc.record({
@@ -133,6 +154,10 @@ it('a damaged database never says anything else than what was written', () => {
           expect(truth.get(runId), runId).toContain(figuresOf(run));
           kept.runs += 1;
         }
+        for (const place of placesOf(bench)) {
+          expect(places).toContain(place);
+          kept.places += 1;
+        }
         for (const body of itemsOf(bench)) {
           expect(bodies).toContain(body);
           kept.items += 1;
@@ -148,8 +173,37 @@ it('a damaged database never says anything else than what was written', () => {
   );
   // Most of what is not hit is kept: of 150, some 240 runs (215 to 270 seen) and 850 items.
   console.log(
-    `${tries} damaged databases: ${kept.runs} of ${3 * tries} runs, ${kept.items} of ${bodies.size * tries} items kept`,
+    `${tries} damaged databases: ${kept.runs} of ${3 * tries} runs, ${kept.items} of ${bodies.size * tries} items, ` +
+      `${kept.places} of ${places.size * tries} deliveries kept`,
   );
   expect(kept.runs).toBeGreaterThan(1.2 * tries);
   expect(kept.items).toBeGreaterThan(0.45 * bodies.size * tries);
+});
+
+it('a bit of where deliveries go, or whose they are, changes nothing about that', () => {
+  const whole = join(folder.path, 'again', 'state.db');
+  checkpointFile(whole);
+  const intact = readFileSync(whole);
+  const targets = bytesOf(['http://tracker:5000', '"uid":1000', '"runId":"done-1"', '"done-2"'], intact);
+  expect(targets.length).toBeGreaterThan(100);
+  let found = 0;
+  fc.assert(
+    fc.property(fc.constantFrom(...targets), fc.integer({ min: 0, max: 7 }), (offset, bit) => {
+      tries += 1;
+      const into = join(folder.path, `try-${tries}`);
+      mkdirSync(into);
+      const bytes = Buffer.from(intact);
+      bytes[offset]! ^= 1 << bit;
+      writeFileSync(join(into, 'state.db'), bytes);
+      const bench = startBench(into, {}, undefined, OFFLINE);
+      try {
+        for (const place of placesOf(bench)) expect(places).toContain(place);
+        found += placesOf(bench).length;
+      } finally {
+        bench.close();
+      }
+    }),
+    { numRuns: 100 },
+  );
+  expect(found).toBeGreaterThan(80);
 });

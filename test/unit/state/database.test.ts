@@ -76,6 +76,27 @@ describe('a database that is fine', () => {
     later.close();
   });
 
+  it('is that of a program that wrote no checksums, whose deliveries go on', async () => {
+    const bench = startBench(folder.path, {}, undefined, { offline: true });
+    const { commands } = bench.attribution;
+    const tracker = { mlflow_tracking_uri: 'http://tracker', mlflow_run_id: 'abc' };
+    commands.start(callerOf(1), { runId: 'kept', tracker });
+    await commands.openSession(callerOf(1), openRequest('kept', 1));
+    await commands.end(callerOf(1), { runId: 'kept', status: 'FINISHED', all: true });
+    bench.close();
+    const db = new BetterSqlite3(path());
+    db.exec(
+      "ALTER TABLE deliveries DROP COLUMN checksum; UPDATE meta SET value = '2' WHERE key = 'schema_version'",
+    );
+    db.close();
+    open();
+    expect(asides()).toEqual([]);
+    const later = startBench(folder.path);
+    await expect.poll(() => later.outbox.deliveries({}).length).toBe(0);
+    expect(later.sink.sent.at(-1)?.items[0]?.kind).toBe('end');
+    later.close();
+  });
+
   it('is that of a later program that still allows this one', async () => {
     await good();
     const db = new BetterSqlite3(path());
@@ -150,6 +171,12 @@ describe('a database that cannot be used is set aside', () => {
       reason: 'corrupt',
       detail: /cannot be read/,
       spoil: () => change("UPDATE runs SET record = '{'"),
+    },
+    {
+      name: 'with an ended run that cannot be read',
+      reason: 'corrupt',
+      detail: /a run cannot be read/,
+      spoil: () => change("UPDATE runs SET status = 'FINISHED', record = '{'"),
     },
     {
       name: 'with totals that are no row',
