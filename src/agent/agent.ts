@@ -125,7 +125,7 @@ export class Agent {
       rows: new SqliteRollups(db),
       sampledAt: () => this.#attribution.checkpoint.lastSnapshot,
     });
-    this.#sweeper = new Sweeper(() => this.#retention.sweep(), log);
+    this.#sweeper = new Sweeper(() => this.#sweep(), log);
     this.#ipc = this.#makeIpc(config, bootId);
     this.#metrics = new Metrics({
       config: deps.config,
@@ -216,7 +216,14 @@ export class Agent {
       writeFiles: (run) => this.#documents.write(run),
       isFull: (owner) => this.#retention.isFull(owner),
       prepareDelivery: (run, allDead) => this.#deliveries.prepare(run, allDead),
+      prepareDocuments: (run) => this.#deliveries.prepareDocuments(run),
     });
+  }
+
+  /** What is to be done now and then: documents that a full disk kept from being written; what is too old. */
+  async #sweep(): Promise<void> {
+    if ((await this.#attribution.writeUndocumented()) > 0) this.#deliveries.wake();
+    await this.#retention.sweep();
   }
 
   #makeIpc(config: Config, bootId: string): IpcServer {

@@ -1,4 +1,4 @@
-// When old runs are looked for: at the start, a while after a run has ended, and once an hour. Owns the timer.
+// When ended runs are looked after: at the start, a while after a run has ended, and once an hour. Owns the timer.
 
 import { messageOf } from '../errors.js';
 import type { Logger } from '../log.js';
@@ -44,7 +44,7 @@ export class Sweeper {
     this.#work ??= this.#sweep()
       .then(() => undefined)
       // The next one tries again: nothing depends on it now.
-      .catch((error) => this.#log.warn({ reason: messageOf(error) }, 'old runs could not be removed'))
+      .catch((error) => this.#log.warn({ reason: messageOf(error) }, 'ended runs could not be looked after'))
       .finally(() => {
         this.#work = undefined;
         this.#schedule(HOUR_MS);

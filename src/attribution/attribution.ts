@@ -15,6 +15,7 @@ import { Registry } from './registry.js';
 import { restoreRuns } from './restore.js';
 import { Sessions } from './sessions.js';
 import { Starter } from './starting.js';
+import { writeUndocumented } from './undocumented.js';
 
 export interface AttributionOptions {
   sampler: Sampler;
@@ -32,6 +33,8 @@ export interface AttributionOptions {
   writeFiles(run: Run): Promise<void>;
   /** Keeps what is to be delivered of it; `allDead`: no process of it lives. */
   prepareDelivery(run: Run, allDead: boolean): Promise<void>;
+  /** Keeps its documents to be delivered, where they could not be written when it ended. */
+  prepareDocuments(run: Run): Promise<void>;
   /** Whether what is stored of the owner's runs, and may not be removed, is its whole share. */
   isFull(owner: Owner): boolean;
   limits?: Limits;
@@ -110,6 +113,12 @@ export class Attribution {
     sampler.start();
     this.checkpoint.start();
     for (const run of over) this.#lifecycle.finish(run);
+  }
+
+  /** Tries again to write what could not be written when runs ended. How many runs have their documents now. */
+  writeUndocumented(): Promise<number> {
+    const checkpoint = (how: { durable: boolean }) => this.checkpoint.request(how);
+    return writeUndocumented({ ...this.#o, ledger: this.ledger, registry: this.#registry, checkpoint });
   }
 
   /** Takes a last sample, stores it and stops. Live runs stay live: the next start goes on with them. */

@@ -217,7 +217,8 @@ export class Lifecycle {
     this.#closePhase(run);
     // The documents say what the run will be once they are there.
     const ended: Run = Object.create(run, { status: { value: outcome.status, enumerable: true } });
-    await this.#writeFiles(ended);
+    if (await this.#writeFiles(ended)) delete record.undocumented;
+    else record.undocumented = true;
     const allDead = run.parts.every((part) => !this.#o.isAlive(part.process));
     await this.#insist(() => this.#o.prepareDelivery(ended, allDead));
     record.status = outcome.status;
@@ -227,16 +228,16 @@ export class Lifecycle {
     this.#o.registry.retire(run);
   }
 
-  /** A disk that is full for a moment costs nobody a document; where it stays so, the database answers for it. */
-  async #writeFiles(ended: Run): Promise<void> {
+  /** A disk that is full for a moment holds nobody up; where it stays so, the run ends, and they are written later. */
+  async #writeFiles(ended: Run): Promise<boolean> {
     for (let tries = 1; ; tries += 1) {
       try {
         await this.#o.writeFiles(ended);
-        return;
+        return true;
       } catch (error) {
         const line = { run: ended.key, tries, reason: messageOf(error) };
         if (tries === 1) this.#o.log.error(line, "a run's documents could not be written");
-        if (tries >= WRITE_TRIES) return;
+        if (tries >= WRITE_TRIES) return false;
       }
       await this.#o.retryDelay();
     }

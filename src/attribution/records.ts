@@ -20,6 +20,8 @@ export interface RunRecord {
   rank?: number;
   worldSize?: number;
   localWorldSize?: number;
+  /** It has ended, and its documents could not be written: they are tried again later. */
+  undocumented?: true;
   status: RunStatus;
   /** Known from FINISHING on, before the status is final. */
   outcome?: Outcome;
@@ -143,6 +145,8 @@ export interface Persistence {
   endedSince(ms: number, limit: number): Iterable<SavedRun>;
   /** The attempts of a run that are stored, ascending. */
   attempts(key: string): number[];
+  /** Ended runs without their documents, oldest first. */
+  undocumented(limit: number): { key: string; attempt: number }[];
   load(handle: RunHandle): SavedRun | undefined;
   /** The newest attempt, or that one. */
   find(owner: Owner, runId: string, attempt?: number): RunRecord | undefined;

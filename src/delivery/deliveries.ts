@@ -110,18 +110,32 @@ export class Deliveries {
 
   /** Keeps what is to be delivered of a run that has ended. It goes out once the run's status is final. */
   async prepare(run: Run, allDead: boolean): Promise<void> {
+    await this.#cut(run, this.#places(run.tracker), { allDead: allDead && this.#o.closeDeadRuns() });
+  }
+
+  /** The same of its documents only: they could not be written when it ended, and its figures are kept already. */
+  async prepareDocuments(run: Run): Promise<void> {
+    const places = this.#places(run.tracker).filter(({ target }) => target.kind === 'mlflow');
+    await this.#cut(run, places, { allDead: false, withoutFigures: true });
+  }
+
+  async #cut(
+    run: Run,
+    places: readonly Place[],
+    { allDead, withoutFigures }: { allDead: boolean; withoutFigures?: true },
+  ): Promise<void> {
     const { outbox, sinks, node, documents, nowMs } = this.#o;
     outbox.discard(run.handle);
-    const places = this.#places(run.tracker);
     if (places.length === 0) return;
     const earlier = this.#o.earlier(run);
-    const ended = endedRun(run, {
+    const whole = endedRun(run, {
       node,
-      allDead: allDead && this.#o.closeDeadRuns(),
+      allDead,
       files: await documents(run),
       earlier,
       earlierFiles: await this.#documentsOf(earlier.slice(-MAX_EARLIER_DOCUMENTS)),
     });
+    const ended = withoutFigures ? { ...whole, totals: {}, scopes: () => [] } : whole;
     const { key, runId, attempt } = ended;
     for (const place of places) {
       const { target } = place;

@@ -113,6 +113,8 @@ export class SqlitePersistence implements Persistence {
     // What is to be delivered of it goes out from the moment its end is known, not before.
     if (isFinal(record.status)) {
       this.#sql('UPDATE deliveries SET ready = 1 WHERE run = ? AND ready = 0').run(record.handle);
+      // Said again later, it has documents that it had not: it is measured again.
+      this.#sql('DELETE FROM run_sizes WHERE run = ?').run(record.handle);
     }
   }
 
@@ -183,6 +185,13 @@ export class SqlitePersistence implements Persistence {
 
   attempts(key: string): number[] {
     return this.#sql('SELECT attempt FROM runs WHERE key = ? ORDER BY attempt').pluck().all(key) as number[];
+  }
+
+  undocumented(limit: number): { key: string; attempt: number }[] {
+    return this.#sql(
+      `SELECT key, attempt FROM runs WHERE status NOT IN ('REGISTERED', 'RUNNING', 'FINISHING')
+       AND json_extract(record, '$.undocumented') ORDER BY handle LIMIT ?`,
+    ).all(limit) as { key: string; attempt: number }[];
   }
 
   load(handle: number): SavedRun | undefined {

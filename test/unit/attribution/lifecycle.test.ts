@@ -227,6 +227,7 @@ describe('the documents of an ended run', () => {
       const { run } = await boundRun();
       await bench.attribution.commands.end(callerOf(100), { runId: 'r1', status: 'FINISHED', all: false });
       expect({ tries, status: run.status }).toEqual({ tries: Math.min(failures + 1, 5), status: 'FINISHED' });
+      expect(bench.persistence.undocumented(10)).toEqual(failures > 5 ? [{ key: run.key, attempt: 1 }] : []);
       bench.close();
     }
     bench = startBench(mkdtempSync(join(folder.path, 'files-')));

@@ -4,6 +4,7 @@
 import { join } from 'node:path';
 import BetterSqlite3 from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Run } from '../../../src/attribution/model.js';
 import type { DeliveriesOptions } from '../../../src/delivery/deliveries.js';
 import { SendError } from '../../../src/delivery/model.js';
 import {
@@ -34,6 +35,32 @@ afterEach(async () => {
 function start(delivery: Partial<DeliveriesOptions> = {}, into = folder.path): void {
   bench = startBench(into, { checkpointIntervalMs: 1 }, undefined, delivery);
 }
+
+/** A disk that no document can be written to; what is written lies in `files`. */
+function startOnFullDisk(delivery: Partial<DeliveriesOptions> = {}) {
+  const disk = { isFull: true, tries: 0, files: new Map<number, string>() };
+  const writeFiles = async ({ attempt, totals }: Run) => {
+    disk.tries += 1;
+    if (disk.isFull) throw new Error('ENOSPC: no space left on device');
+    disk.files.set(attempt, `of ${attempt}: ${totals.value('cpu_seconds')}`);
+  };
+  const documents = async ({ attempt }: Run) => {
+    const sha256 = disk.files.get(attempt);
+    return sha256 === undefined ? [] : [{ path: 'summary', bytes: 1, sha256 }];
+  };
+  const options = { checkpointIntervalMs: 1, writeFiles };
+  bench = startBench(folder.path, options, undefined, { documents, ...delivery });
+  const restart = () => {
+    bench.close();
+    bench = startBench(folder.path, options, undefined, { documents, ...delivery });
+  };
+  return { disk, restart };
+}
+
+const ends = () =>
+  bench.sink.sent.flatMap(({ items }) =>
+    items.filter(({ kind }) => kind === 'end').map(({ body }) => JSON.parse(body)),
+  );
 
 /** A run that used some CPU and has ended. */
 async function ended(runId = 'r', tracker: Record<string, string> = TRACKER): Promise<void> {
@@ -173,6 +200,66 @@ describe('an ended run', () => {
     await commands.end(ME, { runId: 'r', status: 'KILLED', all: true });
     await delivered();
     expect(JSON.parse(bench.sink.sent.at(-1)!.items[0]!.body)).toMatchObject({ allDead: true });
+  });
+});
+
+describe('documents that could not be written when a run ended', () => {
+  it('are written and delivered once the disk works again, and the figures are not sent twice', async () => {
+    const { disk } = startOnFullDisk();
+    await ended();
+    await delivered();
+    expect(ends()).toMatchObject([{ status: 'FINISHED', files: [] }]);
+    const sent = figures().length;
+    const { tries } = disk;
+    expect(await bench.attribution.writeUndocumented()).toBe(0);
+    expect(disk.tries).toBe(tries + 1);
+    disk.isFull = false;
+    expect(await bench.attribution.writeUndocumented()).toBe(1);
+    bench.deliveries.wake();
+    await delivered();
+    expect(ends().at(-1)).toMatchObject({ allDead: false, files: [{ sha256: 'of 1: 1.5' }] });
+    expect(figures()).toHaveLength(sent);
+    expect(await bench.attribution.writeUndocumented()).toBe(0);
+    expect(disk.files.size).toBe(1);
+  });
+
+  it('are tried by the next agent too, and one try finds out that the disk still fails', async () => {
+    const { disk, restart } = startOnFullDisk();
+    await ended('r1');
+    await ended('r2');
+    const { tries } = disk;
+    restart();
+    expect(await bench.attribution.writeUndocumented()).toBe(0);
+    expect(disk.tries).toBe(tries + 1);
+    disk.isFull = false;
+    restart();
+    expect(await bench.attribution.writeUndocumented()).toBe(2);
+    bench.deliveries.wake();
+    await delivered();
+    expect(ends().map(({ files }) => files.length)).toEqual([1, 1]);
+  });
+
+  it('are brought by the newest attempt, which speaks for the run', async () => {
+    const { disk } = startOnFullDisk();
+    await ended();
+    disk.isFull = false;
+    await ended();
+    await delivered();
+    expect(await bench.attribution.writeUndocumented()).toBe(1);
+    bench.deliveries.wake();
+    await delivered();
+    expect(list().map(({ run: { attempt } }) => attempt)).toEqual([2, 2, 1]);
+    expect(ends().at(-1).files).toMatchObject([{ replaces: ['of 1: 1.5'] }]);
+  });
+
+  it('wait for a live attempt, which brings them when it ends', async () => {
+    const { disk } = startOnFullDisk();
+    await ended();
+    disk.isFull = false;
+    bench.attribution.commands.start(ME, { runId: 'r', tracker: TRACKER });
+    expect(await bench.attribution.writeUndocumented()).toBe(1);
+    expect(list()).toHaveLength(1);
+    expect(bench.attribution.store.get(ME.owner, 'r')).toMatchObject({ attempt: 2, status: 'REGISTERED' });
   });
 });
 

@@ -99,6 +99,7 @@ export function startBench(
     },
     isFull: () => false,
     prepareDelivery: (run, allDead) => deliveries.prepare(run, allDead),
+    prepareDocuments: (run) => deliveries.prepareDocuments(run),
     ...more,
   });
   attribution.store.on('ended', () => deliveries.wake());
