@@ -11,10 +11,10 @@ import logging
 import os
 import re
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 from .asking import Asker
-from .into_mlflow import IntoMlflow, NotNow, Refused, parse
+from .into_mlflow import Fetch, IntoMlflow, NotNow, Refused, parse
 from .mlflow_artifacts import hash_of
 from .session import Address
 from .tracker import URI, imported
@@ -25,7 +25,9 @@ log = logging.getLogger("lezea_monitor")
 ASK_SECONDS = 30.0  # for one answer of the agent
 MAX_ERROR_CHARS = 1000  # of what is told to the agent
 _PASSWORD = re.compile(r"(://)[^/\s@]*@")
+TAKEN = 32  # items that are asked for at once
 Say = Callable[[str], None]
+Item = Dict[str, Any]
 
 
 class Delivery:
@@ -100,23 +102,64 @@ def _deliver_one(
     run_id = str(shown.get("run_id", ""))
     place = IntoMlflow(address, delivery.settings, str(shown["key"]), run_id)
     while deadline is None or time.monotonic() < deadline:
-        item = ask("outbox.take", delivery=delivery.id).get("item")
-        if item is None:
+        taken = ask("outbox.take", delivery=delivery.id, limit=TAKEN)
+        if taken.get("item") is None:
             delivery.for_us = 0
             return
-        refusal = {}
-        try:
-            place.log(item["kind"], parse(item["body"]), fetch)
-            delivery.delivered += 1
-        except Refused as error:
-            delivery.refused.append(_without_password(str(error)))
-            refusal = {"error": delivery.refused[-1][:MAX_ERROR_CHARS]}
-        left = ask("outbox.ack", delivery=delivery.id, item=item["id"], **refusal).get("left")
-        delivery.for_us = left if isinstance(left, int) else delivery.for_us - 1
-        say("%s, %d left" % (refusal.get("error") or item["kind"], delivery.for_us))
-        if left == 0:
-            return
+        batches = [*_together([taken["item"], *taken.get("more", ())], place.most_metrics)]
+        while batches and (deadline is None or time.monotonic() < deadline):
+            items = batches.pop(0)
+            refusal = {}
+            if len(items) == 1:
+                refusal = _log(place, delivery, items[0], fetch)
+            elif not place.log_together([parse(item["body"]) for item in items]):
+                batches[:0] = [[item] for item in items]
+                continue
+            delivery.delivered += 0 if refusal else len(items)
+            number, *more = (item["id"] for item in items)
+            told = {"delivery": delivery.id, "item": number, "more": more, **refusal}
+            left = ask("outbox.ack", **told).get("left")
+            delivery.for_us = left if isinstance(left, int) else delivery.for_us - len(items)
+            say("%s, %d left" % (refusal.get("error") or items[0]["kind"], delivery.for_us))
+            if left == 0:
+                return
     raise NotNow("there was no more time")
+
+
+def _log(place: IntoMlflow, delivery: Delivery, item: Item, fetch: Fetch) -> Dict[str, str]:
+    """What to tell the agent of an item that will never be there."""
+    try:
+        place.log(item["kind"], parse(item["body"]), fetch)
+        return {}
+    except Refused as error:
+        delivery.refused.append(_without_password(str(error)))
+        return {"error": delivery.refused[-1][:MAX_ERROR_CHARS]}
+
+
+def _together(items: List[Item], most: int) -> Iterator[List[Item]]:
+    """Those that go in one batch: of one kind, and no more than so many figures."""
+    batch: List[Item] = []
+    room = 0
+    for item in items:
+        count = _figures_in(item)
+        if batch and (count is None or count > room):
+            yield batch
+            batch = []
+        if not batch:
+            room = most
+        batch.append(item)
+        room -= most if count is None else count
+    if batch:
+        yield batch
+
+
+def _figures_in(item: Item) -> Optional[int]:
+    """None for what goes by itself."""
+    try:
+        metrics = parse(item["body"])["metrics"] if item["kind"] == "metrics" else None
+        return len(metrics) if isinstance(metrics, list) else None
+    except (Refused, KeyError):
+        return None
 
 
 def _fetch(ask: Callable[..., Any], delivery: int, path: str, file: str) -> None:

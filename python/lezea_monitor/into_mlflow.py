@@ -7,6 +7,7 @@ run. Sent again, an item changes nothing. mlflow is taken from sys.modules and n
 import json
 import os
 import posixpath
+import re
 import tempfile
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
@@ -15,10 +16,13 @@ from .mlflow_artifacts import Artifacts, Document
 from .node_merge import SUMMARY, NodeMerge, summary_in
 from .node_summary import Json
 from .tracker import RUN, imported
+from .tracker_address import clean_address
 
 OURS = "lezea-monitor"  # folder of the documents whose own place is taken
 CREATED_TAG = "lezea_monitor.created_for"  # on a run that was made for one of the agent's
-MAX_MERGED_METRICS = 100  # in one batch: more keys than this are refused where they come again
+MAX_KEYS = 100  # of one batch: stores refuse more of them where they come again (mlflow#20807)
+MAX_METRICS = 1000  # of one batch, for any store
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 # What mlflow says of an item that it will never take.
 FINAL_CODES = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 # fetch(path, bytes, sha256, file): brings a document into a file.
@@ -43,6 +47,7 @@ class IntoMlflow:
         self._entities = imported("mlflow.entities")
         self._client = imported("mlflow.tracking").MlflowClient(tracking_uri=address)
         self._settings = settings
+        self.most_metrics = _most_metrics(address)  # that go together
         self._key = key
         self._own_run = own_run
         # Items come in order, and each is acknowledged before the next: only the first may have
@@ -73,6 +78,17 @@ class IntoMlflow:
         elif kind != "create":
             raise NotNow("items of kind %s need a newer lezea_monitor" % kind)
 
+    def log_together(self, bodies: Sequence[Dict[str, Any]]) -> bool:
+        """Figures of several items in one batch; False: some of them will never be taken."""
+        if not self._run_id:
+            self._run_id = self._made(None)
+        try:
+            self._log_metrics([one for body in bodies for one in body["metrics"]], cut=False)
+            return True
+        except Refused:
+            self._perhaps_there = True
+            return False
+
     def _check(self) -> Any:
         """The run as it is. Raises NotNow when it takes nothing."""
         run = self._client.get_run(self._run_id)
@@ -98,7 +114,7 @@ class IntoMlflow:
 
     # Metrics, tags, status
 
-    def _log_metrics(self, wanted: Sequence[Dict[str, Any]]) -> None:
+    def _log_metrics(self, wanted: Sequence[Dict[str, Any]], cut: bool = True) -> None:
         make = self._entities.Metric
         metrics = [
             make(m["key"], float(m["value"]), int(m["timestamp"]), int(m["step"])) for m in wanted
@@ -109,7 +125,7 @@ class IntoMlflow:
                 metrics = [metric for metric in metrics if not self._is_there(metric)]
             else:
                 self._perhaps_there = False
-        self._log_batch("metrics", metrics)
+        self._log_batch("metrics", metrics, cut)
 
     def _is_there(self, metric: Any) -> bool:
         history = self._client.get_metric_history(self._run_id, metric.key)
@@ -120,8 +136,8 @@ class IntoMlflow:
         make = self._entities.RunTag
         self._log_batch("tags", [make(tag["key"], tag["value"]) for tag in wanted])
 
-    def _log_batch(self, what: str, values: List[Any]) -> None:
-        """Logs all at once; where mlflow refuses that for good, each that it takes."""
+    def _log_batch(self, what: str, values: List[Any], cut: bool = True) -> None:
+        """Logs all at once; where mlflow refuses that for good, each that it takes, if `cut`."""
         if not values:
             return
         try:
@@ -130,7 +146,7 @@ class IntoMlflow:
             if getattr(error, "error_code", None) not in FINAL_CODES:
                 raise
             self._check()  # a deleted run is refused with the same word
-            if len(values) == 1:
+            if len(values) == 1 or not cut:
                 raise Refused("%s: %s" % (values[0].key, error)) from error
             self._log_each(what, values)
 
@@ -213,8 +229,8 @@ class IntoMlflow:
         """Tells the tracker. Whoever logs last, MLflow shows the merge of most documents."""
         metrics = metric_keys.metrics_of(merged)
         self._perhaps_there = True  # another node may have made the same
-        for at in range(0, len(metrics), MAX_MERGED_METRICS):
-            self._log_metrics(metrics[at : at + MAX_MERGED_METRICS])
+        for at in range(0, len(metrics), self.most_metrics):
+            self._log_metrics(metrics[at : at + self.most_metrics])
         tags = metric_keys.tags_of(merged, sha256)
         if place != SUMMARY:
             tags.append({"key": "lezea_monitor.artifact." + SUMMARY, "value": place})
@@ -234,6 +250,19 @@ class IntoMlflow:
 
     def _is_running(self) -> bool:
         return self._check().info.status in ("RUNNING", "SCHEDULED")
+
+
+def _most_metrics(address: str) -> int:
+    """Of one batch. A server may be of any version; to a database this process's mlflow writes.
+
+    Files do not notice repetitions, and databases do so rightly since 3.10.
+    """
+    kind = clean_address(address).partition(":")[0]
+    if kind == "file":
+        return MAX_METRICS
+    version = re.match(r"(\d+)\.(\d+)", str(getattr(imported("mlflow"), "__version__", "")))
+    recovers = version is not None and tuple(map(int, version.groups())) >= (3, 10)
+    return MAX_METRICS if recovers and kind.partition("+")[0] in DATABASES else MAX_KEYS
 
 
 def parse(body: Any) -> Dict[str, Any]:

@@ -18,6 +18,7 @@ class Outbox:
         self.agent, self.by = agent, by
         self.deliveries, self.items, self.dead, self.documents = [], {}, [], {}
         self.of_agent = []  # deliveries that the agent brings
+        self.takes_several = True  # False: an agent of before that
         self.lose_acks = 0  # so many acknowledgements are not heard
         self.settings = {}  # as the client says them
         for method in ("list", "show", "take", "ack", "file"):
@@ -68,17 +69,22 @@ class Outbox:
         return {"delivery": {**entry, "key": "k-1", "kind": "mlflow"}, "items": [], "more": True}
 
     def _take(self, params):
-        return {"item": next(iter(self.items[params["delivery"]]), None)}
+        waiting = self.items[params["delivery"]]
+        count = params.get("limit", 1) if self.takes_several else 1
+        more = {"more": waiting[1:count]} if len(waiting[:count]) > 1 else {}
+        return {"item": next(iter(waiting), None), **more}
 
     def _ack(self, params):
         waiting = self.items[params["delivery"]]
         if self.lose_acks:
             self.lose_acks -= 1
             return error("too_many", "not now")
-        assert waiting[0]["id"] == params["item"]
-        item = waiting.pop(0)
-        if "error" in params:
-            self.dead.append((item, params["error"]))
+        for number in [params["item"], *params["more"]]:
+            assert waiting[0]["id"] == number
+            item = waiting.pop(0)
+            if "error" in params:
+                assert not params["more"]
+                self.dead.append((item, params["error"]))
         return {"left": len(waiting)}
 
     def _file(self, params):

@@ -45,9 +45,9 @@ class DeliverTest(TrackerTest):
     def everything(self):
         return [metrics("a", "b"), metrics("c"), self.summary, TAGS]
 
-    def finish(self, *items, before_end=lambda: None):
+    def finish(self, *items, before_end=lambda: None, uri="http://u:p@h"):
         """A whole program: a run with an MLflow run around it; the latter."""
-        with mock.patch.object(self.mlflow, "uri", "http://u:p@h"):
+        with mock.patch.object(self.mlflow, "uri", uri):
             tracked = self.mlflow.start_run("m")
             run = self.start(run_id="r")
             if items:
@@ -107,7 +107,7 @@ class AtEndTest(DeliverTest):
             self.mlflow.before = lambda *_: time.sleep(0.5)
             with self.heard() as logs:
                 tracked = self.finish(metrics("a"), metrics("b"))
-        self.agent.wait(lambda: tracked.metrics == points("a"))
+        self.agent.wait(lambda: tracked.metrics == points("a", "b"))
         self.assertEqual(self.outbox.left(), 2)  # not acknowledged: the time for that was up, too
         self.assertIn("python -m lezea_monitor.deliver r", logs.output[0])
 
@@ -294,6 +294,49 @@ class ArtifactTest(DeliverTest):
         self.assertEqual((self.outbox.left(), len(self.outbox.dead)), (0, 1))
 
 
+class TogetherTest(DeliverTest):
+    """Several items in one question, one batch and one acknowledgement."""
+
+    def deliver(self, *sizes, uri="sqlite:////m.db", version="3.17.2"):
+        """How many keys were in each batch."""
+        items = [metrics(*("%d.%d" % (n, i) for i in range(size))) for n, size in enumerate(sizes)]
+        self.mlflow.modules["mlflow"].__version__ = version
+        tracked = self.finish(*items, TAGS, uri=uri)
+        self.assertEqual(len(tracked.metrics), sum(sizes))
+        self.assertEqual((self.outbox.left(), self.outbox.dead), (0, []))
+        tracked.metrics.clear()
+        return [len(call[1]) for call in self.mlflow.calls if call[0] == "log_batch"]
+
+    def test_as_many_as_the_store_takes(self):
+        for uri, version, expected in (
+            ("http://h", "3.17.2", [100, 90, 40, 1]),  # of the server nobody knows the version
+            ("sqlite:////m.db", "3.17.2", [230, 1]),
+            ("sqlite:////m.db", "3.9.2", [100, 90, 40, 1]),
+            ("sqlite:////m.db", "dev", [100, 90, 40, 1]),
+            ("file:///m", "2.12.2", [230, 1]),
+            ("/m", "2.12.2", [230, 1]),
+            ("postgresql+psycopg2://h/db", "3.10.0", [230, 1]),
+            ("databricks", "3.17.2", [100, 90, 40, 1]),
+        ):
+            with self.subTest(uri=uri, version=version):
+                self.mlflow.calls.clear()
+                self.outbox.deliveries.clear()
+                self.assertEqual(self.deliver(60, 40, 90, 40, uri=uri, version=version), expected)
+
+    def test_no_batch_is_longer_than_any_store_takes(self):
+        self.assertEqual(self.deliver(*[100] * 21), [1000, 1000, 100, 1])
+
+    def test_one_question_and_one_acknowledgement(self):
+        self.deliver(100, 100, 100)
+        self.assertEqual(len(self.agent.called("outbox.take")), 1)
+        self.assertEqual([len(told["more"]) for told in self.agent.called("outbox.ack")], [2, 0])
+
+    def test_an_agent_that_gives_one_at_a_time(self):
+        self.outbox.takes_several = False
+        self.assertEqual(self.deliver(10, 10, 10), [10, 10, 10, 1])
+        self.assertEqual(len(self.agent.called("outbox.take")), 4)
+
+
 class RefusalTest(DeliverTest):
     def test_what_mlflow_never_takes(self):
         def refuse(name, keys):
@@ -393,7 +436,7 @@ class CommandTest(DeliverTest):
         self.outbox.add("r", *self.everything())
         status, out, err = self.command("r")
         self.assertEqual((status, out), (0, "run r: 4 items delivered\n"))
-        self.assertEqual(err.splitlines()[0], "lezea_monitor.deliver: metrics, 3 left")
+        self.assertEqual(err.splitlines()[0], "lezea_monitor.deliver: metrics, 2 left")
         self.assertEqual(self.tracked.metrics, points("a", "b", "c"))
         self.assertEqual(self.tracked.files(), ["resources/summary.json"])
         self.assertEqual(self.mlflow.addresses, ["http://u:p@h/"])

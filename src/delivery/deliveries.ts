@@ -247,22 +247,21 @@ export class Deliveries {
     return [...names].map((name) => this.#o.outbox.sink(name));
   }
 
-  /** What a client is to bring next; undefined when nothing is left for it. */
-  take(caller: Caller, delivery: number): Item | undefined {
+  /** What a client is to bring next, in this order; [] when nothing is left for it. */
+  take(caller: Caller, delivery: number, limit = 1): Item[] {
     const { ready } = this.#own(caller, delivery);
-    return ready ? this.#o.outbox.nextForClient(delivery) : undefined;
+    return ready ? this.#o.outbox.nextForClient(delivery, limit) : [];
   }
 
-  /** The client has brought it, or says why nobody ever will. */
-  acknowledge(caller: Caller, delivery: number, item: number, error?: string): DeliveryState {
+  /** The client has brought them, or says of one why nobody ever will. */
+  acknowledge(caller: Caller, delivery: number, items: readonly number[], error?: string): DeliveryState {
     this.#own(caller, delivery);
     const { outbox, nowMs } = this.#o;
-    const next = outbox.nextForClient(delivery);
-    // Said twice, or of an item that is the agent's to bring.
-    if (next?.id === item) {
-      if (error === undefined) outbox.delivered(delivery, [item], nowMs());
-      else outbox.bury(item, error);
-    }
+    const next = new Set(outbox.nextForClient(delivery, items.length).map(({ id }) => id));
+    // Not what is said twice, nor what is the agent's to bring.
+    const taken = items.filter((id) => next.has(id));
+    if (error === undefined) outbox.delivered(delivery, taken, nowMs());
+    else for (const id of taken) outbox.bury(id, error);
     return this.#one(delivery);
   }
 

@@ -126,8 +126,8 @@ export interface Outbox {
    * of a run waits for the attempts before it.
    */
   next(sink: string, after: number, limit: number): { delivery: Delivery; items: Item[] } | undefined;
-  /** The next item of a delivery that a client is to bring. */
-  nextForClient(delivery: number): Item | undefined;
+  /** The next items of a delivery that a client is to bring. */
+  nextForClient(delivery: number, limit: number): Item[];
   delivered(delivery: number, items: readonly number[], nowMs: number): void;
   bury(item: number, error: string): void;
   /** Everything that waits of a delivery. */

@@ -8,7 +8,7 @@ import { LezeaError } from '../errors.js';
 import type { Connection } from './connection.js';
 import type { Handlers } from './dispatch.js';
 import type { Identities, ProcessReader } from './identity.js';
-import { importHandlers, outboxViewHandlers } from './outbox-handlers.js';
+import { importHandlers, inOneAnswer, outboxViewHandlers } from './outbox-handlers.js';
 import { DEAR_TOKENS, type Params, PROTOCOL_VERSION, type Result } from './protocol.js';
 import { definitionOf, deliveryView, listLine, runView, sinkView } from './views.js';
 
@@ -167,12 +167,13 @@ function outboxHandlers({
       const { found, more } = deliveries.page(caller, { all, ...defined({ runId, before }) });
       return { deliveries: found.map(deliveryView), sinks: deliveries.sinks(found).map(sinkView), more };
     },
-    'outbox.take': ({ caller }, { delivery }) => {
-      const item = deliveries.take(caller, delivery);
-      return { item: item ? { id: item.id, kind: item.kind, body: item.body } : null };
+    'outbox.take': ({ caller }, { delivery, limit }) => {
+      const [item = null, ...more] = inOneAnswer(deliveries.take(caller, delivery, limit));
+      return { item, ...(more.length > 0 && { more }) };
     },
-    'outbox.ack': ({ caller }, { delivery, item, error }) => {
-      return { left: deliveries.acknowledge(caller, delivery, item, error).withClient };
+    'outbox.ack': ({ caller }, { delivery, item, more, error }) => {
+      const items = error === undefined ? [item, ...more] : [item];
+      return { left: deliveries.acknowledge(caller, delivery, items, error).withClient };
     },
     'outbox.retry': ({ caller }, { delivery }) => deliveryView(deliveries.retry(caller, delivery)),
   };

@@ -3,6 +3,7 @@
 import type { Limiter } from '../attribution/limits.js';
 import type { Deliveries } from '../delivery/deliveries.js';
 import type { Imported } from '../delivery/importing/storing.js';
+import type { Item } from '../delivery/model.js';
 import { LezeaError } from '../errors.js';
 import type { Connection } from './connection.js';
 import type { Handlers } from './dispatch.js';
@@ -12,11 +13,16 @@ import { deliveryView, itemView } from './views.js';
 
 /** Longest piece of a document, bytes. */
 const CHUNK_BYTES = 49_152;
+/** Items that are taken at once, and what is around one of them: with the rest of the answer it stays below 64 KiB. */
+const TAKEN_BYTES = 64_000;
+const ITEM_BYTES = 64;
 /** Of what is said of an item, in a list; characters. */
 const SAID_CHARS = 300;
 
 type Ours = keyof typeof OUTBOX_METHODS;
 type Importing = 'outbox.import' | 'outbox.put' | 'outbox.commit';
+
+type TakenItem = Pick<Item, 'id' | 'kind' | 'body'>;
 
 interface Deps {
   deliveries: Deliveries;
@@ -76,6 +82,18 @@ export function importHandlers({ deliveries, limiter }: Deps): Pick<Handlers, Im
       }
     },
   };
+}
+
+/** The first, and those after it that fit in as well. */
+export function inOneAnswer(items: readonly Item[]): TakenItem[] {
+  const fitting: TakenItem[] = [];
+  let bytes = 0;
+  for (const { id, kind, body } of items) {
+    bytes += Buffer.byteLength(JSON.stringify(body)) + ITEM_BYTES;
+    if (fitting.length > 0 && bytes > TAKEN_BYTES) break;
+    fitting.push({ id, kind, body });
+  }
+  return fitting;
 }
 
 function importOf({ import: begun }: Connection) {

@@ -14,12 +14,14 @@ import {
   delivery,
   endStatus,
   facts,
+  MAX_TAKEN,
   offset,
   runId,
   runState,
   scopePath,
   sinkState,
   standing,
+  takenItem,
   text,
   tNs,
   token,
@@ -322,14 +324,21 @@ export const METHODS = {
     }),
   }),
   'outbox.take': method({
-    summary: 'The next item of a delivery that the run’s own processes are to bring to its place.',
+    summary: 'The next items of a delivery that the run’s own processes are to bring to its place.',
     refuses: ['unknown_delivery'],
-    params: z.object({ delivery: z.int().min(1) }),
+    params: z.object({
+      delivery: z.int().min(1),
+      limit: z.int().min(1).max(MAX_TAKEN).default(1).describe('How many at most.'),
+    }),
     result: z.object({
-      item: z
-        .object({ id: z.int(), kind: z.string(), body: z.string().describe('JSON.') })
-        .nullable()
-        .describe('null: nothing is left for a client.'),
+      item: takenItem.nullable().describe('null: nothing is left for a client.'),
+      more: z
+        .array(takenItem)
+        .max(MAX_TAKEN - 1)
+        .optional()
+        .describe(
+          'Those after it, as many as fit in one answer of 64 KiB; only where `limit` asks for them.',
+        ),
     }),
   }),
   'outbox.ack': method({
@@ -338,6 +347,11 @@ export const METHODS = {
     params: z.object({
       delivery: z.int().min(1),
       item: z.int().min(1),
+      more: z
+        .array(z.int().min(1))
+        .max(MAX_TAKEN - 1)
+        .default([])
+        .describe('Items after it that were taken too; not with `error`.'),
       error: text(4096).optional().describe('Why it can never be delivered; it is kept aside.'),
     }),
     result: z.object({ left: z.int().describe('Items of it that a client is still to bring.') }),

@@ -76,6 +76,11 @@ export const chunk = z.object({
   eof: z.boolean(),
 });
 
+/** Items of a delivery in one answer. */
+export const MAX_TAKEN = 32;
+
+export const takenItem = z.object({ id: z.int(), kind: z.string(), body: z.string().describe('JSON.') });
+
 /** What a client is told of its run's tracker. */
 export const standing = z
   .object({ by: z.enum(['agent', 'client', 'nobody']), reason: z.string().optional() })

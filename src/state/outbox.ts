@@ -114,11 +114,15 @@ export class SqliteOutbox implements Outbox {
     }
   }
 
-  nextForClient(delivery: number): Item | undefined {
-    const rows = this.#sql(
-      `SELECT * FROM delivery_items WHERE delivery = ? AND bearer = 'client' AND ${WAITING} ORDER BY stage, id LIMIT 1`,
-    ).all(delivery) as ItemRow[];
-    return this.#readable(rows)[0];
+  nextForClient(delivery: number, limit: number): Item[] {
+    for (;;) {
+      const rows = this.#sql(
+        `SELECT * FROM delivery_items WHERE delivery = ? AND bearer = 'client' AND ${WAITING} ORDER BY stage, id LIMIT ?`,
+      ).all(delivery, limit) as ItemRow[];
+      const items = this.#readable(rows);
+      // All of them may have turned out to be damaged.
+      if (items.length > 0 || rows.length === 0) return items;
+    }
   }
 
   /** An item whose body does not match its checksum is buried: nothing wrong is ever sent. */

@@ -204,6 +204,13 @@ describe('whose it is, and where it goes', () => {
     const client = await there.connect();
     const { item } = await client.result('outbox.take', { delivery: id });
     expect(item).toMatchObject({ kind: 'figures' });
+    const several = (await client.result('outbox.take', { delivery: id, limit: 3 })) as {
+      item: { id: number };
+      more: { id: number }[];
+    };
+    expect(several).toMatchObject({ item, more: [{ kind: 'figures' }, { kind: 'figures' }] });
+    const [first, ...more] = [several.item, ...several.more].map((taken) => taken.id);
+    expect(await client.result('outbox.ack', { delivery: id, item: first, more })).toEqual({ left: 2 });
     const file = await client.result('outbox.file', { delivery: id, file: SUMMARY_FILE, offset: 0 });
     expect(file).toMatchObject({ eof: false });
   });

@@ -6,7 +6,7 @@ import BetterSqlite3 from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Run } from '../../../src/attribution/model.js';
 import type { DeliveriesOptions } from '../../../src/delivery/deliveries.js';
-import { SendError } from '../../../src/delivery/model.js';
+import { type Item, SendError } from '../../../src/delivery/model.js';
 import {
   type Bench,
   callerOf,
@@ -385,11 +385,11 @@ describe('an item that its place will never take', () => {
     await ended();
     await expect.poll(() => list()[0]?.withClient).toBe(1);
     const { id } = list()[0]!;
-    const item = bench.deliveries.take(ME, id)!;
+    const [item] = bench.deliveries.take(ME, id) as [Item];
     expect(item.kind).toBe('end');
     expect(() => bench.deliveries.take(callerOf(7, 2000), id)).toThrow('no delivery');
-    expect(bench.deliveries.acknowledge(ME, id, item.id)).toMatchObject({ withClient: 0 });
-    expect(bench.deliveries.acknowledge(ME, id, item.id).doneMs).toBeDefined();
+    expect(bench.deliveries.acknowledge(ME, id, [item.id])).toMatchObject({ withClient: 0 });
+    expect(bench.deliveries.acknowledge(ME, id, [item.id]).doneMs).toBeDefined();
   });
 });
 
@@ -401,11 +401,27 @@ describe('what the agent may not bring', () => {
     const { id, withClient } = list()[0]!;
     expect(withClient).toBeGreaterThan(1);
     for (let left = withClient; left > 0; left -= 1) {
-      const item = bench.deliveries.take(ME, id)!;
-      expect(bench.deliveries.acknowledge(ME, id, item.id).withClient).toBe(left - 1);
+      const [item] = bench.deliveries.take(ME, id) as [Item];
+      expect(bench.deliveries.acknowledge(ME, id, [item.id]).withClient).toBe(left - 1);
     }
-    expect(bench.deliveries.take(ME, id)).toBeUndefined();
+    expect(bench.deliveries.take(ME, id)).toEqual([]);
     expect(list()[0]!.doneMs).toBe(bench.clock.nowMs);
+  });
+
+  it('is taken and acknowledged several at a time; what is not the client’s to say changes nothing', async () => {
+    start();
+    await ended('r', { mlflow_tracking_uri: 'file:///home/me/mlruns', mlflow_run_id: 'abc' });
+    const { id, withClient } = list()[0]!;
+    const items = bench.deliveries.take(ME, id, 3);
+    expect(items).toHaveLength(3);
+    expect(bench.deliveries.take(ME, id)).toEqual(items.slice(0, 1));
+    const ids = items.map((item) => item.id);
+    expect(bench.deliveries.acknowledge(ME, id, [...ids, 999_999]).withClient).toBe(withClient - 3);
+    // Said again, and of one whose turn has not come.
+    const later = bench.deliveries.take(ME, id, 8).at(-1)!;
+    expect(bench.deliveries.acknowledge(ME, id, ids).withClient).toBe(withClient - 3);
+    expect(bench.deliveries.acknowledge(ME, id, [later.id]).withClient).toBe(withClient - 3);
+    expect(bench.deliveries.take(ME, id, 1000)).toHaveLength(withClient - 3);
   });
 
   it('is one figure on /metrics, which anybody may read', async () => {
