@@ -6,6 +6,7 @@ import type { Caller, Run } from '../attribution/model.js';
 import { sameOwner } from '../attribution/owners.js';
 import { LezeaError, messageOf } from '../errors.js';
 import type { Logger } from '../log.js';
+import { aboutPlace } from './about-place.js';
 import { addDrafts } from './bearers.js';
 import { Courier, type CourierOptions } from './courier.js';
 import { endedRun } from './ended-run.js';
@@ -241,10 +242,19 @@ export class Deliveries {
     return this.#o.folders.piece(this.#own(caller, delivery).run, at);
   }
 
-  /** How the places do that these deliveries go to. */
-  sinks(deliveries: readonly DeliveryState[]): SinkState[] {
+  /** How the places do that these deliveries go to; what one said of another's delivery may name that one's runs. */
+  sinks(caller: Caller, deliveries: readonly DeliveryState[]): SinkState[] {
     const names = new Set(deliveries.map(({ sink }) => sink));
-    return [...names].map((name) => this.#o.outbox.sink(name));
+    return [...names].map((name) => {
+      const state = this.#o.outbox.sink(name);
+      return this.#isOwn(caller, state.delivery) ? state : aboutPlace(state);
+    });
+  }
+
+  #isOwn(caller: Caller, delivery: number | undefined): boolean {
+    if (caller.privileged) return true;
+    const [found] = delivery === undefined ? [] : this.#o.outbox.deliveries({ id: delivery, all: true });
+    return found !== undefined && sameOwner(found.owner, caller.owner);
   }
 
   /** What a client is to bring next, in this order; [] when nothing is left for it. */

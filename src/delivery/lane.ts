@@ -159,7 +159,7 @@ export class Lane {
       return;
     }
     this.#after = delivery.id;
-    this.#later(verdict, reason, error.retryAfterMs);
+    this.#later(verdict, { delivery, reason }, error.retryAfterMs);
   }
 
   #poisoned(delivery: Delivery, item: Item, error: SendError): void {
@@ -175,7 +175,11 @@ export class Lane {
     log.error(what, 'an item will never be taken; it is kept aside (lezea-monitor outbox show)');
   }
 
-  #later(verdict: 'retry' | 'refused', reason: string, retryAfterMs = 0): void {
+  #later(
+    verdict: 'retry' | 'refused',
+    { delivery, reason }: { delivery: Delivery; reason: string },
+    retryAfterMs = 0,
+  ): void {
     const { outbox, log, name, limits, refusedMs, nowMs, random } = this.#o;
     const before = this.#state;
     const failures = before.failures + 1;
@@ -187,6 +191,7 @@ export class Lane {
       failures,
       retryMs: nowMs() + wait,
       error: reason,
+      delivery: delivery.id,
       ...(verdict === 'refused' ? { refused: reason } : {}),
     });
     if (failures === 1 || (verdict === 'refused' && before.refused === undefined)) {

@@ -27,8 +27,9 @@ export interface SinkState {
   retryMs: number;
   /** The place does not let the agent in: why. */
   refused?: string;
-  /** Of the last failure. */
+  /** Of the last failure, and the delivery that it was said of. */
   error?: string;
+  delivery?: number;
   deliveredMs?: number;
 }
 

@@ -165,7 +165,11 @@ function outboxHandlers({
   return {
     'outbox.list': ({ caller }, { run_id: runId, all, before }) => {
       const { found, more } = deliveries.page(caller, { all, ...defined({ runId, before }) });
-      return { deliveries: found.map(deliveryView), sinks: deliveries.sinks(found).map(sinkView), more };
+      return {
+        deliveries: found.map(deliveryView),
+        sinks: deliveries.sinks(caller, found).map(sinkView),
+        more,
+      };
     },
     'outbox.take': ({ caller }, { delivery, limit }) => {
       const [item = null, ...more] = inOneAnswer(deliveries.take(caller, delivery, limit));

@@ -45,6 +45,7 @@ export interface SinkRow {
   retry_ms: number;
   refused: string | null;
   error: string | null;
+  delivery: number | null;
   delivered_ms: number | null;
 }
 
@@ -88,6 +89,7 @@ export function sinkOf(row: SinkRow): SinkState {
     retryMs: row.retry_ms,
     ...(row.refused === null ? {} : { refused: row.refused }),
     ...(row.error === null ? {} : { error: row.error }),
+    ...(row.delivery === null ? {} : { delivery: row.delivery }),
     ...(row.delivered_ms === null ? {} : { deliveredMs: row.delivered_ms }),
   };
 }

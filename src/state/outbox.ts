@@ -183,13 +183,14 @@ export class SqliteOutbox implements Outbox {
 
   setSink(state: SinkState): void {
     this.#sql(
-      `INSERT OR REPLACE INTO sinks (name, failures, retry_ms, refused, error, delivered_ms) VALUES (?, ?, ?, ?, ?, ?)`,
+      `INSERT OR REPLACE INTO sinks (name, failures, retry_ms, refused, error, delivery, delivered_ms) VALUES (?, ?, ?, ?, ?, ?, ?)`,
     ).run(
       state.name,
       state.failures,
       Math.round(state.retryMs),
       state.refused ?? null,
       state.error ?? null,
+      state.delivery ?? null,
       state.deliveredMs === undefined ? null : Math.round(state.deliveredMs),
     );
   }

@@ -136,6 +136,8 @@ const TABLES: Record<string, Record<string, string>> = {
     /** Why it is not tried until somebody says so, or long from now. */
     refused: 'TEXT',
     error: 'TEXT',
+    /** The delivery that this was said of. */
+    delivery: 'INTEGER',
     delivered_ms: 'INTEGER',
   },
 };
@@ -148,6 +150,7 @@ const ADDED: Readonly<Record<string, number>> = {
   sinks: 2,
   rollups: 3,
   'deliveries.checksum': 3,
+  'sinks.delivery': 3,
 };
 
 export const TABLE_COLUMNS: Readonly<Record<string, readonly string[]>> = Object.fromEntries(

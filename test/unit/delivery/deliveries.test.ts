@@ -4,7 +4,7 @@
 import { join } from 'node:path';
 import BetterSqlite3 from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Run } from '../../../src/attribution/model.js';
+import type { Caller, Run } from '../../../src/attribution/model.js';
 import type { DeliveriesOptions } from '../../../src/delivery/deliveries.js';
 import { type Item, SendError } from '../../../src/delivery/model.js';
 import {
@@ -92,7 +92,9 @@ describe('an ended run', () => {
     expect(bench.sink.sent.at(-1)!.items.map(({ kind }) => kind)).toEqual(['end']);
     expect(list(false)).toEqual([]);
     expect(list()).toMatchObject([{ sink: 'mlflow http://tracker:5000', waiting: 0, bytes: 0 }]);
-    expect(bench.deliveries.sinks(list())).toMatchObject([{ failures: 0, deliveredMs: bench.clock.nowMs }]);
+    expect(bench.deliveries.sinks(ME, list())).toMatchObject([
+      { failures: 0, deliveredMs: bench.clock.nowMs },
+    ]);
   });
 
   it('that named no tracker has nothing to deliver', async () => {
@@ -278,8 +280,8 @@ describe('a place that fails', () => {
     start({ courier: { limits: { firstMs: 60_000, mostMs: 60_000 }, refusedMs: 1, random: () => 1 } });
     bench.sink.script = failing(Number.POSITIVE_INFINITY);
     await ended();
-    await expect.poll(() => bench.deliveries.sinks(list())[0]?.failures).toBe(1);
-    expect(bench.deliveries.sinks(list())[0]).toMatchObject({
+    await expect.poll(() => bench.deliveries.sinks(ME, list())[0]?.failures).toBe(1);
+    expect(bench.deliveries.sinks(ME, list())[0]).toMatchObject({
       error: 'no room',
       retryMs: bench.clock.nowMs + 60_000,
     });
@@ -320,11 +322,13 @@ describe('a place that fails', () => {
       if (!open) throw new SendError('refused', '401 from http://tracker:5000');
     };
     await ended();
-    await expect.poll(() => bench.deliveries.sinks(list())[0]?.refused).toBe('401 from http://tracker:5000');
+    await expect
+      .poll(() => bench.deliveries.sinks(ME, list())[0]?.refused)
+      .toBe('401 from http://tracker:5000');
     open = true;
     bench.deliveries.retry(ME, list()[0]!.id);
     await delivered();
-    expect(bench.deliveries.sinks(list())[0]!.refused).toBeUndefined();
+    expect(bench.deliveries.sinks(ME, list())[0]!.refused).toBeUndefined();
     expect(Object.fromEntries(figures()).cpu_seconds).toBe(1.5);
   });
 });
@@ -343,6 +347,18 @@ it('a delivery whose address is damaged while the agent runs goes nowhere, and i
     .poll(() => list().map(({ run, doneMs }) => [run.runId, doneMs !== undefined]))
     .toEqual([['whole', true]]);
   expect(new Set(bench.sink.sent.map(({ run }) => run))).toEqual(new Set(['whole']));
+});
+
+it('what a place said is shown to the owner whose delivery it said it of, and to operators', async () => {
+  start();
+  const words = 'POST http://tracker:5000/api: 503 (run of-mine is busy)';
+  bench.sink.script = failing(Number.POSITIVE_INFINITY, () => new SendError('retry', words));
+  await ended();
+  await expect.poll(() => bench.sink.tried.length).toBeGreaterThan(0);
+  const said = (who: Caller) => bench.deliveries.sinks(who, list())[0]!.error;
+  expect(said(ME)).toBe(words);
+  expect(said(callerOf(9, 4242))).toBe('it answers 503');
+  expect(said({ ...callerOf(9, 4242), privileged: true })).toBe(words);
 });
 
 describe('an item that its place will never take', () => {
