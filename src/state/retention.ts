@@ -10,6 +10,8 @@ import type { Owner } from '../attribution/model.js';
 import { RUN_TABLES } from './schema.js';
 
 const DAY_MS = 86_400_000;
+/** Imported deliveries that are removed in one go. */
+const MAX_IMPORTED = 1000;
 /** Removed in one transaction; others have their turn in between. */
 const REMOVED_TOGETHER = 4;
 
@@ -50,6 +52,7 @@ export class Retention {
     await this.#measure();
     const { nowMs, days, maxBytes } = this.#o;
     const oldest = nowMs() - days() * DAY_MS;
+    this.#removeImported(oldest);
     const candidates = this.#candidates();
     const gone = candidates.filter(({ ended_ms: ended }) => ended < oldest);
     const rest = candidates.filter((each) => !gone.includes(each));
@@ -70,6 +73,26 @@ export class Retention {
       await new Promise((resolve) => setImmediate(resolve));
     }
     return gone.length;
+  }
+
+  /** What came from other agents, has been delivered for that long and has no run here. */
+  #removeImported(oldest: number): void {
+    const { db, stateDir, log } = this.#o;
+    const key = "json_extract(record, '$.run.key')";
+    const gone = db
+      .prepare(
+        `SELECT ${key} FROM deliveries WHERE run IS NULL GROUP BY ${key}
+         HAVING count(done_ms) = count(*) AND max(done_ms) < ? LIMIT ?`,
+      )
+      .pluck()
+      .all(oldest, MAX_IMPORTED) as string[];
+    const remove = db.prepare(`DELETE FROM deliveries WHERE run IS NULL AND ${key} = ?`);
+    for (const each of gone) {
+      remove.run(each);
+      rmSync(join(stateDir, 'runs', each), { recursive: true, force: true });
+    }
+    if (gone.length > 0)
+      log.info({ runs: gone.length }, 'imported deliveries older than state.retention_days are removed');
   }
 
   #log({ key, run_id: run, bytes }: Candidate, why: string): void {

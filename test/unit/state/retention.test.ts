@@ -141,3 +141,50 @@ it('who fills its share with what is not delivered begins no new run until it is
   await retention.sweep();
   expect(bench.attribution.commands.start(me, { runId: 'next' }).created).toBe(true);
 });
+
+it('what came from another agent goes when it was delivered that long ago, and only then', async () => {
+  const { outbox, clock } = bench;
+  const target = { kind: 'mlflow', address: 'http://t:1', settings: {} } as const;
+  const imported = (key: string) => {
+    const run = { key, runId: key, attempt: 1 };
+    const id = outbox.begin({ run, target, owner: callerOf(1).owner, createdMs: clock.nowMs });
+    outbox.add(id, [{ stage: 1, kind: 'metrics', body: '{}' }], 'agent');
+    const at = runFolder(folder.path, run);
+    mkdirSync(at, { recursive: true });
+    writeFileSync(join(at, 'events.jsonl'), 'x');
+    return id;
+  };
+  const take = (id: number) =>
+    outbox.delivered(
+      id,
+      outbox.items(id, 0, 9).map((item) => item.id),
+      clock.nowMs,
+    );
+  const [old, half, second, dead] = [imported('old'), imported('half'), imported('half'), imported('dead')];
+  outbox.release([old, half, second, dead]);
+  take(old);
+  take(half);
+  outbox.bury(outbox.items(dead, 0, 9)[0]!.id, 'no');
+  clock.nowMs += 30 * DAY_MS;
+  const late = imported('late');
+  outbox.release([late]);
+  take(late);
+  await retention.sweep();
+  expect(outbox.deliveries({ all: true })).toHaveLength(5);
+  clock.nowMs += 61 * DAY_MS;
+  await retention.sweep();
+  expect(outbox.deliveries({ all: true }).map(({ run }) => run.key)).toEqual([
+    'late',
+    'dead',
+    'half',
+    'half',
+  ]);
+  const folders = ['old', 'half', 'dead', 'late'].map((key) =>
+    existsSync(runFolder(folder.path, { key, attempt: 1 })),
+  );
+  expect(folders).toEqual([false, true, true, true]);
+  take(second);
+  clock.nowMs += 91 * DAY_MS;
+  await retention.sweep();
+  expect(outbox.deliveries({ all: true }).map(({ run }) => run.key)).toEqual(['dead']);
+});
