@@ -8,7 +8,13 @@ import type { Run, RunEvent } from '../../../src/attribution/model.js';
 import { writeAtomically } from '../../../src/files/atomic.js';
 import { userName } from '../../../src/files/facts.js';
 import { RunDocuments } from '../../../src/files/run-documents.js';
-import { EVENTS_FILE, readRunFile, runFolder, SUMMARY_FILE } from '../../../src/files/run-files.js';
+import {
+  EVENTS_FILE,
+  eventLines,
+  readRunFile,
+  runFolder,
+  SUMMARY_FILE,
+} from '../../../src/files/run-files.js';
 import { exampleRun, fakeProcess } from './fake-run.js';
 
 let folder: string;
