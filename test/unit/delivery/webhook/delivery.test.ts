@@ -155,7 +155,7 @@ describe('an ended run', () => {
     await delivered();
     expectWhole(run);
     expectSame();
-    expect(bench.deliveries.sinks(list())).toMatchObject([{ failures: 0 }]);
+    expect(bench.deliveries.sinks(ME, list())).toMatchObject([{ failures: 0 }]);
   });
 
   it('is there once after the agent was killed before it heard the answer', async () => {
@@ -163,7 +163,7 @@ describe('an ended run', () => {
     const courier = { limits: { firstMs: 60_000, mostMs: 60_000 }, refusedMs: 60_000, random: () => 1 };
     start({ courier });
     const run = await ended();
-    await eventually(() => list()[0]!.error ?? bench.deliveries.sinks(list())[0]!.error).toMatch(/503/);
+    await eventually(() => list()[0]!.error ?? bench.deliveries.sinks(ME, list())[0]!.error).toMatch(/503/);
     bench.crash(join(folder.path, 'later'));
     start({ courier }, join(folder.path, 'later'));
     bench.clock.nowMs += 61_000;
@@ -203,7 +203,9 @@ describe('an ended run', () => {
   it('waits for an address that the agent has no other key for, and nothing is sent to another', async () => {
     start({ everyRun: { kind: 'webhook', address: `${receiver.url}/old`, settings: {} } });
     await ended();
-    await eventually(() => bench.deliveries.sinks(list())[0]!.refused).toMatch(/there is no key for .*old$/);
+    await eventually(() => bench.deliveries.sinks(ME, list())[0]!.refused).toMatch(
+      /there is no key for .*old$/,
+    );
     expect(receiver.asked).toEqual([]);
     expect(list()).toMatchObject([{ dead: 0, delivered: 0 }]);
   });
@@ -253,7 +255,7 @@ describe('a receiver', () => {
       const courier = { limits: { firstMs: 1, mostMs: 2 }, refusedMs: 60_000, random: () => 0 };
       start({ courier });
       const run = await ended();
-      await eventually(() => bench.deliveries.sinks(list())[0]!.refused).toMatch(new RegExp(`${status}`));
+      await eventually(() => bench.deliveries.sinks(ME, list())[0]!.refused).toMatch(new RegExp(`${status}`));
       expect(receiver.asked).toHaveLength(1);
       expect(list()).toMatchObject([{ dead: 0, delivered: 0 }]);
       expect(bench.deliveries.figures()).toMatchObject([{ sink: sinkName(), refused: true, failures: 1 }]);
