@@ -8,14 +8,10 @@ import { dirname, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { formatRun } from '../../../src/cli/commands/show.js';
-import { fetchSummary } from '../../../src/cli/documents.js';
-import { connectToAgent } from '../../../src/client/connection.js';
-import { scopeFolder, scopeKey, totalKey } from '../../../src/delivery/mlflow/keys.js';
-import type { SummaryDocument } from '../../../src/files/summary-document.js';
-import type { ColumnName } from '../../../src/native/frame.js';
 import { AgentProcess } from '../../unit/support/agent-process.js';
 import { temporaryFolder } from '../../unit/support/bench.js';
 import { type Bench, START_MS, SUMMARY, TEST_MS, tagsOf } from './bench.js';
+import { delivered, ended, expectedMetrics } from './whole-run.js';
 
 const REPOSITORY = resolve(import.meta.dirname, '../../..');
 /** How the program ends; what `show` and the tags say of it; what MLflow's own status is in the end. */
@@ -150,52 +146,4 @@ class Programs {
     this.#child.stdin!.end();
     await ended;
   }
-}
-
-/** The run's summary once it has ended. */
-async function ended(socket: string, runId: string): Promise<SummaryDocument> {
-  const connection = await connectToAgent({ socket });
-  try {
-    const poll = () =>
-      connection.request<{ ended_at?: string; status: string }>('run.get', { run_id: runId });
-    await expect
-      .poll(async () => ['RUNNING', 'FINISHING'].includes((await poll()).status), { timeout: 20_000 })
-      .toBe(false);
-    return await fetchSummary(connection, runId);
-  } finally {
-    connection.close();
-  }
-}
-
-async function delivered(socket: string, runId: string): Promise<void> {
-  const connection = await connectToAgent({ socket });
-  try {
-    const list = async () => {
-      const params = { run_id: runId, all: true };
-      return (await connection.request<{ deliveries: { state: string }[] }>('outbox.list', params))
-        .deliveries;
-    };
-    await expect.poll(list, { timeout: 30_000 }).toMatchObject([{ state: 'delivered' }]);
-  } finally {
-    connection.close();
-  }
-}
-
-/** What the document says, under the names that the tracker has for it; zeros are left out. */
-function expectedMetrics(summary: SummaryDocument): Record<string, number> {
-  const expected: Record<string, number> = {};
-  const put = (key: string, value: number | undefined) => {
-    if (value !== undefined && value !== 0) expected[key] = value;
-  };
-  for (const [column, total] of Object.entries(summary.totals))
-    put(totalKey(column as ColumnName), total.value);
-  for (const scope of summary.scopes) {
-    const at = scopeFolder(scope.path);
-    for (const share of ['self', 'inclusive'] as const) {
-      for (const [column, value] of Object.entries(scope[share])) {
-        put(scopeKey(at, share, column as ColumnName), value);
-      }
-    }
-  }
-  return expected;
 }

@@ -4,7 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-const BIN = join(import.meta.dirname, '../../../bin/lezea-monitor.js');
+export const BIN = join(import.meta.dirname, '../../../bin/lezea-monitor.js');
 
 export interface LogLine {
   level: string;
@@ -31,6 +31,8 @@ export interface AgentOptions {
   mode?: 'user' | 'system';
   /** Measure the event loop. It costs wakes, so not by default. */
   probe?: boolean;
+  /** A command that runs the agent in the place of itself, with what it needs before the agent's own words. */
+  through?: readonly string[];
 }
 
 export class AgentProcess {
@@ -42,14 +44,15 @@ export class AgentProcess {
   #partial = '';
   #wake: () => void = () => undefined;
 
-  constructor(folder: string, { args = [], mode = 'user', probe = false }: AgentOptions = {}) {
+  constructor(folder: string, { args = [], mode = 'user', probe = false, through = [] }: AgentOptions = {}) {
     this.socket = join(folder, 's', 'agent.sock');
     this.#probeFile = join(folder, 'delay');
     const state = ['--state-dir', join(folder, 'state'), '--set', `agent.mode=${mode}`];
     const fixed = ['--listen', '127.0.0.1:0', '--socket', this.socket, ...state];
     const url = `data:text/javascript,${encodeURIComponent(PROBE(this.#probeFile))}`;
     const node = probe ? ['--import', url] : [];
-    this.child = spawn(process.execPath, [...node, BIN, 'agent', ...fixed, ...args], {
+    const [command, ...words] = [...through, process.execPath, ...node, BIN, 'agent', ...fixed, ...args];
+    this.child = spawn(command as string, words, {
       stdio: ['ignore', 'ignore', 'pipe'],
       env: { PATH: process.env.PATH, HOME: folder },
     });
