@@ -278,7 +278,8 @@ const tracker = section('Delivery of the totals of ended runs to an MLflow serve
     live: false,
   }),
   ca_file: key(absolutePath, null, {
-    description: 'Certificates, instead of those of Node.js, that servers may be signed by (PEM).',
+    description:
+      'Certificates of the authorities that may sign those of servers (PEM), in the place of the ones that Node.js knows.',
     expects: 'an absolute path',
     defaultNote: '`MLFLOW_TRACKING_SERVER_CERT_PATH` of the agent',
     live: false,

@@ -194,7 +194,18 @@ export function describeRequest({ method, url }: Pick<HttpRequest, 'method' | 'u
   return `${method} ${origin}${pathname}`;
 }
 
+/** What Node.js says of a certificate that nobody vouches for. */
+const UNTRUSTED = new Set([
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+]);
+
 /** Several addresses of one name fail together, without a message of their own. */
 function causeOf(error: unknown): string {
-  return error instanceof AggregateError ? error.errors.map(messageOf).join('; ') : messageOf(error);
+  if (error instanceof AggregateError) return error.errors.map(messageOf).join('; ');
+  const isUntrusted = UNTRUSTED.has(String((error as NodeJS.ErrnoException | undefined)?.code));
+  return `${messageOf(error)}${isUntrusted ? '; expected a certificate signed by an authority of the CA file (ca_file)' : ''}`;
 }

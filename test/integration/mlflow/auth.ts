@@ -7,6 +7,7 @@ import { endedRun } from '../../unit/support/ended-run.js';
 import { START_MS, type StoredRun, SUMMARY, TEST_MS } from './bench.js';
 import { deliver, targetOf } from './courier.js';
 import { installedMlflow, RealServer } from './real-server.js';
+import { tlsCases } from './tls.js';
 
 export function authCases(major: 2 | 3): void {
   const { mlflow, missing } = installedMlflow(major);
@@ -20,6 +21,7 @@ export function authCases(major: 2 | 3): void {
       server = await RealServer.start(mlflow!, { admin, ...(staticPrefix && { staticPrefix }) });
     }, START_MS);
     afterAll(() => server?.stop());
+    tlsCases(() => server, admin);
 
     it('takes a run from who may write, and says who is not let in', async () => {
       const made = await server.call<{ run: StoredRun }>('POST', 'mlflow/runs/create', {

@@ -39,6 +39,11 @@ export class Bench {
   readonly #sinks: MlflowSink[] = [];
   #server: RealServer | undefined;
 
+  /** @param server one that runs already, and is another's to stop */
+  constructor(server?: RealServer) {
+    this.#server = server;
+  }
+
   async start(mlflow: string): Promise<void> {
     this.#server = await RealServer.start(mlflow);
   }

@@ -1,6 +1,7 @@
 // Something between the agent and a real server: forwards requests below a prefix, and breaks connections after the commit.
 
-import { createServer, request as forward, type IncomingMessage } from 'node:http';
+import { createServer, request as forward, type IncomingMessage, type RequestListener } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { expect } from 'vitest';
 
@@ -21,10 +22,15 @@ interface ProxyOptions {
   dropEvery?: number;
   /** After so many requests it is silent: none is forwarded any more. */
   stopAfter?: number;
+  /** Default: any that is free. */
+  port?: number;
+  /** It speaks TLS, with this key and certificate (PEM). */
+  tls?: { key: string; cert: string };
 }
 
 /** Forwards to the server at `to`. */
-export async function startProxy(to: string, { prefix = '', dropEvery, stopAfter }: ProxyOptions) {
+export async function startProxy(to: string, options: ProxyOptions) {
+  const { prefix = '', dropEvery, stopAfter, port = 0, tls } = options;
   let answers = 0;
   let dropped = 0;
   let requests = 0;
@@ -32,7 +38,7 @@ export async function startProxy(to: string, { prefix = '', dropEvery, stopAfter
   const stopped = new Promise<void>((resolve) => {
     silent = resolve;
   });
-  const server = createServer((request, response) => {
+  const listener: RequestListener = (request, response) => {
     const { method, headers, url = '' } = request;
     requests += 1;
     if (stopAfter !== undefined && requests > stopAfter) return silent();
@@ -57,15 +63,18 @@ export async function startProxy(to: string, { prefix = '', dropEvery, stopAfter
     };
     passed.on('error', () => response.destroy());
     return request.pipe(passed);
-  });
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  };
+  const server = tls ? createSecureServer(tls, listener) : createServer(listener);
+  await new Promise<void>((done) => server.listen(port, '127.0.0.1', done));
   const close = async () => {
     server.closeAllConnections();
     await new Promise((done) => server.close(done));
   };
   return {
-    address: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    address: `http${tls ? 's' : ''}://127.0.0.1:${(server.address() as AddressInfo).port}`,
     dropped: () => dropped,
+    /** How many came, also of those that it did not forward. */
+    requests: () => requests,
     /** Resolves when it has fallen silent. */
     stopped,
     close,
