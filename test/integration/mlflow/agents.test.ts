@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe } from 'vitest';
 import { Bench, START_MS, TEST_MS } from './bench.js';
 import { offlineCases } from './offline.js';
 import { installedMlflow } from './real-server.js';
+import { twoAgentsCases } from './two-agents.js';
 
 const { mlflow, missing } = installedMlflow(3);
 
@@ -12,4 +13,5 @@ describe.skipIf(!mlflow)(`whole agents and MLflow 3${missing}`, { timeout: TEST_
   beforeAll(() => bench.start(mlflow!), START_MS);
   afterAll(() => bench.stop());
   offlineCases(bench);
+  twoAgentsCases(bench);
 });
