@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe } from 'vitest';
 import { Bench, START_MS, TEST_MS } from './bench.js';
 import { offlineCases } from './offline.js';
 import { installedMlflow } from './real-server.js';
+import { rebootCases } from './reboot.js';
 import { twoAgentsCases } from './two-agents.js';
 
 const { mlflow, missing } = installedMlflow(3);
@@ -14,4 +15,5 @@ describe.skipIf(!mlflow)(`whole agents and MLflow 3${missing}`, { timeout: TEST_
   afterAll(() => bench.stop());
   offlineCases(bench);
   twoAgentsCases(bench);
+  rebootCases(bench);
 });
