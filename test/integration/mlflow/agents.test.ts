@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, describe } from 'vitest';
 import { Bench, START_MS, TEST_MS } from './bench.js';
 import { offlineCases } from './offline.js';
+import { outageCases } from './outage.js';
 import { installedMlflow } from './real-server.js';
 import { rebootCases } from './reboot.js';
 import { twoAgentsCases } from './two-agents.js';
@@ -16,4 +17,5 @@ describe.skipIf(!mlflow)(`whole agents and MLflow 3${missing}`, { timeout: TEST_
   offlineCases(bench);
   twoAgentsCases(bench);
   rebootCases(bench);
+  outageCases(bench);
 });
