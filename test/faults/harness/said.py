@@ -64,15 +64,16 @@ class Said:
         return (ended - EPOCH) // timedelta(milliseconds=1)
 
     def metrics(self) -> Dict[str, float]:
-        """By key; zeros are not sent."""
+        """By key; zeros are not sent, nor what a scope without others in it includes."""
         found = {}
         for column, total in self.summary["totals"].items():
             found["resources/total/" + column] = total["value"]
+        parents = {scope["parent"] for scope in self.summary["scopes"]}
         for scope in self.summary["scopes"]:
             folder = "resources/" + scope["path"].replace(":", "/")
             for column, value in scope["self"].items():
                 found["%s/%s" % (folder, column)] = value
-            for column, value in scope["inclusive"].items():
+            for column, value in scope["inclusive"].items() if scope["path"] in parents else ():
                 found["%s/inclusive/%s" % (folder, column)] = value
         return {key: value for key, value in found.items() if value != 0}
 

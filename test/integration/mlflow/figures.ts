@@ -4,8 +4,10 @@ import { expect, it } from 'vitest';
 import { endedRun, manyScopes } from '../../unit/support/ended-run.js';
 import { type Bench, type Expected, SUMMARY, tagsOf } from './bench.js';
 import { deliver, targetOf } from './courier.js';
+import { thousandCases } from './thousand.js';
 
-export function figuresCases(bench: Bench, { major, together, budgetSeconds }: Expected): void {
+export function figuresCases(bench: Bench, expected: Expected): void {
+  const { major, together, budgetSeconds } = expected;
   it('has every figure, document and tag of a run, once, also when all is sent again twice', async () => {
     const runId = await bench.startRun();
     await bench.end(runId, 'FINISHED');
@@ -65,4 +67,5 @@ export function figuresCases(bench: Bench, { major, together, budgetSeconds }: E
     expect(bench.server.metricRows(runId)).toEqual(expected);
     expect(requests).toBeLessThan(expected.length / together + 8);
   }, 300_000);
+  thousandCases(bench, expected);
 }
