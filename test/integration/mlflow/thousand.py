@@ -1,4 +1,4 @@
-"""A training program of 1 000 scopes: ten taskers with a hundred layers in each, a little CPU in each.
+"""A training program of 1 000 scopes: ten taskers with 99 layers in each, a little CPU in each.
 
 Usage: thousand.py RUN_ID. Prints the wall clock at which run.end was answered, seconds since 1970.
 """
