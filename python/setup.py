@@ -12,6 +12,7 @@ from setuptools.command.sdist import sdist
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 HEADER = os.path.join("scope", "ring_layout.h")
+OWN_HEADER = os.path.join("lezea_monitor", "_rseq.h")
 
 
 def folder_of_header() -> str:
@@ -23,20 +24,21 @@ def folder_of_header() -> str:
 
 
 class SourceDistribution(sdist):
-    """With the header."""
+    """With the headers: what `depends` names, not every setuptools takes along."""
 
     def make_release_tree(self, base_dir, files):
         super().make_release_tree(base_dir, files)
         self.mkpath(os.path.join(base_dir, "native", "scope"))
         source = os.path.join(folder_of_header(), HEADER)
         self.copy_file(source, os.path.join(base_dir, "native", HEADER))
+        self.copy_file(os.path.join(HERE, OWN_HEADER), os.path.join(base_dir, OWN_HEADER))
 
 
 accelerator = Extension(
     "lezea_monitor._accel",
     ["lezea_monitor/_accel.c"],
     include_dirs=[folder_of_header()],
-    depends=["lezea_monitor/_rseq.h"],
+    depends=[OWN_HEADER],
     libraries=["dl"],
     extra_compile_args=["-std=c11", "-O2", "-fvisibility=hidden"],
     define_macros=[("Py_LIMITED_API", "0x03090000")],
