@@ -106,7 +106,7 @@ ProcessAccount::ProcessAccount(uint32_t run, ByteReader& in)
   last_close_ns_ = in.u64();
   totals_ = decode_totals(in);
   const uint64_t segment_start_ns = shares_.segment_start_ns();
-  weighed_cpu_ns_ = last_[kCpu];
+  segments_.start(last_close_ns_, last_[kCpu]);
   decode_threads(in);
   refresh_follow();
   shares_.restore_segment_start(segment_start_ns);

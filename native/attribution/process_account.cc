@@ -27,7 +27,7 @@ ProcessAccount::ProcessAccount(uint32_t run, uint32_t birth_slot, int primary_ti
       user_given_ns_(base.counter[kCpuUser]),
       memory_bytes_(base.memory_bytes),
       last_close_ns_(base.t_ns),
-      weighed_cpu_ns_(base.counter[kCpu]) {}
+      segments_(base.t_ns, base.counter[kCpu]) {}
 
 ProcessAccount::Thread& ProcessAccount::thread_at(int tid, uint64_t t_ns) {
   const auto [found, fresh] = threads_.try_emplace(tid);
@@ -109,25 +109,26 @@ uint64_t ProcessAccount::checked_stamp(const Thread& thread, const Switch& chang
 void ProcessAccount::claim_cpu(Thread& thread, uint64_t cpu_ns) {
   std::optional<uint64_t>& point = thread.point[kClaimCpu];
   uint64_t used = point && cpu_ns > *point ? cpu_ns - *point : 0;
+  uint64_t wall_ns = 0;
+  for (const Stay& stay : thread.stays) wall_ns += stay.wall_ns;
   if (thread.unread) {
     // What it used in the intervals closed without its clock was given there.
-    uint64_t wall_ns = 0;
-    for (const Stay& stay : thread.stays) wall_ns += stay.wall_ns;
     used = std::min(used, wall_ns);
     thread.unread = false;
   }
   if (used > 0 && !thread.stays.empty()) {
+    uint64_t claimed_ns = 0;
     weights_.clear();
     for (const Stay& stay : thread.stays) weights_.push_back(stay.wall_ns);
     apportion(used, weights_, more_);
     for (size_t i = 0; i < thread.stays.size(); ++i) {
       const uint32_t share = thread.stays[i].share;
       if (share == ScopeShares::kNone) continue;  // follows the rules: left to the remainder
-      const uint64_t claimed_ns = static_cast<uint64_t>(more_[i]);
-      shares_.at(share).claim[kClaimCpu] += claimed_ns;
-      claimed_ns_ += claimed_ns;
+      shares_.at(share).claim[kClaimCpu] += static_cast<uint64_t>(more_[i]);
+      claimed_ns += static_cast<uint64_t>(more_[i]);
       shares_.touch(share);
     }
+    segments_.claim(wall_ns, shares_.now_ns(), claimed_ns);
   }
   if (!point || cpu_ns > *point) point = cpu_ns;
   thread.stays.clear();
@@ -153,8 +154,7 @@ void ProcessAccount::apply(const Switch& change) {
     thread.stamp = stamp;
   }
   if (thread.process_ns) {
-    weigh_followed(*std::exchange(thread.process_ns, std::nullopt));
-    process_stamped_ = true;
+    segments_.stamp(shares_, *std::exchange(thread.process_ns, std::nullopt));
   }
   const uint32_t share = change.slot == 0 ? ScopeShares::kNone : shares_.index_of(change.slot);
   thread.voided_slot = 0;
@@ -175,27 +175,6 @@ void ProcessAccount::io_stamp(int tid, Claim kind, uint64_t bytes) {
 
 void ProcessAccount::process_stamp(int tid, uint64_t cpu_ns) {
   thread_at(tid, shares_.now_ns()).process_ns = cpu_ns;
-}
-
-// What the process used since the last stamp of its clock, less what its threads claimed meanwhile, weighs
-// for the scopes that were followed in that time.
-void ProcessAccount::weigh_followed(uint64_t cpu_ns) {
-  const uint64_t used_ns = cpu_ns > weighed_cpu_ns_ ? cpu_ns - weighed_cpu_ns_ : 0;
-  const std::vector<uint32_t>& touched = shares_.touched();
-  weights_.clear();
-  for (const uint32_t index : touched) {
-    Share& share = shares_.at(index);
-    weights_.push_back(share.follow_ns - share.weighed_ns);
-    share.weighed_ns = share.follow_ns;
-  }
-  if (used_ns > claimed_ns_ && !touched.empty()) {
-    apportion(used_ns - claimed_ns_, weights_, more_);
-    for (size_t i = 0; i < touched.size(); ++i) {
-      shares_.at(touched[i]).follow_cpu_ns += static_cast<uint64_t>(more_[i]);
-    }
-  }
-  weighed_cpu_ns_ = std::max(weighed_cpu_ns_, cpu_ns);
-  claimed_ns_ = 0;
 }
 
 void ProcessAccount::end_thread(int tid, uint64_t t_ns, std::optional<uint64_t> final_cpu_ns) {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "attribution/columns.h"
+#include "attribution/followed_segments.h"
 #include "attribution/run_table.h"
 #include "attribution/scope_shares.h"
 #include "base/bytes.h"
@@ -153,7 +154,6 @@ class ProcessAccount {
   void claim_io(Thread& thread, Claim kind, uint64_t bytes);
   uint64_t increase(const Reading& reading, Column column);
   void count(RunTable& table, Column column, Amount amount);
-  void weigh_followed(uint64_t cpu_ns);
   void weigh_remainder();
   void give_cpu(uint64_t used_ns, const Reading& reading, RunTable& table);
   void give_user_and_system(uint64_t used_ns, const Reading& reading, RunTable& table);
@@ -176,11 +176,7 @@ class ProcessAccount {
   uint64_t user_given_ns_ = 0;  // on the scale of the kernel's own user time
   std::optional<uint64_t> memory_bytes_;
   uint64_t last_close_ns_ = 0;
-  // Of the open interval: the process's clock at its last stamp, else at the interval's start, and what
-  // threads claimed since. Not stored: a restarted agent divides the rest of the interval by time.
-  uint64_t weighed_cpu_ns_ = 0;
-  uint64_t claimed_ns_ = 0;
-  bool process_stamped_ = false;
+  FollowedSegments segments_;  // not stored: a restarted agent divides what was before by time
   Totals totals_;
   uint64_t cut_stamps_ = 0;
 

@@ -96,14 +96,7 @@ void ProcessAccount::divide(Claim kind, uint64_t amount) {
 // What no thread claims goes by what the process used while each scope was followed, where its clock was
 // stamped in this interval; else by time.
 void ProcessAccount::weigh_remainder() {
-  if (process_stamped_) weigh_followed(last_[kCpu]);
-  uint64_t any = 0;
-  weights_.clear();
-  for (const uint32_t index : shares_.touched()) {
-    weights_.push_back(shares_.at(index).follow_cpu_ns);
-    any |= weights_.back();
-  }
-  if (any != 0) return;
+  if (segments_.weigh(shares_, last_[kCpu], weights_)) return;
   weights_.clear();
   for (const uint32_t index : shares_.touched()) weights_.push_back(shares_.at(index).follow_ns);
 }
@@ -214,7 +207,7 @@ void ProcessAccount::start_interval(bool slow, uint64_t t_ns) {
     Share& share = shares_.at(index);
     share.slow_weight = slow ? 0 : share.slow_weight + share.equal_weight;
     share.equal_weight = share.follow_ns = share.active_ns = share.activations = 0;
-    share.weighed_ns = share.follow_cpu_ns = 0;
+    share.weighed_ns = 0;
     share.touched = false;
     const bool carries = std::any_of(std::begin(share.claim), std::end(share.claim),
                                      [](uint64_t claim) { return claim > 0; });
@@ -228,11 +221,10 @@ void ProcessAccount::start_interval(bool slow, uint64_t t_ns) {
       thread.unread = true;
     }
     thread.tail_read = false;
+    thread.process_ns.reset();  // its edge was lost
   }
   last_close_ns_ = std::max(last_close_ns_, t_ns);
-  weighed_cpu_ns_ = last_[kCpu];
-  claimed_ns_ = 0;
-  process_stamped_ = false;
+  segments_.start(last_close_ns_, last_[kCpu]);
 }
 
 void ProcessAccount::close(const Reading& reading, RunTable& table) {

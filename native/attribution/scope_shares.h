@@ -18,10 +18,9 @@ enum Claim : uint8_t { kClaimCpu, kClaimRead, kClaimWrite, kClaimCount };
 struct Share {
   uint32_t slot = 0;
   uint64_t claim[kClaimCount] =
-      {};                      // not yet given; what the kernel's figure did not cover is carried
-  uint64_t follow_ns = 0;      // time as the scope that threads without an announcement follow
-  uint64_t weighed_ns = 0;     // of that, up to the last stamp of the process's clock
-  uint64_t follow_cpu_ns = 0;  // what the process used in that part and no claim explains
+      {};                     // not yet given; what the kernel's figure did not cover is carried
+  uint64_t follow_ns = 0;     // time as the scope that threads without an announcement follow
+  uint64_t weighed_ns = 0;    // of that, up to the last stamp of the process's clock
   uint64_t equal_weight = 0;  // time × 1024 / number of announced scopes, since the last fast close
   uint64_t slow_weight = 0;   // the same since the last slow close
   uint64_t active_ns = 0;     // thread time announced in it

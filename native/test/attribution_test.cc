@@ -17,6 +17,7 @@ constexpr uint32_t kOtherRun = 2;
 constexpr uint32_t kNowhere = 1;  // slots: unattributed,
 constexpr uint32_t kA = 2;        // scopes,
 constexpr uint32_t kB = 3;
+constexpr uint32_t kC = 4;
 constexpr uint32_t kOthers = 9;  // and one of the other run
 constexpr int kLeader = 100;     // threads
 constexpr int kSecond = 101;
@@ -35,6 +36,7 @@ RunTable two_runs() {
   table.open_run(kOtherRun, kOthers);
   table.define_slot(kA, kRun, 0);
   table.define_slot(kB, kRun, 0);
+  table.define_slot(kC, kRun, 0);
   return table;
 }
 
@@ -115,6 +117,43 @@ TEST("what threads claim is not the silent ones' too") {
   it.close(1000, 1080);
   CHECK_EQ(it.cpu(kA), 50 + 100);
   CHECK_EQ(it.cpu(kB), 30 + 900);
+}
+
+TEST("a claim that comes after a stamp of the process's clock is also of the time before it") {
+  Bench it;
+  it.enter(kLeader, 0, kA, 0);
+  it.enter(kSecond, 0, kC, 0);
+  it.account.process_stamp(kLeader, 500 * kMs);
+  it.enter(kLeader, 500, kB, 0);
+  it.tail(kSecond, 1000, 1000);
+  it.tail(kLeader, 1000, 0);
+  it.close(1000, 1500);  // the silent ones used 500, all of it while kB was followed
+  CHECK_EQ(it.cpu(kC), 1000);
+  CHECK_EQ(it.cpu(kA), 0);
+  CHECK_EQ(it.cpu(kB), 500);
+}
+
+TEST("a stamp of the process's clock whose edge was lost says nothing of a later interval") {
+  Bench it;
+  it.enter(kLeader, 0, kA);
+  it.account.process_stamp(kLeader, 100 * kMs);
+  it.close(1000, 1000);
+  it.enter(kLeader, 1500, kB);
+  it.close(2000, 2000);
+  CHECK_EQ(it.cpu(kA), 1500);
+  CHECK_EQ(it.cpu(kB), 500);
+}
+
+TEST("of stamps of the process's clock right after one another the first counts") {
+  Bench it;
+  it.enter(kLeader, 0, kA);
+  it.account.process_stamp(kLeader, 100 * kMs);
+  it.enter(kLeader, 500, kB);
+  it.account.process_stamp(kLeader, 900 * kMs);
+  it.enter(kLeader, 505, kA);
+  it.close(1000, 1000);
+  CHECK_EQ(it.cpu(kA), 100 + 891);
+  CHECK_EQ(it.cpu(kB), 9);
 }
 
 TEST("edges between two stamps of the process's clock are divided by time") {
