@@ -8,7 +8,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Set
 
 from .agent import Agent
 
@@ -63,12 +63,16 @@ class Said:
         ended = datetime.fromisoformat(self.summary["run"]["ended_at"].replace("Z", "+00:00"))
         return (ended - EPOCH) // timedelta(milliseconds=1)
 
-    def metrics(self) -> Dict[str, float]:
-        """By key; zeros are not sent, nor what a scope without others in it includes."""
+    @property
+    def parents(self) -> Set[str]:
+        """Paths of the scopes that others lie in."""
+        return {scope["parent"] for scope in self.summary["scopes"] if scope["parent"] is not None}
+
+    def metrics(self, parents: Set[str]) -> Dict[str, float]:
+        """By key; zeros are not sent, and what is included of `parents` only."""
         found = {}
         for column, total in self.summary["totals"].items():
             found["resources/total/" + column] = total["value"]
-        parents = {scope["parent"] for scope in self.summary["scopes"]}
         for scope in self.summary["scopes"]:
             folder = "resources/" + scope["path"].replace(":", "/")
             for column, value in scope["self"].items():
