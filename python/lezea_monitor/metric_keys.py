@@ -20,20 +20,15 @@ _OTHER = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 def metrics_of(merged: Json) -> List[Json]:
-    """Every figure that is known and not zero, at the last end and attempt.
-
-    With nothing below it, a scope is itself all that it includes.
-    """
+    """Every figure that is known and not zero, at the last end and attempt."""
     run = merged["run"]
     at = {"timestamp": _milliseconds(run.get("ended_at", run["started_at"]))}
     at["step"] = int(run["attempt"])
     totals = {name: total["value"] for name, total in merged["totals"].items()}
     found = [{"key": "resources/total/" + name, "value": v, **at} for name, v in _shown(totals)]
-    parents = {scope["path"].rpartition("/")[0] for scope in merged["scopes"]}
     for scope in merged["scopes"]:
         folder = scope_folder(scope["path"])
-        shares = {"self": "/", "inclusive": "/inclusive/"} if scope["path"] in parents else {"self": "/"}
-        for share, word in shares.items():
+        for share, word in (("self", "/"), ("inclusive", "/inclusive/")):
             shown = _shown(scope[share])
             found += [{"key": folder + word + name, "value": v, **at} for name, v in shown]
     return found

@@ -67,13 +67,8 @@ function* linesOf(attempts: readonly Run[]): Generator<ScopeLine> {
       const scopes = attempts.flatMap((each) => each.scope(path) ?? []);
       yield {
         path,
-        // Added up where they are asked for: who looks for paths only has them soon.
-        get self() {
-          return sumOf(scopes.map(({ self }) => self));
-        },
-        get inclusive() {
-          return sumOf(scopes.map((scope) => scope.inclusive()));
-        },
+        self: sumOf(scopes.map(({ self }) => self)),
+        inclusive: sumOf(scopes.map((scope) => scope.inclusive())),
       };
     }
   }

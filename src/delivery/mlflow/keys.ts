@@ -3,7 +3,7 @@
 //
 //   resources/total/<column>                              the whole run
 //   resources/<level>/<name>/…/<column>                   a scope itself
-//   resources/<level>/<name>/…/inclusive/<column>         with everything below it, where there is something
+//   resources/<level>/<name>/…/inclusive/<column>         with everything below it
 //   resources/nodes/<node>/…                              the same of one node, where a run has several
 //   resources/[<level>/<name>/…/]cut/<hash>/[inclusive/]<column>   a scope whose path is too long for MLflow
 //   system/<node>/<column>                                a running run so far, where MLflow has its own system metrics

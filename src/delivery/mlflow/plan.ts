@@ -75,27 +75,18 @@ export function metricBatches(run: Figures, node?: string): Generator<Draft> {
   return batches(metricsOf(run, node));
 }
 
-/** The whole run first: it is what most look for. With nothing below it, a scope is itself all that it includes. */
+/** The whole run first: it is what most look for. */
 function* metricsOf(run: Figures, node?: string): Generator<Metric> {
   const at = { timestamp: run.endedAtMs, step: run.attempt };
-  const parents = parentsOf(run);
   for (const [column, value] of figures(run.totals)) yield { key: totalKey(column, node), value, ...at };
   for (const scope of run.scopes()) {
     const folder = scopeFolder(scope.path, node);
-    const shares: Share[] = parents.has(scope.path) ? ['self', 'inclusive'] : ['self'];
-    for (const share of shares) {
+    for (const share of ['self', 'inclusive'] satisfies Share[]) {
       for (const [column, value] of figures(scope[share])) {
         yield { key: scopeKey(folder, share, column), value, ...at };
       }
     }
   }
-}
-
-/** Paths that others lie in. One that has something below it keeps that in every further attempt, and in every merge. */
-function parentsOf(run: Figures): Set<string> {
-  const parents = new Set<string>();
-  for (const { path } of run.scopes()) parents.add(posix.dirname(path));
-  return parents;
 }
 
 /** What is known and not zero, in the columns' order. MLflow has no number for what is not finite. */

@@ -95,13 +95,10 @@ def _judge_metrics(
         if ends.get(step) != timestamp or is_nan:
             at = "the tracker has %s at step %d, %d, NaN %s" % (key, step, timestamp, is_nan)
             verdict.wrong.append(name + at)
-    parents = said.parents
+    expected = said.metrics()
     if earlier is not None:
-        _compare(rows, earlier.attempt, earlier.metrics(earlier.parents), verdict, name)
-        parents |= earlier.parents
-    expected = said.metrics(parents)
-    if earlier is not None:
-        expected = _together(earlier.metrics(parents), expected)
+        _compare(rows, earlier.attempt, earlier.metrics(), verdict, name)
+        expected = _together(earlier.metrics(), expected)
     _compare(rows, said.attempt, expected, verdict, name, exactly=earlier is None)
 
 

@@ -8,7 +8,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import Any, Dict, List, Optional, Set
+from typing import Any, Dict, List, Optional
 
 from .agent import Agent
 
@@ -63,13 +63,8 @@ class Said:
         ended = datetime.fromisoformat(self.summary["run"]["ended_at"].replace("Z", "+00:00"))
         return (ended - EPOCH) // timedelta(milliseconds=1)
 
-    @property
-    def parents(self) -> Set[str]:
-        """Paths of the scopes that others lie in."""
-        return {scope["parent"] for scope in self.summary["scopes"] if scope["parent"] is not None}
-
-    def metrics(self, parents: Set[str]) -> Dict[str, float]:
-        """By key; zeros are not sent, and what is included of `parents` only."""
+    def metrics(self) -> Dict[str, float]:
+        """By key; zeros are not sent."""
         found = {}
         for column, total in self.summary["totals"].items():
             found["resources/total/" + column] = total["value"]
@@ -77,7 +72,7 @@ class Said:
             folder = "resources/" + scope["path"].replace(":", "/")
             for column, value in scope["self"].items():
                 found["%s/%s" % (folder, column)] = value
-            for column, value in scope["inclusive"].items() if scope["path"] in parents else ():
+            for column, value in scope["inclusive"].items():
                 found["%s/inclusive/%s" % (folder, column)] = value
         return {key: value for key, value in found.items() if value != 0}
 

@@ -47,7 +47,7 @@ export function delivered(socket: string, runId: string): Promise<ListedDelivery
   });
 }
 
-/** What the document says, under the names that the tracker has for it. Zeros are left out, and `inclusive` of leaves. */
+/** What the document says, under the names that the tracker has for it; zeros are left out. */
 export function expectedMetrics(summary: SummaryDocument): Record<string, number> {
   const expected: Record<string, number> = {};
   const put = (key: string, value: number | undefined) => {
@@ -55,11 +55,9 @@ export function expectedMetrics(summary: SummaryDocument): Record<string, number
   };
   for (const [column, total] of Object.entries(summary.totals))
     put(totalKey(column as ColumnName), total.value);
-  const parents = new Set(summary.scopes.map(({ parent }) => parent));
   for (const scope of summary.scopes) {
     const at = scopeFolder(scope.path);
     for (const share of ['self', 'inclusive'] as const) {
-      if (share === 'inclusive' && !parents.has(scope.path)) continue;
       for (const [column, value] of Object.entries(scope[share])) {
         put(scopeKey(at, share, column as ColumnName), value);
       }

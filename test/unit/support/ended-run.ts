@@ -27,13 +27,13 @@ export function everyColumn(seed: number): Columns {
   );
 }
 
-/** That many scopes with every column, nine layers to a builder. */
+/** That many scopes with every column, ten layers to a builder. */
 export function manyScopes(count: number): ScopeLine[] {
-  return Array.from({ length: count }, (_, n) => {
-    const self = everyColumn(n + 1);
-    if (n % 10 > 0) return { path: `builder:b${n - (n % 10)}/layer:l${n}`, self, inclusive: self };
-    return { path: `builder:b${n}`, self, inclusive: everyColumn(n + 100_001) };
-  });
+  return Array.from({ length: count }, (_, n) => ({
+    path: n % 10 === 0 ? `builder:b${n}` : `builder:b${n - (n % 10)}/layer:l${n}`,
+    self: everyColumn(n + 1),
+    inclusive: everyColumn(n + 100_001),
+  }));
 }
 
 export function endedRun(options: EndedRunOptions = {}): EndedRunWithFiles {
