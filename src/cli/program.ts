@@ -6,6 +6,7 @@ import { VERSION } from '../version.js';
 import type { AgentOptions } from './commands/agent.js';
 import type { EventsOptions } from './commands/events.js';
 import type { InventoryOptions } from './commands/inventory.js';
+import type { PreflightOptions } from './commands/preflight.js';
 import type { RunOptions } from './commands/run.js';
 import type { Io } from './io.js';
 import { addOutbox } from './outbox/program.js';
@@ -36,6 +37,7 @@ export function buildProgram(io: Io, done: Done): Command {
   addAgent(program, done);
   addRun(program, io, done);
   addReaders(program, io, done);
+  addPreflight(program, io, done);
   addOutbox(program, io, done);
   addConfig(program, io, done);
   return program;
@@ -144,6 +146,25 @@ function addReaders(program: Command, io: Io, done: Done): void {
       done(await doctorCommand(options, io));
     },
   );
+}
+
+function addPreflight(program: Command, io: Io, done: Done): void {
+  program
+    .command('preflight')
+    .description('checks whether this node has what a run needs; exit status 1 where it does not')
+    .option('--min-gpus <n>', 'at least so many GPUs')
+    .option('--min-gpu-memory-gb <gb>', 'each with so much memory, 10⁹ bytes')
+    .option('--min-free-gpu-memory-gb <gb>', 'each with so much of it free')
+    .option('--min-cuda-version <version>', 'CUDA version of the driver')
+    .option('--min-driver-version <version>', 'version of the GPU driver')
+    .option('--min-disk-free-gb <gb>', 'so much free space where this is started')
+    .option('--require-python-package <name[>=version]>', 'is installed; may be repeated', collect)
+    .option('--python <path>', 'absolute path of the Python that is asked for packages', '/usr/bin/python3')
+    .option('--json', 'the documented JSON shape')
+    .action(async (options: PreflightOptions) => {
+      const { preflightCommand } = await import('./commands/preflight.js');
+      done(await preflightCommand(options, io));
+    });
 }
 
 function addConfig(program: Command, io: Io, done: Done): void {

@@ -1,4 +1,4 @@
-// Runs one of our own scripts in a process of its own, fenced: a fixed PATH and nothing else of the agent's environment,
+// Runs a command in a process of its own, fenced: a fixed PATH and nothing else of the agent's environment,
 // killed with everything that it started when its time is up. What it prints is the answer.
 
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -12,9 +12,12 @@ export interface Fence {
   mostBytes: number;
 }
 
-/** What the script printed. Throws where it failed, took too long or said too much. */
-export async function runFenced(script: string, { timeoutMs, mostBytes }: Fence): Promise<string> {
-  const child = spawn(process.execPath, [script], {
+/** What it printed. The program is an absolute path. Throws where it failed, took too long or said too much. */
+export async function runFenced(
+  [program, ...args]: readonly [string, ...string[]],
+  { timeoutMs, mostBytes }: Fence,
+): Promise<string> {
+  const child = spawn(program, args, {
     cwd: '/',
     env: { PATH: FIXED_PATH, LC_ALL: 'C' },
     stdio: ['ignore', 'pipe', 'ignore'],

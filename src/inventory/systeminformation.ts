@@ -31,7 +31,9 @@ const said = z.object({
 
 /** Throws where it does not answer, or not what was expected. */
 export async function askSysteminformation(script = SCRIPT, timeoutMs = TIMEOUT_MS): Promise<Described> {
-  return describedBy(JSON.parse(await runFenced(script, { timeoutMs, mostBytes: MOST_BYTES })));
+  return describedBy(
+    JSON.parse(await runFenced([process.execPath, script], { timeoutMs, mostBytes: MOST_BYTES })),
+  );
 }
 
 /** Empty words and noughts stand for what it does not know. */

@@ -11,6 +11,7 @@ const SRC = resolve(import.meta.dirname, '../../../src');
 const ALLOWED: Record<string, string[]> = {
   native: [],
   inventory: [],
+  preflight: ['inventory'],
   config: ['native'],
   attribution: ['native'],
   state: ['attribution', 'delivery', 'native'],

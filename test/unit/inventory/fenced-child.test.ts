@@ -17,10 +17,10 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-function script(text: string): string {
+function script(text: string): [string, string] {
   const path = join(folder, 'script.mjs');
   writeFileSync(path, text);
-  return path;
+  return [process.execPath, path];
 }
 
 const FENCE = { timeoutMs: 20_000, mostBytes: 100_000 };

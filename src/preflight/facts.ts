@@ -1,0 +1,69 @@
+// What there is on this node of what a run may need. Reads the driver's files, the file system and a Python's packages.
+
+import { statfs } from 'node:fs/promises';
+import { messageOf } from '../errors.js';
+import { runFenced } from '../inventory/fenced-child.js';
+import { Files } from '../inventory/files.js';
+import { known, readHardware } from '../inventory/hardware.js';
+import { readSoftware } from '../inventory/software.js';
+import type { Facts, PackageRequirement } from './check.js';
+
+const PYTHON_TIMEOUT_MS = 30_000;
+const MOST_BYTES = 1_000_000;
+/** Prints JSON: its version, and of each argument the installed version, or null. */
+const ASK_PYTHON = `
+import importlib.metadata as metadata, json, platform, sys
+def version(name):
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+print(json.dumps({"version": platform.python_version(), "packages": {n: version(n) for n in sys.argv[1:]}}))
+`;
+
+export interface FactsOptions {
+  /** Whose file system's free space counts. */
+  folder: string;
+  /** Absolute path of the Python that is asked for packages. */
+  python: string;
+  packages: readonly PackageRequirement[];
+  /** @default the machine's own */
+  files?: Files;
+}
+
+/** What is there, and what could not be found out. */
+export async function gatherFacts(options: FactsOptions): Promise<{ facts: Facts; problems: string[] }> {
+  const { folder, python, packages, files = new Files() } = options;
+  const problems: string[] = [];
+  const facts: Facts = { gpus: [], ...known('driver_version', readSoftware(files).nvidia_driver) };
+  facts.gpus = readHardware(files).gpus.map(({ uuid, model }) => ({
+    ...known('uuid', uuid),
+    ...known('model', model),
+  }));
+  try {
+    const { bavail, bsize } = await statfs(folder);
+    facts.disk_free_bytes = bavail * bsize;
+  } catch (error) {
+    problems.push(`free disk space: ${messageOf(error)}`);
+  }
+  if (packages.length > 0) {
+    try {
+      Object.assign(facts, await askPython(python, packages));
+    } catch (error) {
+      problems.push(`${python}: ${messageOf(error)}; expected a Python that runs`);
+    }
+  }
+  return { facts, problems };
+}
+
+async function askPython(
+  python: string,
+  packages: readonly PackageRequirement[],
+): Promise<Pick<Facts, 'python' | 'packages'>> {
+  const names = packages.map(({ name }) => name);
+  // Isolated: neither the folder that this was started in nor the environment may stand in for what is installed.
+  const command: [string, ...string[]] = [python, '-I', '-c', ASK_PYTHON, ...names];
+  const text = await runFenced(command, { timeoutMs: PYTHON_TIMEOUT_MS, mostBytes: MOST_BYTES });
+  const said = JSON.parse(text) as { version: string; packages: Record<string, string | null> };
+  return { python: { executable: python, version: said.version }, packages: said.packages };
+}
