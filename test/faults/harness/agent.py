@@ -102,7 +102,8 @@ class Agent:
         if self.orders["killed"]:
             self.orders["killed"] = 0
             self.kills += 1
-        if status in (-signal.SIGKILL, 0) and self.kills > 0:
+        # Told to stop before its first line ran, it ends by the signal; `close` asks one that is up.
+        if status in (-signal.SIGKILL, -signal.SIGTERM, 0) and self.kills > 0:
             return
         self.failed_starts += 1
         if time.monotonic() > self._disk_fails_until:
