@@ -16,7 +16,7 @@ interface Known {
 
 export class MlflowRuns {
   readonly #nowMs: () => number;
-  /** By server and run; the one that was asked for longest ago is first. */
+  /** By server, delivery and MLflow run; the one that was asked for longest ago is first. */
   readonly #known = new Map<string, Known>();
 
   constructor(nowMs: () => number) {
@@ -30,7 +30,7 @@ export class MlflowRuns {
     maxAgeMs: number,
     signal: AbortSignal,
   ): Promise<RunInfo> {
-    const name = `${server.address} ${delivery.id}`;
+    const name = nameOf(server, delivery);
     const known = this.#known.get(name);
     if (known && this.#nowMs() - known.atMs <= maxAgeMs) return known.info;
     const wanted = wantedRun(delivery.target);
@@ -55,7 +55,7 @@ export class MlflowRuns {
       const tags = [createdTag(delivery)];
       info = await server.createRun({ experiment_id: experiment.experiment_id, ...body, tags }, signal);
     }
-    this.#remember(`${server.address} ${delivery.id}`, info);
+    this.#remember(nameOf(server, delivery), info);
   }
 
   async #created(
@@ -96,6 +96,12 @@ export class MlflowRuns {
     }
     return info;
   }
+}
+
+/** A running run may be told of another MLflow run than before. */
+function nameOf({ address }: MlflowServer, { id, target }: Delivery): string {
+  const wanted = wantedRun(target);
+  return `${address} ${id} ${wanted.by === 'id' ? wanted.runId : ''}`;
 }
 
 function createdTag({ run }: Delivery) {

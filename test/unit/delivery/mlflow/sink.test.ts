@@ -131,6 +131,17 @@ describe('batches', () => {
   });
 });
 
+it('goes to the MLflow run that the settings name now, not to the one before', async () => {
+  const [item] = items('metrics');
+  place.answer = ({ url }, response) => {
+    const asked = new URL(url, place.address).searchParams.get('run_id');
+    response.end(JSON.stringify({ run: { info: { ...info, run_id: asked }, data: {} } }));
+  };
+  for (const id of ['m1', 'm2', 'm2']) await sink.send(delivery({ mlflow_run_id: id }), [item!], never);
+  const batches = place.asked.filter(({ url }) => url.endsWith('log-batch'));
+  expect(batches.map(({ body }) => JSON.parse(body.toString()).run_id)).toEqual(['m1', 'm2', 'm2']);
+});
+
 describe('an answer', () => {
   it.each<[string, [number, string], string]>([
     ['log-batch', [200, '<html>Log in</html>'], 'retry'],
