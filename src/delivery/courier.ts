@@ -38,11 +38,10 @@ export class Courier {
     for (const name of this.#o.outbox.waitingSinks()) this.#lane(name)?.start();
   }
 
-  /** Tries this place, or every one, at once. */
-  hurry(sink?: string): void {
-    const { outbox } = this.#o;
+  /** Tries this place at once, if something waits for the agent to bring it there. */
+  hurry(sink: string): void {
     this.wake();
-    for (const name of sink === undefined ? outbox.waitingSinks() : [sink]) this.#lane(name)?.hurry();
+    if (this.#o.outbox.waitingSinks().includes(sink)) this.#lane(sink)?.hurry();
   }
 
   async stop(): Promise<void> {

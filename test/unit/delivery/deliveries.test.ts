@@ -315,6 +315,14 @@ describe('a place that fails', () => {
     await expect.poll(() => list().find(({ run }) => run.runId === 'good')?.doneMs).toBeDefined();
   });
 
+  it('is not shown for what only a client brings there, whoever asks to try that again', async () => {
+    start();
+    await ended('r', { ...TRACKER, mlflow_tracking_uri: 'file:///home/me/mlruns' });
+    bench.deliveries.retry(ME, list()[0]!.id);
+    expect(bench.outbox.sinks()).toEqual([]);
+    expect(bench.deliveries.figures().map(({ sink }) => sink)).toEqual(['(clients)']);
+  });
+
   it('that lets nobody in is paused, says so, and keeps everything', async () => {
     start();
     let open = false;
