@@ -28,8 +28,8 @@ export interface RollupRows {
   add(rollups: readonly NewRollup[], bounds: RollupBounds): number;
   /** Names of the places for which some wait. */
   sinks(): string[];
-  /** The oldest of a place. */
-  next(sink: string): Rollup | undefined;
+  /** For a place, the oldest of the first run after `after`, else of the first run. */
+  next(sink: string, after: RunHandle): Rollup | undefined;
   remove(id: number): void;
   /** Those of a run that wait for a place. How many. */
   removeRun(handle: RunHandle, sink: string): number;

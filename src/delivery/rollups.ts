@@ -17,7 +17,7 @@ import { mlflowPlace, type TargetRules } from './targets.js';
 export interface RollupsOptions {
   store: Pick<RunStore, 'live' | 'on'>;
   rows: RollupRows;
-  outbox: Pick<Outbox, 'waitingSinks'>;
+  outbox: Pick<Outbox, 'waitingSinks' | 'sink'>;
   /** For this alone. */
   sink: Pick<Sink, 'send' | 'close'>;
   rules(): TargetRules;
@@ -54,6 +54,8 @@ export class Rollups {
   #madeMonoNs: bigint | undefined;
   /** Places that something is being brought to. */
   readonly #busy = new Map<string, Promise<void>>();
+  /** Whose could not be brought last, by place: the next try is another's turn. */
+  readonly #after = new Map<string, RunHandle>();
 
   constructor(options: RollupsOptions) {
     this.#o = options;
@@ -142,17 +144,26 @@ export class Rollups {
     }
   }
 
-  /** Oldest first, until one cannot be brought: then it is tried again when the next ones are made. */
+  /** Run by run, oldest first, until one cannot be brought: then it is tried again when the next ones are made. */
   async #bringAll(sink: string): Promise<void> {
-    const { rows, outbox, log } = this.#o;
+    const { rows, log } = this.#o;
     try {
-      while (!this.#stopping.signal.aborted && !outbox.waitingSinks().includes(sink)) {
-        const rollup = rows.next(sink);
-        if (!rollup || !(await this.#bring(rollup, sink))) return;
+      while (!this.#stopping.signal.aborted && this.#isFree(sink)) {
+        const rollup = rows.next(sink, this.#after.get(sink) ?? 0);
+        if (!rollup) return;
+        if (await this.#bring(rollup, sink)) continue;
+        this.#after.set(sink, rollup.delivery.id);
+        return;
       }
     } catch (error) {
       log.error({ sink, reason: messageOf(error) }, 'the rollups cannot be read');
     }
+  }
+
+  /** No totals wait, or only such as are seldom tried: who ends a run there that the agent may not write to stops nobody's. */
+  #isFree(sink: string): boolean {
+    const { outbox } = this.#o;
+    return !outbox.waitingSinks().includes(sink) || outbox.sink(sink).refused !== undefined;
   }
 
   /** Whether it is dealt with. */

@@ -54,10 +54,10 @@ export class SqliteRollups implements RollupRows {
     return this.#db.prepare('SELECT DISTINCT sink FROM rollups').pluck().all() as string[];
   }
 
-  next(sink: string): Rollup | undefined {
-    const row = this.#db.prepare('SELECT * FROM rollups WHERE sink = ? ORDER BY id LIMIT 1').get(sink) as
-      | RollupRow
-      | undefined;
+  next(sink: string, after: RunHandle): Rollup | undefined {
+    const row = this.#db
+      .prepare('SELECT * FROM rollups WHERE sink = ? ORDER BY run <= ?, run, id LIMIT 1')
+      .get(sink, after) as RollupRow | undefined;
     if (!row) return undefined;
     const { id, run, stage, kind, record } = row;
     const read = bodyOf(row);

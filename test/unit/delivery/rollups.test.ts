@@ -260,7 +260,9 @@ describe('while the place is down', () => {
     expect(rows.add([of(3), of(3)], { ofRun: 2, ofAll: 4 })).toBe(1);
     const handles = db.prepare('SELECT run FROM rollups ORDER BY id').pluck().all();
     expect(handles).toEqual([2, 1, 3, 3]);
-    expect(rows.next(SINK)).toMatchObject({ delivery: { id: 2, target }, item: draft });
+    expect(rows.next(SINK, 0)).toMatchObject({ delivery: { id: 1, target }, item: draft });
+    expect(rows.next(SINK, 1)).toMatchObject({ delivery: { id: 2 } });
+    expect(rows.next(SINK, 3)).toMatchObject({ delivery: { id: 1 } });
     expect(rows.removeRun(3, SINK)).toBe(2);
     expect(rows.sinks()).toEqual([SINK]);
   });
@@ -278,12 +280,26 @@ describe('a place', () => {
     await later(60, 1_000_000_000n);
     await eventually(() => sink.tried.length).toBe(1);
     expect(waiting()).toBe(2);
-    sink.script = failing(1, () => error);
+    const fail = failing(1, () => error);
+    sink.script = ({ run }) => (run.runId === 'r' ? fail() : undefined);
     await later(60, 1_000_000_000n, 200);
     await allSent(4 - dropped);
     expect(waiting()).toBe(0);
     expect(rollups.dropped).toBe(dropped);
     expect(sink.sent.filter(({ run }) => run === 's')).toHaveLength(2);
+  });
+
+  it('that does not let one run’s totals in has the figures of the others', async () => {
+    await running('r');
+    await running('s', 200);
+    bench.sink.script = () => {
+      throw new SendError('refused', '403');
+    };
+    await bench.attribution.commands.end(ME, { runId: 'r', status: 'FINISHED', all: true });
+    await eventually(() => bench.outbox.sink(SINK).refused).toBe('403');
+    await later(60, 1_000_000_000n, 200);
+    await allSent(1);
+    expect(bench.outbox.waitingSinks()).toEqual([SINK]);
   });
 
   it('that lets nobody in has no fewer totals for it', async () => {
@@ -296,6 +312,23 @@ describe('a place', () => {
     await later(60);
     await allSent(2);
   });
+
+  it.each(['retry', 'refused'] as const)(
+    'that has no way for one run (%s) has one for the others',
+    async (verdict) => {
+      await running('r');
+      await running('s', 200);
+      bench.sampler.spend(processOf(100), 1n);
+      sink.script = ({ run }) => {
+        if (run.runId === 'r') throw new SendError(verdict, '403');
+      };
+      for (let n = 1; n <= 6; n += 1) {
+        await later(60, 1_000_000_000n, 200);
+        await eventually(() => sink.tried.filter(({ run }) => run === 'r').length).toBe(n);
+      }
+      expect(sink.sent.map(({ run }) => run)).toEqual(Array(6).fill('s'));
+    },
+  );
 
   it('that does not answer holds nobody else, and is not asked twice at once', async () => {
     let release: () => void = () => undefined;
