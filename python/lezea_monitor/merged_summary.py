@@ -80,7 +80,7 @@ def _run(documents: Sequence[NodeSummary], last: Sequence[NodeSummary]) -> Json:
     told = [d for d in last if d.run["status"] == worst and "reason" in d.run]
     tags: Json = {}
     for run in runs:
-        tags.update((key, text) for key, text in run["tags"].items() if key != "__proto__")
+        tags.update(run["tags"])
     # Of what every node should say alike, what the first says that says it.
     known = {key: run[key] for run in reversed(runs) for key in run}
     merged: Json = {"id": runs[0]["id"]}

@@ -6,7 +6,6 @@ what one of the two takes for a summary, the other does. Owns the columns that c
 
 import hashlib
 import json
-import math
 import re
 from datetime import datetime
 from typing import Any, Dict, List, NamedTuple, Optional
@@ -48,6 +47,7 @@ COLUMNS = tuple(
 )
 STATUSES = ("FINISHED", "INTERRUPTED", "FAILED", "KILLED", "LOST")  # the worst last
 _SAFE = 2**53 - 1
+_MAX_FIGURE = 1e31  # 40 digits in native units, as the books: sums of them stay numbers
 _INTEGER = re.compile(r"[0-9]{1,40}\Z")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d(\.\d+)?Z\Z", re.ASCII)
 _RUN = {"id": 1, "experiment": 0, "name": 0, "status": 1, "reason": 0, "user": 1}
@@ -72,14 +72,19 @@ class _Wrong(Exception):
 
 
 def read_json(data: bytes) -> Any:
-    """None for what is no JSON; every number is a float."""
+    """None for what is no JSON; every number is a float, and no key is `__proto__`."""
 
     def refuse(word: str) -> None:
         raise ValueError(word)
 
+    def known(pairs: List[Any]) -> Json:
+        return {key: value for key, value in pairs if key != "__proto__"}
+
     try:
         text = data.decode("utf-8", "replace")
-        return json.loads(text, parse_int=float, parse_constant=refuse)
+        return json.loads(
+            text, parse_int=float, parse_constant=refuse, object_pairs_hook=known
+        )
     except (ValueError, RecursionError):  # an upload that was cut short, or something else
         return None
 
@@ -148,7 +153,7 @@ def _is_int(value: Any, least: int) -> bool:
 
 
 def _is_figure(value: Any) -> bool:
-    return isinstance(value, float) and math.isfinite(value) and value >= 0
+    return isinstance(value, float) and 0 <= value <= _MAX_FIGURE
 
 
 def _is_time(value: Any) -> bool:

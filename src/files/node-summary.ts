@@ -12,10 +12,13 @@ import { SUMMARY_SCHEMA } from './summary-document.js';
 /** Figures in native integers. */
 export type Natives = Partial<Record<ColumnName, bigint>>;
 
-const figure = z.number().min(0);
+/** More than any machine can use, and of 40 digits in native units, as the books: sums of them stay numbers. */
+const MAX_FIGURE = 1e31;
+const figure = z.number().min(0).max(MAX_FIGURE);
 const figures = z.record(z.string(), figure);
 const integer = z.string().regex(/^\d{1,40}$/);
-const time = z.iso.datetime();
+/** There is no year 0 in Python, which reads it too. */
+const time = z.iso.datetime().regex(/^(?!0000)/);
 
 const SCHEMA = z.object({
   schema: z.literal(SUMMARY_SCHEMA),

@@ -93,6 +93,32 @@ const asStored = (written: string) => Buffer.from(written).toString();
 
 it('is the same in Python', () => {
   const cases = fc.sample(fc.array(document.map(asStored), { minLength: 1, maxLength: 5 }), 150);
+  expect(compared(cases)).toBeGreaterThan(50);
+});
+
+it('is the same where somebody wrote what no agent writes', () => {
+  const whole = nodeDocument({ node: 'n', scopes: { 'builder:b': { cpu_seconds: 1n } }, unattributed: {} });
+  const changes: [from: RegExp, to: string][] = [
+    [/$/, ''],
+    [/"value":[^,]+/, '"value":1e31'],
+    [/"value":[^,]+/, '"value":1e308'],
+    [/"value":[^,]+/, '"value":1e400'],
+    [/"value":[^,]+/, '"value":NaN'],
+    [/"self":\{/, '"self":{"__proto__":"no figure",'],
+    [/"totals":\{/, '"totals":{"__proto__":5,'],
+    [/"conservation":\{/, '"conservation":{"__proto__":5,'],
+    [/"tags":\{\}/, '"tags":{"__proto__":5}'],
+    [/"started_at":"[^"]+"/, '"started_at":"0000-01-01T00:00:00Z"'],
+  ];
+  const cases = changes.map(([from, to]) => {
+    expect(whole).toMatch(from);
+    return [whole.replace(from, to)];
+  });
+  expect(compared(cases)).toBe(6);
+});
+
+/** Merges each case in both ways. How many there were that are a merge. */
+function compared(cases: readonly string[][]): number {
   const script = fileURLToPath(new URL('../../../python/tests/merge_lines.py', import.meta.url));
   const input = cases.map((one) => `${JSON.stringify(one)}\n`).join('');
   const { stdout, stderr, status } = spawnSync('python3', [script], { input, maxBuffer: 1 << 28 });
@@ -119,5 +145,5 @@ it('is the same in Python', () => {
     expect(answer.tags).toEqual(tagsOf(facts));
     expect(answer.merged_from).toEqual(mergedFrom(written));
   }
-  expect(merges).toBeGreaterThan(50);
-});
+  return merges;
+}
