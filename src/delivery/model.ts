@@ -81,8 +81,13 @@ export interface Item extends Draft {
 export interface Delivery {
   id: number;
   target: Target;
-  /** Which run, for its documents and for messages. */
-  run: { key: string; runId: string; attempt: number };
+  /** Which run, for its documents and for messages; `measuredAs`: its key at the agent that measured it, where that is another. */
+  run: { key: string; runId: string; attempt: number; measuredAs?: string };
+}
+
+/** What the run is called wherever another agent may bring some of it too. */
+export function commonKey({ key, measuredAs }: Delivery['run']): string {
+  return measuredAs ?? key;
 }
 
 /**

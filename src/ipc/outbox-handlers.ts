@@ -3,7 +3,7 @@
 import type { Limiter } from '../attribution/limits.js';
 import type { Deliveries } from '../delivery/deliveries.js';
 import type { Imported } from '../delivery/importing/storing.js';
-import type { Item } from '../delivery/model.js';
+import { commonKey, type Item } from '../delivery/model.js';
 import { LezeaError } from '../errors.js';
 import type { Connection } from './connection.js';
 import type { Handlers } from './dispatch.js';
@@ -36,7 +36,7 @@ export function outboxViewHandlers({ deliveries }: Deps): Pick<Handlers, Exclude
       const { origin, run, target } = state;
       const place = { kind: target.kind, address: target.address };
       return {
-        delivery: { ...deliveryView(state), key: run.key, origin, ...place },
+        delivery: { ...deliveryView(state), key: commonKey(run), origin, ...place },
         items: items
           .slice(0, limit)
           .map(itemView)

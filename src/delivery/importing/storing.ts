@@ -101,7 +101,7 @@ export class Storing {
       origin,
       createdMs,
     };
-    const run = { key, runId, attempt };
+    const run = { key, runId, attempt, measuredAs: line.run.key };
     const id = outbox.begin({ ...common, run });
     this.#begun.push({ id, run, sink: sinkName(there), place: there });
     return true;

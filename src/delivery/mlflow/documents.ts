@@ -4,7 +4,7 @@
 import { messageOf } from '../../errors.js';
 import type { MergedSummary } from '../../files/merged-summary.js';
 import { type NodeSummary, readNodeSummary } from '../../files/node-summary.js';
-import { type Delivery, type Draft, SendError } from '../model.js';
+import { commonKey, type Delivery, type Draft, SendError } from '../model.js';
 import { RunArtifacts, sha256 } from './artifacts.js';
 import type { ArtifactBody, MergeBody, Tag } from './items.js';
 import { nodeFolder } from './keys.js';
@@ -48,7 +48,7 @@ export class Documents {
     if (own && (await hasOtherNodes(artifacts, own, body.replaces ?? [], signal)))
       return this.#merge(sending, run, mergeBodyOf(own, body), data);
     const aside = `lezea-monitor/${body.path}`;
-    const others = [aside, `lezea-monitor/${delivery.run.key}/${body.path}`] as const;
+    const others = [aside, `lezea-monitor/${commonKey(delivery.run)}/${body.path}`] as const;
     let place = await artifacts.put(body, data, others, signal);
     // A trainer may still write its own there, and would not look: ours lies where it stays as well.
     if (place === body.path && isContested(run, delivery)) {

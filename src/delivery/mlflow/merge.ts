@@ -12,7 +12,7 @@ import {
   mergeSummaries,
 } from '../../files/merged-summary.js';
 import { mergedFrom, type NodeSummary, readNodeSummary } from '../../files/node-summary.js';
-import { SendError } from '../model.js';
+import { commonKey, SendError } from '../model.js';
 import { MAX_REPLACED_BYTES, type RunArtifacts, sha256 } from './artifacts.js';
 import type { MergeBody } from './items.js';
 import { nodeFolder } from './keys.js';
@@ -48,7 +48,12 @@ export class NodeMerge {
   async run(): Promise<void> {
     const { artifacts, body, data, run } = this.#o;
     // Another machine of that name may be there already; what comes last is nobody else's.
-    await artifacts.put(body, data, [`${nodeFolder(`${body.node}-${run.key}`)}/summary.json`], this.#signal);
+    await artifacts.put(
+      body,
+      data,
+      [`${nodeFolder(`${body.node}-${commonKey(run)}`)}/summary.json`],
+      this.#signal,
+    );
     for (let round = 0; round < MAX_ROUNDS; round++) {
       if ((await this.#merge()) && !(await this.#documents.haveChanged(this.#signal))) return;
     }

@@ -1,7 +1,7 @@
 // Which MLflow run a delivery goes to: the trainer's, or one that is made for it, once. Reads the target's settings and asks
 // the server; owns what the server said, for a while.
 
-import { type Delivery, SendError } from '../model.js';
+import { commonKey, type Delivery, SendError } from '../model.js';
 import type { Bodies } from './items.js';
 import type { ExperimentInfo, MlflowServer, RunInfo } from './server.js';
 import { CREATED_TAG, wantedRun } from './settings.js';
@@ -105,5 +105,5 @@ function nameOf({ address }: MlflowServer, { id, target }: Delivery): string {
 }
 
 function createdTag({ run }: Delivery) {
-  return { key: CREATED_TAG, value: run.key };
+  return { key: CREATED_TAG, value: commonKey(run) };
 }

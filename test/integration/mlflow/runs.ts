@@ -2,7 +2,7 @@
 
 import { expect, it } from 'vitest';
 import { endedRun } from '../../unit/support/ended-run.js';
-import { type Bench, type Expected, refusal, type StoredRun } from './bench.js';
+import { type Bench, type Expected, refusal, type StoredRun, tagsOf } from './bench.js';
 import { deliver, deliveryOf, itemsOf, never, targetOf } from './courier.js';
 
 export function runsCases(bench: Bench, { major }: Expected): void {
@@ -73,6 +73,14 @@ export function runsCases(bench: Bench, { major }: Expected): void {
       end_time: run.endedAtMs,
     });
     expect(bench.server.metricRows(runs[0]!.info.run_id)).toEqual(bench.plannedMetrics(run, 'x'));
+    // What another agent imported of it goes there too, though its folder has another key.
+    const own = deliveryOf(run, target);
+    const imported = { ...own, run: { ...own.run, key: 'imported', measuredAs: run.key } };
+    const tags = { tags: [{ key: 'imported', value: 'yes' }] };
+    await bench
+      .sinkFor(run)
+      .send(imported, [{ id: 1, stage: 3, kind: 'tags', body: JSON.stringify(tags) }], never);
+    expect(tagsOf(await bench.stored(runs[0]!.info.run_id))).toMatchObject({ imported: 'yes' });
     await bench.server.call('POST', 'mlflow/runs/delete', { run_id: runs[0]!.info.run_id });
     expect((await refusal(deliver(bench.sinkFor(run), run, target))).verdict).toBe('gone');
   });

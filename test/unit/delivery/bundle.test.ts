@@ -10,6 +10,7 @@ import { checkBundle } from '../../../src/delivery/bundle/check.js';
 import { documentsOf } from '../../../src/delivery/bundle/documents.js';
 import { sealOf } from '../../../src/delivery/bundle/format.js';
 import { bundleBytes } from '../../../src/delivery/bundle/write.js';
+import { commonKey } from '../../../src/delivery/model.js';
 import { importedPlace } from '../../../src/delivery/targets.js';
 import { isRunFile } from '../../../src/files/run-files.js';
 import { type Bench, callerOf, startBench, temporaryFolder } from '../support/bench.js';
@@ -81,7 +82,17 @@ it('what is right is taken', async () => {
   expect(await refusal(bundle(HEADER, DELIVERY, ITEM, NAMING, DOCUMENT, piece('a'), piece('bc')))).toBe(
     'taken',
   );
-  expect(bench.outbox.deliveries({})).toMatchObject([{ waiting: 2, ready: true, createdMs: 1 }]);
+  const [delivery] = bench.outbox.deliveries({});
+  expect(delivery).toMatchObject({ waiting: 2, ready: true, createdMs: 1 });
+  // Its folder is this agent's own; what else there is of it at the tracker, another agent has put there.
+  expect(delivery!.run).toEqual({
+    key: expect.stringMatching(/^[0-9a-f]{16}$/),
+    runId: 'r',
+    attempt: 1,
+    measuredAs: 'k',
+  });
+  expect(commonKey(delivery!.run)).toBe('k');
+  expect(commonKey({ key: 'own', runId: 'r', attempt: 1 })).toBe('own');
 });
 
 const twice = { ...DELIVERY, run: { ...DELIVERY.run, key: '../..' } };
