@@ -86,7 +86,7 @@ export interface Delivery {
 }
 
 /** What the run is called wherever another agent may bring some of it too. */
-export function commonKey({ key, measuredAs }: Delivery['run']): string {
+export function commonKey({ key, measuredAs }: Pick<Delivery['run'], 'key' | 'measuredAs'>): string {
   return measuredAs ?? key;
 }
 

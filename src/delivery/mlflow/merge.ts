@@ -12,7 +12,7 @@ import {
   mergeSummaries,
 } from '../../files/merged-summary.js';
 import { mergedFrom, type NodeSummary, readNodeSummary } from '../../files/node-summary.js';
-import { commonKey, SendError } from '../model.js';
+import { commonKey, type Delivery, SendError } from '../model.js';
 import { MAX_REPLACED_BYTES, type RunArtifacts, sha256 } from './artifacts.js';
 import type { MergeBody } from './items.js';
 import { nodeFolder } from './keys.js';
@@ -25,7 +25,7 @@ const MAX_ROUNDS = 5;
 export interface MergeOptions {
   artifacts: RunArtifacts;
   /** The id that all nodes know the run by, and this agent's own. */
-  run: { runId: string; key: string };
+  run: Omit<Delivery['run'], 'attempt'>;
   body: MergeBody;
   data: Buffer;
   /** Somebody may write a document of that name, and would not look: ours lies elsewhere as well. */
