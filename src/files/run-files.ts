@@ -18,8 +18,7 @@ export const SUMMARY_FILE = 'resources/summary.json';
 export const EVENTS_FILE = 'events.jsonl';
 const FILES = [SUMMARY_FILE, EVENTS_FILE] as const;
 /** The same under the names that they also have at a tracker: of one node of several, of one attempt of several. */
-const ELSEWHERE =
-  /^resources\/(?:nodes\/[^/]+\/)?(?:attempts\/([1-9]\d{0,8})\/)?(summary\.json|events\.jsonl)$/;
+const ELSEWHERE = /^resources\/(?:nodes\/[^/]+\/)?(?:attempts\/([1-9]\d{0,8})\/)?(.+)$/;
 
 export interface RunFilesInput {
   /** Ended. */
@@ -29,8 +28,14 @@ export interface RunFilesInput {
   context: SummaryContext;
 }
 
+/** Whether a run may have a document of that name. */
 export function isRunFile(path: string): boolean {
-  return FILES.some((known) => known === path);
+  return meaningOf(path) !== undefined;
+}
+
+/** The name of a document below a folder of a node, or of an attempt: without the `resources/` that is before the folder. */
+export function nameInFolder(path: string): string {
+  return path.replace(/^resources\//, '');
 }
 
 /** The folder of one attempt of a run. */
@@ -38,17 +43,20 @@ export function runFolder(stateDir: string, run: Pick<Run, 'key' | 'attempt'>): 
   return join(stateDir, 'runs', run.key, String(run.attempt));
 }
 
-/** Writes both files; the summary last, so that where it is, everything is. Resolves to their paths. */
-export async function writeRunFiles(stateDir: string, input: RunFilesInput): Promise<string[]> {
-  const folder = runFolder(stateDir, input.run);
-  await mkdir(join(folder, 'resources'), { recursive: true, mode: 0o750 });
-  const events = join(folder, EVENTS_FILE);
-  const summary = join(folder, SUMMARY_FILE);
-  await writeAtomically(events, eventLines(input.run, input.events));
-  await writeAtomically(summary, summaryText(input.run, input.processes, input.context));
+/** Writes what there is to say; the summary last, so that where it is, everything is. */
+export async function writeRunFiles(stateDir: string, input: RunFilesInput): Promise<void> {
+  const { run } = input;
+  const folder = runFolder(stateDir, run);
+  await writeRunFile(folder, EVENTS_FILE, eventLines(run, input.events));
+  await writeRunFile(folder, SUMMARY_FILE, summaryText(run, input.processes, input.context));
   // The folders themselves are new: their names must be on the disk too.
   for (let path = folder; path.length >= stateDir.length; path = dirname(path)) await syncFolder(path);
-  return [summary, events];
+}
+
+async function writeRunFile(folder: string, name: string, text: Iterable<string>): Promise<void> {
+  const path = join(folder, name);
+  await mkdir(dirname(path), { recursive: true, mode: 0o750 });
+  await writeAtomically(path, text);
 }
 
 /** The audit trail, one JSON object a line: `ts` is wall time, `mono` CLOCK_MONOTONIC in ns. */
@@ -125,12 +133,15 @@ export async function readRunFile(
   run: Pick<Run, 'key' | 'attempt'>,
   piece: { file: string; offset: number; limit: number },
 ): Promise<FilePiece> {
-  const path = pathOf(stateDir, run, piece.file);
+  const path = runFilePath(stateDir, run, piece.file);
   if (!path)
     throw new LezeaError('invalid_params', `file ${piece.file}: expected one of ${FILES.join(', ')}`);
   const size = await fileSize(path);
   if (size === undefined) {
-    throw new LezeaError('invalid_params', `file ${piece.file}: not written yet: expected an ended run`);
+    throw new LezeaError(
+      'invalid_params',
+      `file ${piece.file}: not there: expected an ended run that has one`,
+    );
   }
   const file = await open(path, 'r');
   try {
@@ -149,18 +160,28 @@ export function wholeRunFile(
   run: Pick<Run, 'key' | 'attempt'>,
   path: string,
 ): Promise<Buffer> {
-  const file = pathOf(stateDir, run, path);
+  const file = runFilePath(stateDir, run, path);
   if (!file) return Promise.reject(new LezeaError('invalid_params', `file ${path}: not a document of a run`));
   return readFile(file);
 }
 
 /** Where a document lies; undefined for what is none. An attempt may ask for an earlier one's. */
-function pathOf(stateDir: string, run: Pick<Run, 'key' | 'attempt'>, name: string): string | undefined {
+export function runFilePath(
+  stateDir: string,
+  { key, attempt }: Pick<Run, 'key' | 'attempt'>,
+  name: string,
+): string | undefined {
+  const meant = meaningOf(name);
+  if (!meant || (meant.attempt ?? attempt) > attempt) return undefined;
+  return join(runFolder(stateDir, { key, attempt: meant.attempt ?? attempt }), meant.file);
+}
+
+/** `attempt`: where the name says of which. */
+function meaningOf(name: string): { file: string; attempt?: number } | undefined {
   const own = FILES.find((known) => known === name);
-  if (own) return join(runFolder(stateDir, run), own);
-  const [, attempt, file] = ELSEWHERE.exec(name) ?? [];
-  const number = attempt === undefined ? run.attempt : Number(attempt);
-  if (file === undefined || number > run.attempt) return undefined;
-  const folder = runFolder(stateDir, { key: run.key, attempt: number });
-  return join(folder, file === EVENTS_FILE ? EVENTS_FILE : SUMMARY_FILE);
+  if (own) return { file: own };
+  const [, attempt, named] = ELSEWHERE.exec(name) ?? [];
+  const file = FILES.find((known) => nameInFolder(known) === named);
+  if (file === undefined) return undefined;
+  return attempt === undefined ? { file } : { file, attempt: Number(attempt) };
 }

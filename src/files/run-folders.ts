@@ -5,7 +5,7 @@ import { closeSync, mkdirSync, openSync, rm, rmSync, writeSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { syncFolder, writeBytesAtomically } from './atomic.js';
-import { type FilePiece, isRunFile, readRunFile, runFolder } from './run-files.js';
+import { type FilePiece, isRunFile, readRunFile, runFilePath, runFolder } from './run-files.js';
 
 /** A run as its folder is called: of an agent's own making, never a client's words. */
 interface RunKey {
@@ -31,8 +31,8 @@ export class RunFolders {
 
   /** Keeps a document; it is on the disk when this resolves. */
   async add(run: RunKey, name: string, pieces: AsyncIterable<Buffer>): Promise<void> {
-    if (!isRunFile(name)) throw new Error(`${name}: not a document of a run`);
-    const path = join(runFolder(this.#stateDir, run), name);
+    const path = runFilePath(this.#stateDir, run, name);
+    if (path === undefined) throw new Error(`${name}: not a document of a run`);
     await mkdir(dirname(path), { recursive: true, mode: 0o750 });
     await writeBytesAtomically(path, pieces);
     for (let at = dirname(dirname(path)); at.length >= this.#stateDir.length; at = dirname(at)) {

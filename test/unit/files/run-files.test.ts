@@ -15,6 +15,7 @@ import {
   runFolder,
   SUMMARY_FILE,
 } from '../../../src/files/run-files.js';
+import { RunFolders } from '../../../src/files/run-folders.js';
 import { exampleRun, fakeProcess } from './fake-run.js';
 
 let folder: string;
@@ -170,4 +171,29 @@ test('a document has other names at a tracker: of a node, of an attempt; never o
   for (const path of ['3/summary.json', '0/summary.json', '1/../../x', '1/secret']) {
     await expect(all.whole(second, `resources/attempts/${path}`)).rejects.toThrow('not a document');
   }
+});
+
+test('what a bundle brings under such a name is where it is read', async () => {
+  const folders = new RunFolders(folder);
+  const run = { key: 'a1b2c3d4e5f60718', attempt: 2 };
+  async function* bytes(text: string) {
+    yield Buffer.from(text);
+  }
+  for (const [name, text] of [
+    ['resources/summary.json', 'own'],
+    ['resources/nodes/n/summary.json', 'own'],
+    ['resources/attempts/1/summary.json', 'first'],
+    ['resources/nodes/n/attempts/1/events.jsonl', 'event'],
+  ] as const) {
+    expect(folders.isDocument(name)).toBe(true);
+    await folders.add(run, name, bytes(text));
+    const { data } = await folders.piece(run, { file: name, offset: 0, limit: 100 });
+    expect(data.toString()).toBe(text);
+  }
+  const own = await folders.piece(run, { file: 'resources/summary.json', offset: 0, limit: 100 });
+  expect(own.data.toString()).toBe('own');
+  for (const name of ['resources/attempts/3/summary.json', 'resources/nodes/../../summary.json']) {
+    await expect(folders.add(run, name, bytes('no'))).rejects.toThrow('not a document');
+  }
+  expect(folders.isDocument('resources/attempts/x/summary.json')).toBe(false);
 });
