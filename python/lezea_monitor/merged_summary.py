@@ -49,6 +49,7 @@ def merge(found: Iterable[NodeSummary]) -> Json:
         ],
         "run": _run(documents, last),
         "nodes": nodes,
+        **_environments(last),
         "hosts": {
             "count": len(nodes),
             "cpus": sum(node["cpus"] for node in nodes),
@@ -72,6 +73,11 @@ def text_of(merged: Json) -> bytes:
     scopes = ",".join("\n  " + to_json(scope) for scope in merged["scopes"])
     end = _members({key: merged[key] for key in tail})
     return ('{\n%s,\n"scopes": [%s\n],\n%s\n}\n' % (_members(head), scopes, end)).encode()
+
+
+def _environments(last: Sequence[NodeSummary]) -> Json:
+    known = {d.node["name"]: d.environment for d in last if d.environment is not None}
+    return {"environments": known} if known else {}
 
 
 def _run(documents: Sequence[NodeSummary], last: Sequence[NodeSummary]) -> Json:

@@ -9,6 +9,7 @@ import re
 from datetime import datetime
 from typing import Any, Dict, List, Sequence
 
+from .merged_summary import units
 from .node_summary import COLUMNS, Json, parse_path
 
 MAX_FOLDER_CHARS = 250 - 60  # of MLflow's longest key: room for `/inclusive/` and any column
@@ -45,6 +46,9 @@ def tags_of(merged: Json, sha256: str) -> List[Dict[str, str]]:
         "attempt": str(int(run["attempt"])),
         "summary_sha256": sha256,
     }
+    if "environments" in merged:
+        fingerprints = sorted(set(merged["environments"].values()), key=units)
+        values["environment_fingerprint"] = _cut(",".join(fingerprints))
     return [{"key": "lezea_monitor." + name, "value": value} for name, value in values.items()]
 
 

@@ -59,6 +59,7 @@ class NodeSummary(NamedTuple):
 
     run: Json
     node: Json
+    environment: Optional[str]  # its stable fingerprint, where it is known
     totals: Json
     scopes: List[Json]
     unattributed: Json
@@ -100,6 +101,7 @@ def read_node_summary(data: bytes, run_id: str) -> Optional[NodeSummary]:
         return NodeSummary(
             run,
             _node(document.get("node")),
+            _environment(document["environment"]) if "environment" in document else None,
             {name: _total(part) for name, part in _object(document.get("totals")).items()},
             [_scope(scope) for scope in _list(document.get("scopes"))],
             _figures(document.get("unattributed")),
@@ -187,6 +189,12 @@ def _node(value: Any) -> Json:
     numbers = ("cpus", "memory_bytes")
     _demand(all(_is_int(node.get(key), 0) for key in numbers))
     return {key: node[key] for key in (*_NODE, *numbers)}
+
+
+def _environment(value: Any) -> str:
+    fingerprint = _object(value).get("fingerprint")
+    _demand(isinstance(fingerprint, str))
+    return fingerprint
 
 
 def _total(value: Any) -> Json:

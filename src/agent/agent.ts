@@ -13,6 +13,7 @@ import { writeAtomically } from '../files/atomic.js';
 import { nodeFacts } from '../files/facts.js';
 import { RunDocuments } from '../files/run-documents.js';
 import { type HttpHandle, startHttp } from '../http/server.js';
+import type { Environment } from '../inventory/document.js';
 import { NodeInventory } from '../inventory/node-inventory.js';
 import { createHandlers } from '../ipc/handlers.js';
 import { Identities } from '../ipc/identity.js';
@@ -113,6 +114,7 @@ export class Agent {
         const ns = this.#attribution.checkpoint.lastSnapshot?.self.cpuNs;
         return ns === undefined ? undefined : Number(ns) / 1e9;
       },
+      environment: () => this.#environment(),
     });
     const { log, now, config: current } = deps;
     this.#inventory = new NodeInventory(VERSION, now);
@@ -334,6 +336,16 @@ export class Agent {
       droppedNotifications: this.#ipc.lostNotifications,
       sinks: this.#deliveries.figures(),
     };
+  }
+
+  /** A run has its other documents where the node cannot be described. */
+  async #environment(): Promise<Environment | undefined> {
+    try {
+      return await this.#inventory.ofRun();
+    } catch (error) {
+      this.#deps.log.warn({ reason: messageOf(error) }, 'what the node is cannot be read');
+      return undefined;
+    }
   }
 
   #runsLive(): number {

@@ -68,6 +68,7 @@ export function makeDeliveries(parts: DeliveryParts): Deliveries {
     nowMs: now,
     closeDeadRuns: () => config().tracker.close_dead_runs,
     documents: (run) => documents.facts(run),
+    environmentFingerprint: (run) => documents.environmentFingerprint(run),
     earlier: (run) => earlierAttempts(parts.store, run),
     folders: new RunFolders(config().state.dir),
     courier: waits(tracker),

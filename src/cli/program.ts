@@ -133,7 +133,7 @@ function addReaders(program: Command, io: Io, done: Done): void {
       done(await eventsCommand(run, options, io));
     });
   reader(program, 'inventory', 'what this node is made of and what it runs, and its fingerprint')
-    .argument('[environment...]', 'with --diff: two files, or `live`')
+    .argument('[environment...]', 'with --diff: two of: a file, a run, `live`')
     .option('--format <format>', 'json or yaml, instead of a table', oneOf('json', 'yaml'))
     .option('--diff', 'in what two environments differ; exit status 1 where hardware or software do')
     .action(async (names: string[], options: InventoryOptions) => {

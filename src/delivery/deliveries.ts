@@ -59,6 +59,8 @@ export interface DeliveriesOptions {
   closeDeadRuns(): boolean;
   /** The documents of an ended run, as they lie in its folder. */
   documents(run: Run): Promise<DocumentFile[]>;
+  /** What an ended run ran on, where it is known. */
+  environmentFingerprint?(run: Run): Promise<string | undefined>;
   /** The attempts of a run before this one: the tracker has one run for all of them. */
   earlier(run: Run): Run[];
   folders: Folders;
@@ -129,12 +131,14 @@ export class Deliveries {
     outbox.discard(run.handle);
     if (places.length === 0) return;
     const earlier = this.#o.earlier(run);
+    const fingerprint = await this.#o.environmentFingerprint?.(run);
     const whole = endedRun(run, {
       node,
       allDead,
       files: await documents(run),
       earlier,
       earlierFiles: await this.#documentsOf(earlier.slice(-MAX_EARLIER_DOCUMENTS)),
+      ...(fingerprint !== undefined && { environmentFingerprint: fingerprint }),
     });
     const ended = withoutFigures ? { ...whole, totals: {}, scopes: () => [] } : whole;
     const { key, runId, attempt } = ended;

@@ -13,6 +13,8 @@ export interface EndedRunFacts {
   earlier: readonly Run[];
   /** Their documents, oldest first; perhaps not of all. */
   earlierFiles?: readonly AttemptDocuments[];
+  /** Where it is known what the run ran on. */
+  environmentFingerprint?: string;
 }
 
 /** The run has its outcome and its end; its status may not be final yet. */
@@ -39,6 +41,9 @@ export function endedRun(run: Run, facts: EndedRunFacts): EndedRun {
     files: facts.files.map((file) => withReplaced(file, earlierFiles)),
     ...(earlierFiles.length > 0 && {
       attempts: [...earlierFiles, { attempt: run.attempt, files: facts.files }],
+    }),
+    ...(facts.environmentFingerprint !== undefined && {
+      environmentFingerprint: facts.environmentFingerprint,
     }),
     ...(spansNodes(run) && { spansNodes: true }),
     ...(run.rank === undefined ? {} : { rank: run.rank }),

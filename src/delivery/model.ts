@@ -56,6 +56,8 @@ export interface EndedRun {
   totals: Columns;
   scopes(): Iterable<ScopeLine>;
   files: readonly DocumentFile[];
+  /** What it ran on: the stable fingerprint of its environment document. */
+  environmentFingerprint?: string;
   /** Where there was more than one attempt: the documents of each, this one's too, oldest first. */
   attempts?: readonly AttemptDocuments[];
   /** It said that it has several ranks: it may run on other nodes too, whose agents deliver theirs. */

@@ -30,6 +30,8 @@ export interface MergedSummary
   run: Omit<SummaryDocument['run'], 'rank' | 'processes' | 'cgroup' | 'progress'>;
   /** Each machine once, however many documents come from it. */
   nodes: SummaryNode[];
+  /** Stable fingerprints by node, of each node's last attempt, where they are known. */
+  environments?: Record<string, string>;
   /** Of the machines together. */
   hosts: { count: number; cpus: number; memory_bytes: number };
   totals: Partial<Record<ColumnName, MergedTotal>>;
@@ -66,6 +68,7 @@ export function mergeSummaries(found: Iterable<NodeSummary>): MergedSummary {
     })),
     run: mergeRun(documents, last),
     nodes,
+    ...mergeEnvironments(last),
     hosts: {
       count: nodes.length,
       cpus: sum(nodes.map(({ cpus }) => cpus)),
@@ -106,6 +109,13 @@ function mergeRun(documents: readonly NodeSummary[], last: readonly NodeSummary[
     tags: Object.assign({}, ...documents.map(({ run }) => run.tags)),
     ...(worldSize === undefined ? {} : { world_size: worldSize }),
   };
+}
+
+function mergeEnvironments(last: readonly NodeSummary[]): Pick<MergedSummary, 'environments'> {
+  const known = last.flatMap(({ node, environment }) =>
+    environment ? [[node.name, environment.fingerprint] as const] : [],
+  );
+  return known.length === 0 ? {} : { environments: Object.fromEntries(known) };
 }
 
 /** Of what every node should say alike, what the first says that says it. */

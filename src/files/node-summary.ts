@@ -43,6 +43,7 @@ const SCHEMA = z.object({
     cpus: z.int().min(0),
     memory_bytes: z.int().min(0),
   }),
+  environment: z.object({ fingerprint: z.string() }).optional(),
   totals: z.record(
     z.string(),
     z.object({

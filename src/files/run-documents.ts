@@ -2,9 +2,12 @@
 // Writes the files at the end of a run. Owns the text of live summaries that are being read piece by piece, for seconds.
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Run, RunStore } from '../attribution/model.js';
+import { z } from 'zod';
+import type { Run, RunEvent, RunStore } from '../attribution/model.js';
+import type { Environment } from '../inventory/document.js';
 import { userName } from './facts.js';
 import {
+  ENVIRONMENT_FILE,
   EVENTS_FILE,
   eventLines,
   type FileFacts,
@@ -32,10 +35,14 @@ export interface RunDocumentsOptions {
   version: string;
   /** CPU the agent has used, seconds; undefined where it is not known. */
   overheadCpuSeconds(): number | undefined;
+  /** What the node is now; undefined where that cannot be said. */
+  environment(): Promise<Environment | undefined>;
 }
 
 /** How long a summary is put together before other work has its turn, milliseconds. */
 const SLICE_MS = 5;
+
+const FINGERPRINTED = z.object({ fingerprint: z.object({ stable: z.string() }) });
 
 interface Snapshot {
   text: Promise<Buffer>;
@@ -55,7 +62,21 @@ export class RunDocuments {
   async write(run: Run): Promise<void> {
     const { store, stateDir } = this.#o;
     const processes = store.endedProcesses(run);
-    await writeRunFiles(stateDir, { run, processes, events: store.events(run), context: this.#context(run) });
+    const environment = hasRebooted(store.events(run)) ? undefined : await this.#o.environment();
+    const context = {
+      ...this.#context(run),
+      ...(environment && { environment: { fingerprint: environment.fingerprint.stable } }),
+    };
+    const events = store.events(run);
+    await writeRunFiles(stateDir, { run, processes, events, context, ...(environment && { environment }) });
+  }
+
+  /** The stable fingerprint of what an ended run ran on; undefined where that is not known. */
+  async environmentFingerprint(run: Run): Promise<string | undefined> {
+    const written = await listRunFiles(this.#o.stateDir, run);
+    if (!written.includes(ENVIRONMENT_FILE)) return undefined;
+    const text = (await this.whole(run, ENVIRONMENT_FILE)).toString();
+    return FINGERPRINTED.parse(JSON.parse(text)).fingerprint.stable;
   }
 
   /** The summary as it is now, JSON. */
@@ -150,6 +171,14 @@ export class RunDocuments {
 /** Of one attempt. */
 function nameOf({ key, attempt }: Run): string {
   return `${key}/${attempt}`;
+}
+
+/** Whether the node that the run was on may be another by now. */
+function hasRebooted(events: Iterable<RunEvent>): boolean {
+  for (const { event, data } of events) {
+    if (event === 'agent.restarted' && data.same_boot === false) return true;
+  }
+  return false;
 }
 
 function isLive({ status }: Run): boolean {

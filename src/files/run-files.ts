@@ -1,5 +1,6 @@
-// The files of an ended run under the state folder: runs/KEY/ATTEMPT/resources/summary.json and events.jsonl. Writes them
-// atomically, one run at a time; owns nothing else there. The key and the attempt are the agent's own, never a client's words.
+// The files of an ended run under the state folder: runs/KEY/ATTEMPT/resources/summary.json, environment/full.json and
+// events.jsonl. Writes them atomically, one run at a time; owns nothing else there. The key and the attempt are the agent's own,
+// never a client's words.
 
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
@@ -7,6 +8,7 @@ import { mkdir, open, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { ProcessTotals, Run, RunEvent } from '../attribution/model.js';
 import { LezeaError } from '../errors.js';
+import type { Environment } from '../inventory/document.js';
 import { syncFolder, writeAtomically } from './atomic.js';
 import type { SummaryContext } from './summary.js';
 import { summaryText } from './summary-text.js';
@@ -15,8 +17,9 @@ export const EVENTS_SCHEMA = 'lezea.events/v1';
 
 /** Paths inside a run's folder, as clients name them in `run.get`. */
 export const SUMMARY_FILE = 'resources/summary.json';
+export const ENVIRONMENT_FILE = 'environment/full.json';
 export const EVENTS_FILE = 'events.jsonl';
-const FILES = [SUMMARY_FILE, EVENTS_FILE] as const;
+const FILES = [SUMMARY_FILE, ENVIRONMENT_FILE, EVENTS_FILE] as const;
 /** The same under the names that they also have at a tracker: of one node of several, of one attempt of several. */
 const ELSEWHERE = /^resources\/(?:nodes\/[^/]+\/)?(?:attempts\/([1-9]\d{0,8})\/)?(.+)$/;
 
@@ -26,6 +29,8 @@ export interface RunFilesInput {
   processes: readonly ProcessTotals[];
   events: Iterable<RunEvent>;
   context: SummaryContext;
+  /** Absent where it is not known any more what the run ran on. */
+  environment?: Environment;
 }
 
 /** Whether a run may have a document of that name. */
@@ -45,9 +50,11 @@ export function runFolder(stateDir: string, run: Pick<Run, 'key' | 'attempt'>): 
 
 /** Writes what there is to say; the summary last, so that where it is, everything is. */
 export async function writeRunFiles(stateDir: string, input: RunFilesInput): Promise<void> {
-  const { run } = input;
+  const { run, environment } = input;
   const folder = runFolder(stateDir, run);
   await writeRunFile(folder, EVENTS_FILE, eventLines(run, input.events));
+  if (environment)
+    await writeRunFile(folder, ENVIRONMENT_FILE, [`${JSON.stringify(environment, null, 2)}\n`]);
   await writeRunFile(folder, SUMMARY_FILE, summaryText(run, input.processes, input.context));
   // The folders themselves are new: their names must be on the disk too.
   for (let path = folder; path.length >= stateDir.length; path = dirname(path)) await syncFolder(path);

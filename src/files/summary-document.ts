@@ -1,5 +1,5 @@
 // The shape of a run's document, resources/summary.json. Types only. Numbers are in base units; what is not
-// known has no key. Sections of later issues (limits, cost, gpus, environment) are absent.
+// known has no key. Sections of later issues (limits, cost, gpus) are absent.
 
 import type { Columns } from '../attribution/totals.js';
 import type { ColumnName } from '../native/frame.js';
@@ -78,6 +78,11 @@ export interface SummaryNode {
   memory_bytes: number;
 }
 
+/** What tells the node's hardware and software apart from another's: the stable fingerprint of environment/full.json. */
+export interface SummaryEnvironment {
+  fingerprint: string;
+}
+
 /** The document without its long lists: what comes before the scopes. */
 export interface SummaryHead {
   schema: typeof SUMMARY_SCHEMA;
@@ -100,6 +105,7 @@ export interface SummaryHead {
     cgroup?: string;
   };
   node: SummaryNode;
+  environment?: SummaryEnvironment;
   totals: Partial<Record<ColumnName, SummaryTotal>>;
   /** Only where the run named one. */
   phases?: SummaryPhase[];

@@ -9,6 +9,7 @@ import {
   type SummaryAgent,
   type SummaryConservation,
   type SummaryDocument,
+  type SummaryEnvironment,
   type SummaryHead,
   type SummaryNode,
   type SummaryPhase,
@@ -25,6 +26,8 @@ export interface SummaryContext {
   agent: Pick<SummaryAgent, 'version' | 'overhead_cpu_seconds'>;
   /** Account name of the run's owner, or the user id where it has none. */
   user: string;
+  /** Of an ended run, where it is known what it ran on. */
+  environment?: SummaryEnvironment;
 }
 
 /** What a column is read from. The client's announcements are the only source that is not the kernel. */
@@ -77,6 +80,7 @@ export function summaryHead(run: Run, context: SummaryContext): SummaryHead {
       ...optional('cgroup', run.cgroup),
     },
     node: context.node,
+    ...optional('environment', context.environment),
     totals: summaryTotals(run),
   };
   if (run.phases.some((phase) => phase.name !== null)) head.phases = run.phases.map(summaryPhase);

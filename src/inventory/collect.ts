@@ -1,6 +1,7 @@
 // Puts the environment document of this node together. What is compared and fingerprinted comes from the kernel's files alone,
 // so that it is the same every time; systeminformation describes it in words. Reads; owns nothing.
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { messageOf } from '../errors.js';
 import {
   type Described,
@@ -22,20 +23,24 @@ export interface CollectOptions {
   nowMs: number;
   /** @default the machine's own */
   files?: Files;
-  /** @default systeminformation in its child */
-  ask?: () => Promise<Described>;
+  /** Who describes the node in words; null: the kernel's files alone. @default systeminformation in its child */
+  ask?: (() => Promise<Described>) | null;
 }
 
 export async function collectEnvironment(options: CollectOptions): Promise<Environment> {
   const { version, nowMs, files = new Files(), ask = askSysteminformation } = options;
   const problems: string[] = [];
+  // Each takes milliseconds: the agent does other things in between.
   const hardware = readHardware(files);
+  await nextTurn();
   const software = readSoftware(files);
+  await nextTurn();
   const changing = readVolatile(files);
-  const described = await ask().catch((error: unknown) => {
+  const told = await ask?.().catch((error: unknown) => {
     problems.push(`systeminformation: ${messageOf(error)}; described by the kernel's files instead`);
-    return describe(files, hardware, software);
+    return undefined;
   });
+  const described = told ?? describe(files, hardware, software);
   return {
     schema: ENVIRONMENT_SCHEMA,
     captured_at: new Date(nowMs).toISOString(),

@@ -1,14 +1,18 @@
-// This node's environment document as the agent serves it: read anew each time, but for what systeminformation says, which is
-// asked once. Owns that answer.
+// This node's environment document: as the agent serves it, read anew each time but for what systeminformation says, which is
+// asked once; and as it is kept with runs. Owns that answer, and for a moment what was read for a run.
 
 import { collectEnvironment } from './collect.js';
 import type { Described, Environment } from './document.js';
 import { askSysteminformation } from './systeminformation.js';
 
+/** Runs that end within this time of one another share what was read, milliseconds. */
+const SHARE_MS = 1000;
+
 export class NodeInventory {
   readonly #version: string;
   readonly #nowMs: () => number;
   #described: Promise<Described> | undefined;
+  #forRuns: { environment: Promise<Environment>; readAt: number } | undefined;
 
   /** `version`: of this program; `nowMs`: wall clock, milliseconds since 1970. */
   constructor(version: string, nowMs: () => number) {
@@ -25,5 +29,14 @@ export class NodeInventory {
         return this.#described;
       },
     });
+  }
+
+  /** In the kernel's own words: no process is started because a run ends. */
+  ofRun(): Promise<Environment> {
+    if (!this.#forRuns || performance.now() - this.#forRuns.readAt > SHARE_MS) {
+      const environment = collectEnvironment({ version: this.#version, nowMs: this.#nowMs(), ask: null });
+      this.#forRuns = { environment, readAt: performance.now() };
+    }
+    return this.#forRuns.environment;
   }
 }

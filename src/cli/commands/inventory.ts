@@ -1,14 +1,18 @@
 // `inventory`: what this node is made of and what it runs; with --diff, in what two environments differ. Asks the agent, whose
 // rights decide what may be read; without one it looks by itself.
 
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { stringify } from 'yaml';
 import type { z } from 'zod';
+import { isRunId } from '../../attribution/names.js';
 import { type AgentConnection, connectToAgent } from '../../client/connection.js';
 import { LezeaError, messageOf } from '../../errors.js';
+import { ENVIRONMENT_FILE } from '../../files/run-files.js';
 import { type Environment, environment } from '../../inventory/document.js';
 import { type Difference, differences } from '../../inventory/fingerprint.js';
 import { VERSION } from '../../version.js';
+import { fetchFile } from '../documents.js';
 import { formatBytes, formatTable, printable } from '../format.js';
 import { EXIT, type Io, usageError } from '../io.js';
 import type { ReadOptions } from '../program.js';
@@ -41,7 +45,7 @@ async function diffCommand(
   io: Io,
 ): Promise<number> {
   if (nameA === undefined || nameB === undefined || more.length > 0) {
-    throw usageError(`--diff: expected two of: a file, ${LIVE}`);
+    throw usageError(`--diff: expected two of: a file, a run, ${LIVE}`);
   }
   const [a, b] = [await environmentOf(nameA, options), await environmentOf(nameB, options)];
   const found = differences(a, b);
@@ -57,12 +61,7 @@ async function diffCommand(
 
 async function environmentOf(name: string, options: InventoryOptions): Promise<Environment> {
   if (name === LIVE) return liveEnvironment(options);
-  let text: string;
-  try {
-    text = await readFile(name, 'utf8');
-  } catch (error) {
-    throw usageError(`${name}: ${messageOf(error)}; expected a file, or ${LIVE}`);
-  }
+  const text = isRunId(name) && !existsSync(name) ? await ofRun(name, options) : await ofFile(name);
   let content: unknown;
   try {
     content = JSON.parse(text);
@@ -74,6 +73,24 @@ async function environmentOf(name: string, options: InventoryOptions): Promise<E
     throw usageError(`${name}: ${firstIssue(checked.error)}; expected an environment document`);
   }
   return checked.data;
+}
+
+async function ofFile(name: string): Promise<string> {
+  try {
+    return await readFile(name, 'utf8');
+  } catch (error) {
+    throw usageError(`${name}: ${messageOf(error)}; expected a file, a run, or ${LIVE}`);
+  }
+}
+
+/** As it was when the run ended. */
+async function ofRun(name: string, options: ReadOptions): Promise<string> {
+  const connection = await connectToAgent(options);
+  try {
+    return (await fetchFile(connection, name, ENVIRONMENT_FILE)).toString();
+  } finally {
+    connection.close();
+  }
 }
 
 function firstIssue({ issues: [issue] }: z.ZodError): string {

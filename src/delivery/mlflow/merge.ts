@@ -140,7 +140,7 @@ export class NodeMerge {
 
 /** What a tracker shows of a merge. */
 export function mergedFacts(
-  { run, totals, scopes, merged_from: from }: MergedSummary,
+  { run, totals, scopes, merged_from: from, environments }: MergedSummary,
   summarySha256: string,
 ): { figures: Figures; facts: TaggedFacts } {
   const { status, reason, attempt, id: runId } = run;
@@ -149,7 +149,13 @@ export function mergedFacts(
   const node = [...new Set(from.map((part) => part.node))].join(',');
   return {
     figures: { attempt, endedAtMs, totals: columns, scopes: () => scopes },
-    facts: { status, runId, attempt, node, summarySha256, ...(reason !== undefined && { reason }) },
+    facts: {
+      ...{ status, runId, attempt, node, summarySha256 },
+      ...(reason !== undefined && { reason }),
+      ...(environments && {
+        environmentFingerprint: [...new Set(Object.values(environments))].sort().join(','),
+      }),
+    },
   };
 }
 

@@ -1,9 +1,9 @@
 // Cuts an ended run into the items of an MLflow delivery: figures, documents, tags, how it ended. Reads the run; writes
 // nothing. The same run gives the same bytes, and every item is small enough for any server and for the agent's socket.
 
-import { posix } from 'node:path';
 import type { FinalStatus } from '../../attribution/model.js';
 import type { Columns } from '../../attribution/totals.js';
+import { nameInFolder } from '../../files/run-files.js';
 import { COLUMN_LIST, type ColumnName } from '../../native/frame.js';
 import type { DocumentFile, Draft, EndedRun, Item, Target } from '../model.js';
 import { draft, type EndStatus, type Metric, readBody, type Tag } from './items.js';
@@ -58,13 +58,13 @@ function* documentsOf(run: EndedRun, node: string | undefined): Generator<Docume
   const root = node === undefined ? 'resources' : nodeFolder(node);
   for (const { attempt, files } of run.attempts ?? []) {
     for (const file of files)
-      yield { ...file, path: `${root}/attempts/${attempt}/${posix.basename(file.path)}` };
+      yield { ...file, path: `${root}/attempts/${attempt}/${nameInFolder(file.path)}` };
   }
   if (node === undefined) return yield* run.files;
   const files = run.files.toSorted(
     (a, b) => Number(a.path === SUMMARY_PATH) - Number(b.path === SUMMARY_PATH),
   );
-  for (const file of files) yield { ...file, path: `${root}/${posix.basename(file.path)}` };
+  for (const file of files) yield { ...file, path: `${root}/${nameInFolder(file.path)}` };
 }
 
 /** What the figures are taken from; of one node only, under that node's name. */
@@ -122,6 +122,7 @@ export interface TaggedFacts {
   node: string;
   attempt: number;
   summarySha256?: string;
+  environmentFingerprint?: string;
 }
 
 function factsOf(run: EndedRun): TaggedFacts {
@@ -134,6 +135,7 @@ function factsOf(run: EndedRun): TaggedFacts {
     node: run.node,
     attempt: run.attempt,
     ...(summary && { summarySha256: summary.sha256 }),
+    ...(run.environmentFingerprint !== undefined && { environmentFingerprint: run.environmentFingerprint }),
   };
 }
 
@@ -147,6 +149,9 @@ export function tagsOf(facts: TaggedFacts): Tag[] {
     attempt: String(facts.attempt),
   };
   if (facts.summarySha256 !== undefined) values.summary_sha256 = facts.summarySha256;
+  if (facts.environmentFingerprint !== undefined) {
+    values.environment_fingerprint = cut(facts.environmentFingerprint);
+  }
   return Object.entries(values).map(([name, value]) => ({ key: `lezea_monitor.${name}`, value }));
 }
 

@@ -6,7 +6,6 @@ database and artifact folder hold. Reads; owns nothing.
 
 import hashlib
 import math
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Dict, List, Optional
@@ -166,7 +165,8 @@ def _judge_artifacts(
     # Of several attempts each has its own beside the last one's.
     for attempt in (said, earlier):
         for path, data in attempt.documents.items() if attempt else ():
-            own = "resources/attempts/%d/%s" % (attempt.attempt, os.path.basename(path))
+            name_there = path[len("resources/") :] if path.startswith("resources/") else path
+            own = "resources/attempts/%d/%s" % (attempt.attempt, name_there)
             for place in (own, "lezea-monitor/" + own):
                 known.add(place)
                 if there.get(place, data) != data:

@@ -13,7 +13,8 @@ from typing import Any, Dict, List, Optional
 from .agent import Agent
 
 SUMMARY = "resources/summary.json"
-DOCUMENTS = (SUMMARY, "events.jsonl")
+ENVIRONMENT = "environment/full.json"
+DOCUMENTS = (SUMMARY, ENVIRONMENT, "events.jsonl")
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 

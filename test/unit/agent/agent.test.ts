@@ -84,6 +84,11 @@ describe('the agent', () => {
     const summary = JSON.parse(Buffer.from(document.data as string, 'base64').toString());
     expect(summary.run.status).toBe('FINISHED');
     expect(summary.conservation.cpu_seconds.residual).toBe('0');
+    const node = await client.result('node.inventory');
+    const ranOn = await client.result('run.get', { run_id: 'self', file: 'environment/full.json' });
+    const environment = JSON.parse(Buffer.from(ranOn.data as string, 'base64').toString());
+    expect(environment.hardware).toEqual(node.hardware);
+    expect(summary.environment).toEqual({ fingerprint: environment.fingerprint.stable });
     expect(await client.result('agent.health')).toMatchObject({ status: 'ok' });
     client.close();
   });

@@ -91,15 +91,29 @@ test('the same: 0; another microcode: 1, and what it was', async () => {
 });
 
 test.each([
-  [['--diff'], '--diff: expected two of: a file, live'],
-  [['--diff', 'live'], '--diff: expected two of: a file, live'],
-  [['--diff', 'live', 'live', 'live'], '--diff: expected two of: a file, live'],
+  [['--diff'], '--diff: expected two of: a file, a run, live'],
+  [['--diff', 'live'], '--diff: expected two of: a file, a run, live'],
+  [['--diff', 'live', 'live', 'live'], '--diff: expected two of: a file, a run, live'],
   [['x'], 'x: expected no argument without --diff'],
   [['--diff', '/nowhere', 'live'], '/nowhere: ENOENT'],
 ])('%j: exit code 2', async (args, line) => {
   expect(await main(['inventory', ...args], io)).toBe(2);
   expect(err).toContain(`lezea-monitor: ${line}`);
   expect(out).toBe('');
+});
+
+test('a run stands for what it ran on', async () => {
+  const other = structuredClone(live);
+  other.software.nvidia_driver = '535.1';
+  const asked: unknown[] = [];
+  agent.answers['run.get'] = (params: unknown) => {
+    asked.push(params);
+    const data = Buffer.from(JSON.stringify(other));
+    return { offset: 0, size: data.length, data: data.toString('base64'), eof: true };
+  };
+  expect(await main(['inventory', '--diff', 'r1', 'live'], io)).toBe(1);
+  expect(out).toMatch(/^software\.nvidia_driver +yes +535\.1 +550\.54\.15$/m);
+  expect(asked).toEqual([{ run_id: 'r1', file: 'environment/full.json', offset: 0 }]);
 });
 
 test('a file that is no such document is refused, with what is wrong', async () => {

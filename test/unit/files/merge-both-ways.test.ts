@@ -80,11 +80,15 @@ const changes = fc.record(
   },
   { requiredKeys: [] },
 );
+const environment = fc.oneof(
+  { weight: 4, arbitrary: text.map((fingerprint) => ({ environment: { fingerprint } })) },
+  fc.constantFrom({}, { environment: {} }, { environment: null }, { environment: { fingerprint: 5 } }),
+);
 const document = fc
-  .tuple(part, fc.option(changes, { nil: {}, freq: 2 }), fc.nat(19))
-  .map(([parts, changed, cut]) => {
+  .tuple(part, fc.option(changes, { nil: {}, freq: 2 }), fc.option(environment, { nil: {} }), fc.nat(19))
+  .map(([parts, changed, ranOn, cut]) => {
     const whole = JSON.parse(nodeDocument(parts));
-    const written = JSON.stringify({ ...whole, run: { ...whole.run, ...changed } });
+    const written = JSON.stringify({ ...whole, ...ranOn, run: { ...whole.run, ...changed } });
     return cut === 0 ? written.slice(0, written.length / 2) : written;
   });
 

@@ -193,3 +193,13 @@ describe('what is no summary of a node', () => {
     expect(mergedFrom(Buffer.from(text))).toBeUndefined();
   });
 });
+
+it('says of each node what its last attempt ran on, where that is known', () => {
+  const of = (node: string, attempt: number, environment?: string) => ({
+    ...{ node, attempt, scopes: {}, unattributed: { cpu_seconds: 1n } },
+    ...(environment !== undefined && { environment }),
+  });
+  const documents = [of('node-a', 1, 'old'), of('node-a', 2, 'aa'), of('node-b', 1, 'bb'), of('node-c', 1)];
+  expect(merge(documents).environments).toEqual({ 'node-a': 'aa', 'node-b': 'bb' });
+  expect(merge([of('node-c', 1)])).not.toHaveProperty('environments');
+});

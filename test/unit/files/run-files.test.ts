@@ -9,6 +9,7 @@ import { writeAtomically } from '../../../src/files/atomic.js';
 import { userName } from '../../../src/files/facts.js';
 import { RunDocuments } from '../../../src/files/run-documents.js';
 import {
+  ENVIRONMENT_FILE,
   EVENTS_FILE,
   eventLines,
   readRunFile,
@@ -16,11 +17,16 @@ import {
   SUMMARY_FILE,
 } from '../../../src/files/run-files.js';
 import { RunFolders } from '../../../src/files/run-folders.js';
+import { collectEnvironment } from '../../../src/inventory/collect.js';
+import { type Environment, environment as environmentSchema } from '../../../src/inventory/document.js';
+import { nodeFiles } from '../inventory/node-files.js';
 import { exampleRun, fakeProcess } from './fake-run.js';
 
 let folder: string;
+let environment: Environment;
 
-beforeEach(() => {
+beforeEach(async () => {
+  environment = await collectEnvironment({ version: '0.1.0', nowMs: 0, files: nodeFiles(), ask: null });
   folder = mkdtempSync(join(tmpdir(), 'lezea-files-'));
 });
 
@@ -31,21 +37,23 @@ const events: RunEvent[] = [
   { seq: 2, wallMs: 1500, monoNs: 1_500_000_010n, event: 'note', data: { text: 'a\nb' } },
 ];
 
-function documents(): RunDocuments {
+function documents(told: readonly RunEvent[] = events): RunDocuments {
   return new RunDocuments({
     stateDir: folder,
-    store: { endedProcesses: () => [fakeProcess()], events: () => events },
+    store: { endedProcesses: () => [fakeProcess()], events: () => told },
     node: { name: 'n', boot_id: 'b', architecture: 'x64', kernel: 'k', cpus: 1, memory_bytes: 1 },
     version: '0.1.0',
     overheadCpuSeconds: () => undefined,
+    environment: async () => environment,
   });
 }
 
-test('both files are written, one JSON object a line in the audit trail', async () => {
+test('all documents are written, one JSON object a line in the audit trail', async () => {
   const run = exampleRun();
   await documents().write(run);
   const where = runFolder(folder, run);
-  expect(readdirSync(where).sort()).toEqual([EVENTS_FILE, 'resources']);
+  expect(readdirSync(where).sort()).toEqual(['environment', EVENTS_FILE, 'resources']);
+  expect(readdirSync(join(where, 'environment'))).toEqual(['full.json']);
   expect(readdirSync(join(where, 'resources'))).toEqual(['summary.json']);
   const lines = readFileSync(join(where, EVENTS_FILE), 'utf8').trimEnd().split('\n');
   expect(lines.map((line) => JSON.parse(line))).toEqual([
@@ -61,6 +69,37 @@ test('both files are written, one JSON object a line in the audit trail', async 
     },
     expect.objectContaining({ seq: 2, ts: '1970-01-01T00:00:01.500Z', data: { text: 'a\nb' } }),
   ]);
+});
+
+test('what a run ran on is with it, and its fingerprint in the summary', async () => {
+  const run = exampleRun();
+  const all = documents();
+  await all.write(run);
+  const written = JSON.parse((await all.whole(run, ENVIRONMENT_FILE)).toString());
+  expect(environmentSchema.parse(written)).toEqual(environment);
+  const summary = JSON.parse((await all.whole(run, SUMMARY_FILE)).toString());
+  expect(summary.environment).toEqual({ fingerprint: environment.fingerprint.stable });
+  expect(await all.environmentFingerprint(run)).toBe(environment.fingerprint.stable);
+  expect(await all.list(run)).toEqual([SUMMARY_FILE, ENVIRONMENT_FILE, EVENTS_FILE]);
+});
+
+test('a run that a reboot ended has no environment: the node may be another by now', async () => {
+  const run = exampleRun();
+  const restarted = (same: boolean) => ({
+    ...events[0]!,
+    seq: 3,
+    event: 'agent.restarted',
+    data: { same_boot: same },
+  });
+  const all = documents([...events, restarted(true), restarted(false)]);
+  await all.write(run);
+  expect(await all.list(run)).toEqual([SUMMARY_FILE, EVENTS_FILE]);
+  expect(JSON.parse((await all.whole(run, SUMMARY_FILE)).toString())).not.toHaveProperty('environment');
+  expect(await all.environmentFingerprint(run)).toBeUndefined();
+  await expect(all.read(run, { file: ENVIRONMENT_FILE, offset: 0, limit: 1 })).rejects.toThrow('not there');
+  const another = documents([...events, restarted(true)]);
+  await another.write(run);
+  expect(await another.list(run)).toContain(ENVIRONMENT_FILE);
 });
 
 test('a file is read in pieces, and only the files of a run can be', async () => {

@@ -17,6 +17,13 @@ function collected(files: Files = nodeFiles(), ask = async () => TOLD) {
   return collectEnvironment({ version: '0.1.0', nowMs: Date.UTC(2026, 10, 21), files, ask });
 }
 
+test('without anybody to ask, the kernel describes it, and that is no problem', async () => {
+  const document = await collectEnvironment({ version: '0.1.0', nowMs: 0, files: nodeFiles(), ask: null });
+  expect(environment.parse(document)).toEqual(document);
+  expect(document).toMatchObject({ described: { source: 'files', cpu: { sockets: 2 } }, problems: [] });
+  expect(document.fingerprint).toEqual((await collected()).fingerprint);
+});
+
 test('what the kernel says of a node is what the document says', async () => {
   const document = await collected();
   expect(environment.parse(document)).toEqual(document);

@@ -14,6 +14,8 @@ export interface NodeParts {
   reason?: string;
   endedAtMs?: number;
   cpus?: number;
+  /** Stable fingerprint of its environment. */
+  environment?: string;
   /** What each scope used itself, by path; only builders, so that inclusive is the same. */
   scopes: Record<string, Natives>;
   unattributed: Natives;
@@ -79,6 +81,7 @@ export function nodeDocument(parts: NodeParts): string {
       cpus,
       memory_bytes: 1000,
     },
+    ...(parts.environment && { environment: { fingerprint: parts.environment } }),
     totals: Object.fromEntries(
       Object.entries(columnsOf(totals)).map(([name, value]) => [name, { value, ...method }]),
     ),

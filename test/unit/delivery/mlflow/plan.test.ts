@@ -118,6 +118,23 @@ describe('a plan', () => {
   });
 });
 
+it('tells by a tag what the run ran on, and brings that document like the others', () => {
+  const run = endedRun({
+    documents: { 'resources/summary.json': '{}', 'environment/full.json': '{"schema":1}' },
+    environmentFingerprint: 'ab12',
+  });
+  const drafts = plan({ ...run, attempts: [{ attempt: 1, files: run.files }] });
+  expect(JSON.parse(of(drafts, 'tags')[0]!.body).tags).toContainEqual({
+    key: 'lezea_monitor.environment_fingerprint',
+    value: 'ab12',
+  });
+  const paths = of(drafts, 'artifact').map(({ body }) => JSON.parse(body).path);
+  expect(paths).toContain('environment/full.json');
+  expect(paths).toContain('resources/attempts/1/environment/full.json');
+  const onNode = of(plan({ ...run, spansNodes: true }), 'artifact').map(({ body }) => JSON.parse(body).path);
+  expect(onNode).toEqual([`resources/nodes/${run.node}/environment/full.json`]);
+});
+
 describe('a run with ranks', () => {
   const run = nodeRun({ node: 'node é', status: 'FAILED' }, 1);
 
