@@ -24,6 +24,7 @@ async function documents() {
   const { httpCounters } = await built('http/counters.js');
   const { describeProtocol } = await built('ipc/describe.js');
   const { schemaOf } = await built('inventory/schema.js');
+  const { costSchema } = await built('files/cost-document.js');
   const registry = new AgentRegistry();
   httpCounters(registry);
   return {
@@ -31,6 +32,7 @@ async function documents() {
     'metrics.md': describeMetrics(registry.families()),
     'protocol.md': describeProtocol(),
     'schemas/environment.json': schemaOf(),
+    'schemas/cost.json': costSchema(),
   };
 }
 

@@ -115,6 +115,7 @@ export class Agent {
         return ns === undefined ? undefined : Number(ns) / 1e9;
       },
       environment: () => this.#environment(),
+      prices: () => deps.config().cost,
     });
     const { log, now, config: current } = deps;
     this.#inventory = new NodeInventory(VERSION, now);

@@ -1,4 +1,4 @@
-// Puts a configuration together: defaults < YAML file < environment < flags, checked against the schema, with where
+// Puts a configuration together: defaults < LeZeA's own variables < YAML file < environment < flags, checked against the schema, with where
 // every value came from. Reads the file and the environment it is given; emits the Config and its provenance.
 
 import { existsSync } from 'node:fs';
@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { LezeaError } from '../errors.js';
 import { CONFIG_KEYS, setAt, valueAt } from './keys.js';
 import { type Config, configSchema, type RawConfig } from './schema.js';
-import { type Flags, fromEnvironment, fromFile, fromFlags, type Setting } from './sources.js';
+import { type Flags, fromCostModel, fromEnvironment, fromFile, fromFlags, type Setting } from './sources.js';
 
 export type { Flags } from './sources.js';
 
@@ -51,7 +51,10 @@ export function loadConfig(input: LoadInput): LoadedConfig {
   const file = findFile(input, early);
   const fromDisk = file === null ? { settings: [], problems: [] } : fromFile(file);
   // In order of precedence: a later setting of the same key wins.
-  const said = new Map([...fromDisk.settings, ...early].map((setting) => [setting.key, setting]));
+  const own = [...fromDisk.settings, ...early];
+  const currency = own.findLast(({ key }) => key === 'cost.currency')?.value ?? 'EUR';
+  const all = [...(currency === 'EUR' ? fromCostModel(input.env) : []), ...own];
+  const said = new Map(all.map((setting) => [setting.key, setting]));
   const problems = [...fromDisk.problems, ...environment.problems, ...flags.problems];
 
   const parsed = configSchema.safeParse(nest(said.values()));

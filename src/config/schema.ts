@@ -26,6 +26,17 @@ const DEFAULT_METRICS = [
   'memory_bytes' as const,
 ];
 
+/** Environment variables of LeZeA's cost model, by key of section `cost`; their prices are in EUR. */
+export const RATE_VARIABLES = {
+  gpu_per_hour: 'GPU_RATE_EUR_PER_HOUR',
+  cpu_per_core_hour: 'CPU_RATE_EUR_PER_CORE_HOUR',
+  ram_per_gb_hour: 'RAM_RATE_EUR_PER_GB_HOUR',
+  io_per_gb: 'IO_RATE_EUR_PER_GB',
+  egress_per_gb: 'EGRESS_RATE_EUR_PER_GB',
+  storage_per_gb_month: 'STORAGE_RATE_EUR_PER_GB_MONTH',
+  gpu_memory_per_gb_hour: 'GPU_MEM_RATE_EUR_PER_GB_HOUR',
+} as const;
+
 function key<T extends z.ZodType>(type: T, fallback: z.output<T>, meta: KeyMeta) {
   return type.default(fallback as never).meta({ ...meta });
 }
@@ -380,6 +391,47 @@ const webhook = section(
   ],
 );
 
+/** A price; the environment variable is LeZeA's. */
+function rate(of: string, variable?: string) {
+  return key(
+    z
+      .number()
+      .min(0)
+      .max(1_000_000)
+      .refine((value) => Math.round(value * 1e9) / 1e9 === value)
+      .nullable(),
+    null,
+    {
+      description: `Price of ${of}.`,
+      expects: 'a number from 0 to 1000000 with at most 9 decimals',
+      defaultNote:
+        variable === undefined ? 'none' : `\`${variable}\` of the agent, where the currency is EUR`,
+      live: true,
+    },
+  );
+}
+
+const cost = section(
+  'What things cost. Where anything that a run uses has a price, the run has a document of its cost ' +
+    '(`business/cost_analysis_summary.json`, docs/schemas/cost.json), with the rates as they are when it ends. GB is 10⁹ bytes. ' +
+    'What is not measured in this version (GPUs, network, storage, energy) is named there as unpriced.',
+  {
+    currency: key(z.string().regex(/^[A-Z]{3}$/), 'EUR', {
+      description: 'What the prices are in.',
+      expects: 'three capital letters (ISO 4217)',
+      live: true,
+    }),
+    gpu_per_hour: rate('an hour of a busy GPU', RATE_VARIABLES.gpu_per_hour),
+    cpu_per_core_hour: rate('an hour of a busy core', RATE_VARIABLES.cpu_per_core_hour),
+    ram_per_gb_hour: rate('a GB of memory for an hour', RATE_VARIABLES.ram_per_gb_hour),
+    io_per_gb: rate('a GB read from or written to storage', RATE_VARIABLES.io_per_gb),
+    egress_per_gb: rate('a GB sent', RATE_VARIABLES.egress_per_gb),
+    storage_per_gb_month: rate('a GB kept for a month', RATE_VARIABLES.storage_per_gb_month),
+    gpu_memory_per_gb_hour: rate('a GB of GPU memory for an hour', RATE_VARIABLES.gpu_memory_per_gb_hour),
+    energy_per_kwh: rate('a kWh'),
+  },
+);
+
 const log = section('The log: one JSON object a line, on standard error.', {
   level: key(z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']), 'info', {
     description: 'Lowest level that is written.',
@@ -399,6 +451,7 @@ export const configSchema = z.strictObject({
   runs,
   tracker,
   webhook,
+  cost,
   operators: key(z.array(z.int().min(0).max(4_294_967_294)).max(64), [], {
     description: "User ids that, like root, may see and end every owner's runs.",
     expects: 'a list of numeric user ids',

@@ -4,6 +4,7 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync, type Stats } from 'node:fs';
 import { isMap, LineCounter, parseDocument } from 'yaml';
 import { CONFIG_KEYS, type ConfigKey, environmentName, nearestKey } from './keys.js';
+import { RATE_VARIABLES } from './schema.js';
 
 /** One value as it was given, before it is checked. */
 export interface Setting {
@@ -147,6 +148,16 @@ export function fromEnvironment(env: NodeJS.ProcessEnv): Settings {
     });
   }
   return found;
+}
+
+/** Prices as LeZeA's cost model reads them, from the environment. */
+export function fromCostModel(env: NodeJS.ProcessEnv): Setting[] {
+  return Object.entries(RATE_VARIABLES).flatMap(([name, variable]) => {
+    const known = CONFIG_KEYS.get(`cost.${name}`);
+    const text = env[variable];
+    if (known === undefined || text === undefined || text === '') return [];
+    return [{ key: known.name, value: fromText(known, text), source: `environment ${variable}` }];
+  });
 }
 
 /** What the command line may say; each is the flag's text. */

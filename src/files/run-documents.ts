@@ -5,6 +5,9 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { z } from 'zod';
 import type { Run, RunEvent, RunStore } from '../attribution/model.js';
 import type { Environment } from '../inventory/document.js';
+import { costOf } from './cost.js';
+import { costText } from './cost-document.js';
+import type { CostSettings } from './cost-rates.js';
 import { userName } from './facts.js';
 import {
   ENVIRONMENT_FILE,
@@ -37,6 +40,8 @@ export interface RunDocumentsOptions {
   overheadCpuSeconds(): number | undefined;
   /** What the node is now; undefined where that cannot be said. */
   environment(): Promise<Environment | undefined>;
+  /** Prices as they are now. */
+  prices(): CostSettings;
 }
 
 /** How long a summary is put together before other work has its turn, milliseconds. */
@@ -67,8 +72,13 @@ export class RunDocuments {
       ...this.#context(run),
       ...(environment && { environment: { fingerprint: environment.fingerprint.stable } }),
     };
-    const events = store.events(run);
-    await writeRunFiles(stateDir, { run, processes, events, context, ...(environment && { environment }) });
+    const prices = this.#o.prices();
+    const cost = await costOf(run, prices);
+    await writeRunFiles(stateDir, {
+      ...{ run, processes, events: store.events(run), context },
+      ...(environment && { environment }),
+      ...(cost && { cost: costText(run, cost, prices) }),
+    });
   }
 
   /** The stable fingerprint of what an ended run ran on; undefined where that is not known. */

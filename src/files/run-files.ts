@@ -18,8 +18,9 @@ export const EVENTS_SCHEMA = 'lezea.events/v1';
 /** Paths inside a run's folder, as clients name them in `run.get`. */
 export const SUMMARY_FILE = 'resources/summary.json';
 export const ENVIRONMENT_FILE = 'environment/full.json';
+export const COST_FILE = 'business/cost_analysis_summary.json';
 export const EVENTS_FILE = 'events.jsonl';
-const FILES = [SUMMARY_FILE, ENVIRONMENT_FILE, EVENTS_FILE] as const;
+const FILES = [SUMMARY_FILE, ENVIRONMENT_FILE, COST_FILE, EVENTS_FILE] as const;
 /** The same under the names that they also have at a tracker: of one node of several, of one attempt of several. */
 const ELSEWHERE = /^resources\/(?:nodes\/[^/]+\/)?(?:attempts\/([1-9]\d{0,8})\/)?(.+)$/;
 
@@ -31,6 +32,8 @@ export interface RunFilesInput {
   context: SummaryContext;
   /** Absent where it is not known any more what the run ran on. */
   environment?: Environment;
+  /** What the run cost, JSON; absent where nothing has a price. */
+  cost?: Iterable<string>;
 }
 
 /** Whether a run may have a document of that name. */
@@ -50,11 +53,12 @@ export function runFolder(stateDir: string, run: Pick<Run, 'key' | 'attempt'>): 
 
 /** Writes what there is to say; the summary last, so that where it is, everything is. */
 export async function writeRunFiles(stateDir: string, input: RunFilesInput): Promise<void> {
-  const { run, environment } = input;
+  const { run, environment, cost } = input;
   const folder = runFolder(stateDir, run);
   await writeRunFile(folder, EVENTS_FILE, eventLines(run, input.events));
   if (environment)
     await writeRunFile(folder, ENVIRONMENT_FILE, [`${JSON.stringify(environment, null, 2)}\n`]);
+  if (cost) await writeRunFile(folder, COST_FILE, cost);
   await writeRunFile(folder, SUMMARY_FILE, summaryText(run, input.processes, input.context));
   // The folders themselves are new: their names must be on the disk too.
   for (let path = folder; path.length >= stateDir.length; path = dirname(path)) await syncFolder(path);

@@ -11,6 +11,7 @@ import { loadAddon } from '../../../src/native/addon.js';
 import { silent, temporaryFolder } from '../support/bench.js';
 import { startBurner } from '../support/burner.js';
 import { Client } from '../support/ipc-bench.js';
+import { recomputed } from '../support/prices.js';
 
 let folder: ReturnType<typeof temporaryFolder>;
 const agents: Agent[] = [];
@@ -60,7 +61,12 @@ const clock = () => Number(addon.monotonicNs());
 
 describe('the agent', () => {
   it('says where it is, and measures a process by its scopes', async () => {
-    const agent = await start();
+    const agent = await start({
+      'cost.cpu_per_core_hour': '0.05',
+      'cost.ram_per_gb_hour': '0.004',
+      'cost.io_per_gb': '0.01',
+      'cost.gpu_per_hour': '2',
+    });
     const told = JSON.parse(readFileSync(join(folder.path, 'state', 'agent.json'), 'utf8'));
     expect(told).toEqual({ pid: process.pid, ...agent.addresses });
     expect(statSync(told.socket).mode & 0o777).toBe(0o600);
@@ -89,6 +95,15 @@ describe('the agent', () => {
     const environment = JSON.parse(Buffer.from(ranOn.data as string, 'base64').toString());
     expect(environment.hardware).toEqual(node.hardware);
     expect(summary.environment).toEqual({ fingerprint: environment.fingerprint.stable });
+    const bill = await client.result('run.get', {
+      run_id: 'self',
+      file: 'business/cost_analysis_summary.json',
+    });
+    const cost = Buffer.from(bill.data as string, 'base64').toString();
+    expect(recomputed(JSON.stringify(summary), cost)).toBe('');
+    expect(JSON.parse(cost)).toMatchObject({ rates_eur: { gpu_hour_eur: 2 } });
+    expect(JSON.parse(cost).unpriced).toContain('gpu_hours');
+    expect(JSON.parse(cost).total_eur).toBeGreaterThan(0);
     expect(await client.result('agent.health')).toMatchObject({ status: 'ok' });
     client.close();
   });

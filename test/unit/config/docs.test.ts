@@ -3,7 +3,9 @@
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { describeConfig } from '../../../src/config/describe.js';
+import { costSchema } from '../../../src/files/cost-document.js';
 import { httpCounters } from '../../../src/http/counters.js';
+import { schemaOf } from '../../../src/inventory/schema.js';
 import { describeProtocol } from '../../../src/ipc/describe.js';
 import { describeMetrics } from '../../../src/metrics/describe.js';
 import { AgentRegistry } from '../../../src/metrics/registry.js';
@@ -18,6 +20,8 @@ it.each([
   ['configuration.md', describeConfig],
   ['metrics.md', () => describeMetrics(counted())],
   ['protocol.md', describeProtocol],
+  ['schemas/environment.json', schemaOf],
+  ['schemas/cost.json', costSchema],
 ])('docs/%s is fresh (else: npm run docs)', (name, describe) => {
   const written = readFileSync(new URL(`../../../docs/${name}`, import.meta.url), 'utf8');
   expect(written).toBe(describe());

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { CONFIG_KEYS, environmentName, nearestKey } from '../../../src/config/keys.js';
 import { ConfigError, type Flags, loadConfig } from '../../../src/config/load.js';
+import { RATE_VARIABLES } from '../../../src/config/schema.js';
 
 let folder: string;
 
@@ -41,6 +42,38 @@ function problems(options: Parameters<typeof load>[0]): readonly string[] {
 function sourceOf(loaded: ReturnType<typeof load>, key: string): string | undefined {
   return loaded.values.find((entry) => entry.key === key)?.source;
 }
+
+describe("LeZeA's prices", () => {
+  const env = { GPU_RATE_EUR_PER_HOUR: '1.5', CPU_RATE_EUR_PER_CORE_HOUR: '0.03', IO_RATE_EUR_PER_GB: '' };
+
+  it('are below the configuration, and are named', () => {
+    const loaded = load({ env, yaml: 'cost:\n  gpu_per_hour: 2\n' });
+    expect(loaded.config.cost).toMatchObject({ gpu_per_hour: 2, cpu_per_core_hour: 0.03, io_per_gb: null });
+    expect(sourceOf(loaded, 'cost.cpu_per_core_hour')).toBe('environment CPU_RATE_EUR_PER_CORE_HOUR');
+    expect(load({}).config.cost).toEqual({
+      ...Object.fromEntries(Object.keys(RATE_VARIABLES).map((name) => [name, null])),
+      energy_per_kwh: null,
+      currency: 'EUR',
+    });
+  });
+
+  it('are in EUR, and count for no other currency', () => {
+    const { config } = load({ env, flags: { set: ['cost.currency=USD'] } });
+    expect(config.cost).toMatchObject({ currency: 'USD', gpu_per_hour: null });
+  });
+
+  it('are checked like any other', () => {
+    expect(problems({ env: { GPU_RATE_EUR_PER_HOUR: 'much' } })).toEqual([
+      'cost.gpu_per_hour (environment GPU_RATE_EUR_PER_HOUR): "much": expected a number from 0 to 1000000 with at most 9 decimals',
+    ]);
+    for (const value of ['-1', '1000001', '0.0000000001']) {
+      expect(problems({ flags: { set: [`cost.io_per_gb=${value}`] } })).toHaveLength(1);
+    }
+    expect(load({ flags: { set: ['cost.io_per_gb=999999.123456789'] } }).config.cost.io_per_gb).toBe(
+      999_999.123456789,
+    );
+  });
+});
 
 describe('precedence', () => {
   const yaml = 'sampling:\n  interval_ms: 200\nlog: {level: warn}\nhttp:\n  listen: 127.0.0.1:1\n';

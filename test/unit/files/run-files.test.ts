@@ -6,9 +6,11 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Run, RunEvent } from '../../../src/attribution/model.js';
 import { writeAtomically } from '../../../src/files/atomic.js';
+import type { CostSettings } from '../../../src/files/cost-rates.js';
 import { userName } from '../../../src/files/facts.js';
 import { RunDocuments } from '../../../src/files/run-documents.js';
 import {
+  COST_FILE,
   ENVIRONMENT_FILE,
   EVENTS_FILE,
   eventLines,
@@ -20,12 +22,15 @@ import { RunFolders } from '../../../src/files/run-folders.js';
 import { collectEnvironment } from '../../../src/inventory/collect.js';
 import { type Environment, environment as environmentSchema } from '../../../src/inventory/document.js';
 import { nodeFiles } from '../inventory/node-files.js';
+import { pricesOf } from '../support/prices.js';
 import { exampleRun, fakeProcess } from './fake-run.js';
 
 let folder: string;
 let environment: Environment;
+let prices: CostSettings;
 
 beforeEach(async () => {
+  prices = pricesOf({});
   environment = await collectEnvironment({ version: '0.1.0', nowMs: 0, files: nodeFiles(), ask: null });
   folder = mkdtempSync(join(tmpdir(), 'lezea-files-'));
 });
@@ -45,6 +50,7 @@ function documents(told: readonly RunEvent[] = events): RunDocuments {
     version: '0.1.0',
     overheadCpuSeconds: () => undefined,
     environment: async () => environment,
+    prices: () => prices,
   });
 }
 
@@ -100,6 +106,25 @@ test('a run that a reboot ended has no environment: the node may be another by n
   const another = documents([...events, restarted(true)]);
   await another.write(run);
   expect(await another.list(run)).toContain(ENVIRONMENT_FILE);
+});
+
+test('what a run cost is with it where anything that it used has a price', async () => {
+  const run = exampleRun();
+  const all = documents();
+  for (const unpriced of [{}, { gpu_per_hour: 2, energy_per_kwh: 0.3 }]) {
+    prices = pricesOf(unpriced);
+    await all.write(run);
+    expect(await all.list(run)).not.toContain(COST_FILE);
+  }
+  prices = pricesOf({ gpu_per_hour: 2, cpu_per_core_hour: 0.05 });
+  await all.write(run);
+  expect(await all.list(run)).toEqual([SUMMARY_FILE, ENVIRONMENT_FILE, COST_FILE, EVENTS_FILE]);
+  const first = await all.whole(run, COST_FILE);
+  expect(JSON.parse(first.toString())).toMatchObject({
+    rates_eur: { gpu_hour_eur: 2, cpu_core_hour_eur: 0.05 },
+  });
+  await all.write(run);
+  expect((await all.whole(run, COST_FILE)).equals(first)).toBe(true);
 });
 
 test('a file is read in pieces, and only the files of a run can be', async () => {

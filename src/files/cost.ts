@@ -1,0 +1,100 @@
+// What a run cost: each of its scopes, itself and with everything below it, and what was in no scope; in integers, so that
+// the parts are the whole. Reads an ended run; owns nothing.
+
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Run, ScopeNode } from '../attribution/model.js';
+import type { Totals } from '../attribution/totals.js';
+import { priceParts } from './apportion.js';
+import { type CostSettings, MEASURED, RESOURCES, type ResourceName, ratesOf } from './cost-rates.js';
+
+/** So many scopes are read before other work has its turn. */
+const SCOPES_TOGETHER = 500;
+
+/** By resource: native units, or 10⁻⁹ of the currency. Absent: not measured, or without a price. */
+export type Amounts = Partial<Record<ResourceName, bigint>>;
+
+/** What was used, and its price. */
+export interface Bill {
+  used: Amounts;
+  cost: Amounts;
+}
+
+export interface ScopeBill {
+  path: string;
+  self: Bill;
+  inclusive: Bill;
+}
+
+export interface RunCost {
+  scopes: ScopeBill[];
+  unattributed: Bill;
+  total: Bill;
+}
+
+/** Undefined where nothing that the run used has a price. */
+export async function costOf(run: Run, settings: CostSettings): Promise<RunCost | undefined> {
+  const rates = ratesOf(settings);
+  const total: Bill = { used: usedOf(run.totals), cost: {} };
+  const priced = MEASURED.filter((name) => rates.has(name) && total.used[name] !== undefined);
+  if (priced.length === 0) return undefined;
+  const { scopes, unattributed } = await billsOf(run);
+  const bills = [...scopes.map(({ self }) => self), unattributed];
+  for (const name of priced) {
+    const price = { rate: rates.get(name) ?? 0n, unit: RESOURCES[name].natives };
+    const { total: sum, shares } = priceParts(
+      bills.map(({ used }) => used[name] ?? 0n),
+      price,
+    );
+    for (const [index, bill] of bills.entries()) {
+      if (bill.used[name] !== undefined) bill.cost[name] = shares[index] ?? 0n;
+    }
+    total.cost[name] = sum;
+    await nextTurn();
+  }
+  addUp(scopes);
+  return { scopes: scopes.map(({ parent: _parent, ...scope }) => scope), unattributed, total };
+}
+
+type Open = ScopeBill & { parent: string | undefined };
+
+async function billsOf(run: Run): Promise<{ scopes: Open[]; unattributed: Bill }> {
+  const scopes: Open[] = [];
+  for (const scope of run.scopes()) {
+    scopes.push(open(scope));
+    if (scopes.length % SCOPES_TOGETHER === 0) await nextTurn();
+  }
+  return { scopes, unattributed: { used: usedOf(run.unattributed), cost: {} } };
+}
+
+function open(scope: ScopeNode): Open {
+  return {
+    path: scope.path,
+    parent: scope.parent?.path,
+    self: { used: usedOf(scope.self), cost: {} },
+    inclusive: { used: usedOf(scope.inclusive()), cost: {} },
+  };
+}
+
+function usedOf(totals: Totals): Amounts {
+  const used: Amounts = {};
+  for (const name of MEASURED) {
+    for (const column of RESOURCES[name].columns) {
+      const value = totals.native(column);
+      if (value !== undefined) used[name] = (used[name] ?? 0n) + value;
+    }
+  }
+  return used;
+}
+
+/** Each scope's price goes to itself and to all that it lies in. A scope comes after the one that it lies in. */
+function addUp(scopes: readonly Open[]): void {
+  const byPath = new Map(scopes.map((scope) => [scope.path, scope]));
+  for (const { self, inclusive } of scopes) inclusive.cost = { ...self.cost };
+  for (const { parent, inclusive } of scopes.toReversed()) {
+    const above = parent === undefined ? undefined : byPath.get(parent)?.inclusive.cost;
+    if (!above) continue;
+    for (const [name, cost] of Object.entries(inclusive.cost) as [ResourceName, bigint][]) {
+      above[name] = (above[name] ?? 0n) + cost;
+    }
+  }
+}
