@@ -82,6 +82,7 @@ function addRun(program: Command, io: Io, done: Done): void {
     .option('--scope <path>', 'scope that the command counts in, e.g. builder:b0/tasker:t1')
     .option('--tag <key=value>', 'a tag; may be repeated', collect)
     .option('--summary <file>', 'writes the summary document to this file')
+    .option('--metrics <file>', 'writes the figures as flat JSON, for DVC, to this file')
     .option('--format <format>', 'of the summary file: json or yaml', oneOf('json', 'yaml'), 'json')
     .option('--create-mlflow-run', 'make an MLflow run at MLFLOW_TRACKING_URI for the totals')
     .option('--quiet', 'no table of totals at the end')

@@ -1,5 +1,4 @@
-// The files of an ended run under the state folder: runs/KEY/ATTEMPT/resources/summary.json, environment/full.json and
-// events.jsonl. Writes them atomically, one run at a time; owns nothing else there. The key and the attempt are the agent's own,
+// The files of an ended run under the state folder: runs/KEY/ATTEMPT/resources/summary.json and the others of FILES. Writes them atomically, one run at a time; owns nothing else there. The key and the attempt are the agent's own,
 // never a client's words.
 
 import { createHash } from 'node:crypto';
@@ -10,6 +9,7 @@ import type { ProcessTotals, Run, RunEvent } from '../attribution/model.js';
 import { LezeaError } from '../errors.js';
 import type { Environment } from '../inventory/document.js';
 import { syncFolder, writeAtomically } from './atomic.js';
+import { figuresOf, metricsText } from './metrics-document.js';
 import type { SummaryContext } from './summary.js';
 import { summaryText } from './summary-text.js';
 
@@ -19,8 +19,9 @@ export const EVENTS_SCHEMA = 'lezea.events/v1';
 export const SUMMARY_FILE = 'resources/summary.json';
 export const ENVIRONMENT_FILE = 'environment/full.json';
 export const COST_FILE = 'business/cost_analysis_summary.json';
+export const METRICS_FILE = 'metrics.json';
 export const EVENTS_FILE = 'events.jsonl';
-const FILES = [SUMMARY_FILE, ENVIRONMENT_FILE, COST_FILE, EVENTS_FILE] as const;
+const FILES = [SUMMARY_FILE, ENVIRONMENT_FILE, COST_FILE, METRICS_FILE, EVENTS_FILE] as const;
 /** The same under the names that they also have at a tracker: of one node of several, of one attempt of several. */
 const ELSEWHERE = /^resources\/(?:nodes\/[^/]+\/)?(?:attempts\/([1-9]\d{0,8})\/)?(.+)$/;
 
@@ -59,6 +60,7 @@ export async function writeRunFiles(stateDir: string, input: RunFilesInput): Pro
   if (environment)
     await writeRunFile(folder, ENVIRONMENT_FILE, [`${JSON.stringify(environment, null, 2)}\n`]);
   if (cost) await writeRunFile(folder, COST_FILE, cost);
+  if (run.totals.knownMask !== 0) await writeRunFile(folder, METRICS_FILE, metricsText(figuresOf(run)));
   await writeRunFile(folder, SUMMARY_FILE, summaryText(run, input.processes, input.context));
   // The folders themselves are new: their names must be on the disk too.
   for (let path = folder; path.length >= stateDir.length; path = dirname(path)) await syncFolder(path);

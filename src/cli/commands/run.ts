@@ -21,6 +21,7 @@ export interface RunOptions {
   scope?: string;
   tag?: string[];
   summary?: string;
+  metrics?: string;
   format: 'json' | 'yaml';
   createMlflowRun?: boolean;
   quiet?: boolean;
@@ -153,7 +154,7 @@ async function finish(
       io.err(`\nlezea-monitor: run ${run.runId}: ${how.end.status}${soFar}\n`);
       io.err(formatTotals({ totals: asTotals(result.totals) }, how.seconds));
     }
-    if (options.summary !== undefined) await writeSummary(run, options.summary, options.format);
+    await writeDocuments(run, options);
   } catch (error) {
     // The command's own status is what counts; measuring it is not worth changing that.
     io.err(`lezea-monitor: after the command: ${messageOf(error)}\n`);
@@ -167,8 +168,16 @@ function asTotals(columns: Columns): SummaryDocument['totals'] {
   return Object.fromEntries(entries) as SummaryDocument['totals'];
 }
 
-async function writeSummary(run: MeasuredRun, path: string, format: 'json' | 'yaml'): Promise<void> {
+async function writeDocuments(run: MeasuredRun, { summary, metrics, format }: RunOptions): Promise<void> {
+  if (summary === undefined && metrics === undefined) return;
   const json = (await run.summary()).toString();
+  if (summary !== undefined) await writeSummary(summary, json, format);
+  if (metrics === undefined) return;
+  const { figuresOfSummary, metricsText } = await import('../../files/metrics-document.js');
+  await writeDocument(metrics, [...metricsText(figuresOfSummary(JSON.parse(json)))].join(''));
+}
+
+async function writeSummary(path: string, json: string, format: 'json' | 'yaml'): Promise<void> {
   if (format === 'json') return writeDocument(path, json);
   const { stringify } = await import('yaml');
   await writeDocument(path, stringify(JSON.parse(json)));

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Agent } from '../../../src/agent/agent.js';
 import { loadConfig } from '../../../src/config/load.js';
+import { figuresOfSummary, metricsText } from '../../../src/files/metrics-document.js';
 import { loadAddon } from '../../../src/native/addon.js';
 import { silent, temporaryFolder } from '../support/bench.js';
 import { startBurner } from '../support/burner.js';
@@ -101,6 +102,10 @@ describe('the agent', () => {
     });
     const cost = Buffer.from(bill.data as string, 'base64').toString();
     expect(recomputed(JSON.stringify(summary), cost)).toBe('');
+    const flat = await client.result('run.get', { run_id: 'self', file: 'metrics.json' });
+    expect(Buffer.from(flat.data as string, 'base64').toString()).toBe(
+      [...metricsText(figuresOfSummary(summary))].join(''),
+    );
     expect(JSON.parse(cost)).toMatchObject({ rates_eur: { gpu_hour_eur: 2 } });
     expect(JSON.parse(cost).unpriced).toContain('gpu_hours');
     expect(JSON.parse(cost).total_eur).toBeGreaterThan(0);

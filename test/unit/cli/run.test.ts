@@ -244,6 +244,25 @@ describe('with an agent', () => {
     expect(JSON.parse((await reader).stdout)).toEqual(document);
   }, 15_000);
 
+  test('--metrics writes the figures flat, beside the summary or alone', async () => {
+    const document = {
+      totals: { cpu_seconds: { value: 1.5 } },
+      scopes: [{ path: 'layer:l', self: { cpu_seconds: 1 }, inclusive: { cpu_seconds: 1.25 } }],
+    };
+    const data = Buffer.from(JSON.stringify(document));
+    agent.answers['run.get'] = () => ({
+      ...{ data: data.toString('base64'), offset: 0, size: data.length, eof: true },
+    });
+    const [metrics, summary] = [join(folder, 'm.json'), join(folder, 's.json')];
+    const flat =
+      '{\n  "total/cpu_seconds": 1.5,\n  "layer:l/cpu_seconds": 1,\n  "layer:l/inclusive/cpu_seconds": 1.25\n}\n';
+    await cli(['run', '--metrics', metrics, '--format', 'yaml', 'true'], { env: env() });
+    expect(readFileSync(metrics, 'utf8')).toBe(flat);
+    await cli(['run', '--metrics', metrics, '--summary', summary, 'true'], { env: env() });
+    expect(readFileSync(metrics, 'utf8')).toBe(flat);
+    expect(JSON.parse(readFileSync(summary, 'utf8'))).toEqual(document);
+  }, 15_000);
+
   test('an agent that refuses does not keep the command from running', async () => {
     agent.answers['session.open'] = () => new Error('too_many');
     const { code, stdout, stderr } = await cli(['run', '--quiet', 'echo', 'hello'], { env: env() });

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { describeConfig } from '../../../src/config/describe.js';
 import { costSchema } from '../../../src/files/cost-document.js';
+import { metricsSchema } from '../../../src/files/metrics-document.js';
 import { httpCounters } from '../../../src/http/counters.js';
 import { schemaOf } from '../../../src/inventory/schema.js';
 import { describeProtocol } from '../../../src/ipc/describe.js';
@@ -22,6 +23,7 @@ it.each([
   ['protocol.md', describeProtocol],
   ['schemas/environment.json', schemaOf],
   ['schemas/cost.json', costSchema],
+  ['schemas/metrics.json', metricsSchema],
 ])('docs/%s is fresh (else: npm run docs)', (name, describe) => {
   const written = readFileSync(new URL(`../../../docs/${name}`, import.meta.url), 'utf8');
   expect(written).toBe(describe());

@@ -14,6 +14,7 @@ import {
   ENVIRONMENT_FILE,
   EVENTS_FILE,
   eventLines,
+  METRICS_FILE,
   readRunFile,
   runFolder,
   SUMMARY_FILE,
@@ -23,7 +24,7 @@ import { collectEnvironment } from '../../../src/inventory/collect.js';
 import { type Environment, environment as environmentSchema } from '../../../src/inventory/document.js';
 import { nodeFiles } from '../inventory/node-files.js';
 import { pricesOf } from '../support/prices.js';
-import { exampleRun, fakeProcess } from './fake-run.js';
+import { exampleRun, fakeProcess, fakeRun, totals } from './fake-run.js';
 
 let folder: string;
 let environment: Environment;
@@ -58,7 +59,7 @@ test('all documents are written, one JSON object a line in the audit trail', asy
   const run = exampleRun();
   await documents().write(run);
   const where = runFolder(folder, run);
-  expect(readdirSync(where).sort()).toEqual(['environment', EVENTS_FILE, 'resources']);
+  expect(readdirSync(where).sort()).toEqual(['environment', EVENTS_FILE, METRICS_FILE, 'resources']);
   expect(readdirSync(join(where, 'environment'))).toEqual(['full.json']);
   expect(readdirSync(join(where, 'resources'))).toEqual(['summary.json']);
   const lines = readFileSync(join(where, EVENTS_FILE), 'utf8').trimEnd().split('\n');
@@ -86,7 +87,7 @@ test('what a run ran on is with it, and its fingerprint in the summary', async (
   const summary = JSON.parse((await all.whole(run, SUMMARY_FILE)).toString());
   expect(summary.environment).toEqual({ fingerprint: environment.fingerprint.stable });
   expect(await all.environmentFingerprint(run)).toBe(environment.fingerprint.stable);
-  expect(await all.list(run)).toEqual([SUMMARY_FILE, ENVIRONMENT_FILE, EVENTS_FILE]);
+  expect(await all.list(run)).toEqual([SUMMARY_FILE, ENVIRONMENT_FILE, METRICS_FILE, EVENTS_FILE]);
 });
 
 test('a run that a reboot ended has no environment: the node may be another by now', async () => {
@@ -99,7 +100,7 @@ test('a run that a reboot ended has no environment: the node may be another by n
   });
   const all = documents([...events, restarted(true), restarted(false)]);
   await all.write(run);
-  expect(await all.list(run)).toEqual([SUMMARY_FILE, EVENTS_FILE]);
+  expect(await all.list(run)).toEqual([SUMMARY_FILE, METRICS_FILE, EVENTS_FILE]);
   expect(JSON.parse((await all.whole(run, SUMMARY_FILE)).toString())).not.toHaveProperty('environment');
   expect(await all.environmentFingerprint(run)).toBeUndefined();
   await expect(all.read(run, { file: ENVIRONMENT_FILE, offset: 0, limit: 1 })).rejects.toThrow('not there');
@@ -118,13 +119,19 @@ test('what a run cost is with it where anything that it used has a price', async
   }
   prices = pricesOf({ gpu_per_hour: 2, cpu_per_core_hour: 0.05 });
   await all.write(run);
-  expect(await all.list(run)).toEqual([SUMMARY_FILE, ENVIRONMENT_FILE, COST_FILE, EVENTS_FILE]);
+  expect(await all.list(run)).toEqual([SUMMARY_FILE, ENVIRONMENT_FILE, COST_FILE, METRICS_FILE, EVENTS_FILE]);
   const first = await all.whole(run, COST_FILE);
   expect(JSON.parse(first.toString())).toMatchObject({
     rates_eur: { gpu_hour_eur: 2, cpu_core_hour_eur: 0.05 },
   });
   await all.write(run);
   expect((await all.whole(run, COST_FILE)).equals(first)).toBe(true);
+});
+
+test('a run of which nothing was measured has no figures document', async () => {
+  const run = fakeRun({ scopes: [], unattributed: totals({}), totals: totals({}) });
+  await documents().write(run);
+  expect(await documents().list(run)).toEqual([SUMMARY_FILE, ENVIRONMENT_FILE, EVENTS_FILE]);
 });
 
 test('a file is read in pieces, and only the files of a run can be', async () => {
