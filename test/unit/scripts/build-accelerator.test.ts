@@ -11,13 +11,14 @@ const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const SCRIPT = 'scripts/build-accelerator.mjs';
 const SOURCE = 'python/lezea_monitor/_accel.c';
 const HEADER = 'native/scope/ring_layout.h';
+const RSEQ = 'python/lezea_monitor/_rseq.h';
 const TARGET = 'python/lezea_monitor/_accel.abi3.so';
 
 let folder: string;
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'lezea-build-'));
-  for (const path of [SCRIPT, SOURCE, HEADER]) {
+  for (const path of [SCRIPT, SOURCE, HEADER, RSEQ]) {
     mkdirSync(dirname(join(folder, path)), { recursive: true });
     cpSync(join(ROOT, path), join(folder, path));
   }
@@ -49,6 +50,7 @@ test.each<[string, NodeJS.ProcessEnv, () => void]>([
   ['no C compiler (no-such-compiler)', { CC: 'no-such-compiler' }, () => undefined],
   ['false failed', { CC: 'false' }, () => undefined],
   ['ring_layout.h', {}, () => rmSync(join(folder, HEADER))],
+  ['_rseq.h', {}, () => rmSync(join(folder, RSEQ))],
   ['EISDIR', {}, () => mkdirSync(join(folder, TARGET, 'in-the-way'), { recursive: true })],
 ])('goes without it: %s', (reason, environment, spoil) => {
   spoil();
