@@ -1,5 +1,6 @@
-// The files of an ended run under the state folder: runs/KEY/ATTEMPT/resources/summary.json and the others of FILES. Writes them atomically, one run at a time; owns nothing else there. The key and the attempt are the agent's own,
-// never a client's words.
+// The files of an ended run under the state folder: runs/KEY/ATTEMPT/resources/summary.json and the others of FILES. Writes
+// them atomically, one run at a time; owns nothing else there. The key and the attempt are the agent's own, never a client's
+// words.
 
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';

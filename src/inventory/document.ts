@@ -69,7 +69,7 @@ export const hardware = z
     disks: z.array(disk),
     network: z.array(networkInterface),
     board,
-    gpus: z.array(gpu),
+    gpus: z.array(gpu).optional().meta({ description: 'Absent without a driver that lists them.' }),
     virtual: z.boolean().optional().meta({ description: 'Runs under a hypervisor.' }),
   })
   .meta({ description: 'What does not change by itself.' });

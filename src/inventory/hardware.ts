@@ -18,7 +18,7 @@ export function readHardware(files: Files): Hardware {
     disks: readDisks(files),
     network: readNetwork(files),
     board: readBoard(files),
-    gpus: readGpus(files),
+    ...known('gpus', readGpus(files)),
     ...known('virtual', isVirtual(files)),
   };
 }
@@ -173,8 +173,9 @@ function readBoard(files: Files): Hardware['board'] {
   };
 }
 
-/** As the NVIDIA kernel driver lists them. */
-function readGpus(files: Files): Hardware['gpus'] {
+/** As the NVIDIA kernel driver lists them; undefined where there is no driver to say it. */
+export function readGpus(files: Files): Hardware['gpus'] {
+  if (files.text('proc/driver/nvidia/version') === undefined) return undefined;
   const folder = 'proc/driver/nvidia/gpus';
   return files.names(folder).map((bus) => {
     const fields = fieldsOf(files.text(`${folder}/${bus}/information`) ?? '');

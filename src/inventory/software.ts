@@ -28,15 +28,22 @@ export function readSoftware(files: Files): Software {
   };
 }
 
-let glibc: { version: string | undefined } | undefined;
+/** Newer than the types: what the report says of connections has the names of both ends, for which it asks the network. */
+type Report = NodeJS.ProcessReport & { excludeNetwork?: boolean };
 
-/** Of this process: it stays the same, and the report that says it takes 15 ms. */
+let glibc: { version?: string } | undefined;
+
+/** Of this process: it stays the same, and the report that says it takes 15 ms. Without the network, or not at all. */
 function glibcVersion(): string | undefined {
-  glibc ??= {
-    version: (process.report.getReport() as { header?: { glibcVersionRuntime?: string } }).header
-      ?.glibcVersionRuntime,
-  };
-  return glibc.version;
+  const report = process.report as Report;
+  if (!glibc && report.excludeNetwork !== undefined) {
+    const before = report.excludeNetwork;
+    report.excludeNetwork = true;
+    const { header } = report.getReport() as { header?: { glibcVersionRuntime?: string } };
+    report.excludeNetwork = before;
+    glibc = known('version', header?.glibcVersionRuntime);
+  }
+  return glibc?.version;
 }
 
 /** Shell-like assignments: ID=debian, VERSION_ID="12". */
@@ -51,7 +58,7 @@ function osRelease(files: Files): Map<string, string> {
 }
 
 /** `NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 …`. */
-function nvidiaDriver(files: Files): string | undefined {
+export function nvidiaDriver(files: Files): string | undefined {
   const text = files.text('proc/driver/nvidia/version') ?? '';
   return /\s(\d+\.\d+(?:\.\d+)?)\s/.exec(text)?.[1];
 }

@@ -3,6 +3,7 @@
 import { compareVersions } from './versions.js';
 
 const GB = 1e9;
+const NO_DRIVER = 'not known, no driver lists them';
 
 /** What is asked for; absent: nothing. */
 export interface Requirements {
@@ -31,7 +32,7 @@ export interface GpuFact {
 
 /** What there is. Unknown is absent. */
 export interface Facts {
-  gpus: GpuFact[];
+  gpus?: GpuFact[];
   driver_version?: string;
   cuda_version?: string;
   disk_free_bytes?: number;
@@ -63,16 +64,17 @@ export function checkNode(needs: Requirements, facts: Facts, problems: readonly 
 function gpuErrors(needs: Requirements, { gpus }: Facts): string[] {
   const { minGpus, minGpuMemoryGb, minFreeGpuMemoryGb } = needs;
   const errors: string[] = [];
-  if (minGpus !== undefined && gpus.length < minGpus)
-    errors.push(`GPUs: ${gpus.length}, expected at least ${minGpus}`);
+  if (minGpus !== undefined && (gpus?.length ?? 0) < minGpus)
+    errors.push(`GPUs: ${gpus ? gpus.length : NO_DRIVER}, expected at least ${minGpus}`);
   const memory = [
     ['memory', minGpuMemoryGb, 'memory_total_bytes'],
     ['free memory', minFreeGpuMemoryGb, 'memory_free_bytes'],
   ] as const;
   for (const [what, least, key] of memory) {
     if (least === undefined) continue;
-    if (gpus.length === 0) errors.push(`GPU ${what}: no GPU, expected at least ${least} GB`);
-    for (const [index, gpu] of gpus.entries()) {
+    if (!gpus?.length)
+      errors.push(`GPU ${what}: ${gpus ? 'no GPU' : NO_DRIVER}, expected at least ${least} GB`);
+    for (const [index, gpu] of (gpus ?? []).entries()) {
       const bytes = gpu[key];
       const name = `GPU ${index}${gpu.model === undefined ? '' : ` (${gpu.model})`}, ${what}`;
       if (bytes === undefined) errors.push(`${name}: not known, expected at least ${least} GB`);

@@ -4,8 +4,8 @@ import { statfs } from 'node:fs/promises';
 import { messageOf } from '../errors.js';
 import { runFenced } from '../inventory/fenced-child.js';
 import { Files } from '../inventory/files.js';
-import { known, readHardware } from '../inventory/hardware.js';
-import { readSoftware } from '../inventory/software.js';
+import { known, readGpus } from '../inventory/hardware.js';
+import { nvidiaDriver } from '../inventory/software.js';
 import type { Facts, PackageRequirement } from './check.js';
 
 const PYTHON_TIMEOUT_MS = 30_000;
@@ -35,11 +35,11 @@ export interface FactsOptions {
 export async function gatherFacts(options: FactsOptions): Promise<{ facts: Facts; problems: string[] }> {
   const { folder, python, packages, files = new Files() } = options;
   const problems: string[] = [];
-  const facts: Facts = { gpus: [], ...known('driver_version', readSoftware(files).nvidia_driver) };
-  facts.gpus = readHardware(files).gpus.map(({ uuid, model }) => ({
+  const gpus = readGpus(files)?.map(({ uuid, model }) => ({
     ...known('uuid', uuid),
     ...known('model', model),
   }));
+  const facts: Facts = { ...known('gpus', gpus), ...known('driver_version', nvidiaDriver(files)) };
   try {
     const { bavail, bsize } = await statfs(folder);
     facts.disk_free_bytes = bavail * bsize;

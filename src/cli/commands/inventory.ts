@@ -147,7 +147,7 @@ function formatEnvironment(live: Environment): string {
       (one) =>
         ['network', [one.name, one.driver, one.firmware].filter(Boolean).join(', ')] as [string, string],
     ),
-    ...hardware.gpus.map(
+    ...(hardware.gpus ?? []).map(
       (gpu) => ['gpu', [gpu.model, gpu.uuid, gpu.vbios].filter(Boolean).join(', ')] as [string, string],
     ),
     ['os', described.os],

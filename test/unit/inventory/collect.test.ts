@@ -1,6 +1,6 @@
 // The environment document of an imaginary node, and what changes its fingerprint.
 
-import { describe, expect, it, test } from 'vitest';
+import { describe, expect, it, test, vi } from 'vitest';
 import { collectEnvironment } from '../../../src/inventory/collect.js';
 import { type Described, environment } from '../../../src/inventory/document.js';
 import type { Files } from '../../../src/inventory/files.js';
@@ -108,6 +108,26 @@ test('a node of which nothing can be read has a document all the same', async ()
   const document = await collected(nothing, () => Promise.reject(new Error('no')));
   expect(environment.safeParse(document).success).toBe(true);
   expect(document.hardware.cpu).toEqual({});
+});
+
+test('without a driver nobody says how many GPUs there are', async () => {
+  const { hardware } = await collected(nodeFiles({ 'proc/driver/nvidia/version': undefined }));
+  expect(hardware).not.toHaveProperty('gpus');
+});
+
+test('nobody is asked for the names of those who are connected', async () => {
+  const { getReport } = process.report;
+  const excluded: unknown[] = [];
+  vi.resetModules();
+  const { readSoftware } = await import('../../../src/inventory/software.js');
+  vi.spyOn(process.report, 'getReport').mockImplementation(() => {
+    excluded.push((process.report as { excludeNetwork?: boolean }).excludeNetwork);
+    return getReport.call(process.report);
+  });
+  expect(readSoftware(nodeFiles()).glibc).toMatch(/^\d+\.\d+$/);
+  vi.restoreAllMocks();
+  expect(excluded).toEqual([true]);
+  expect((process.report as { excludeNetwork?: boolean }).excludeNetwork).toBe(false);
 });
 
 describe('the stable fingerprint', () => {

@@ -73,4 +73,9 @@ test('what is not known does not do', () => {
   expect(checkNode({ minGpuMemoryGb: 1 }, { gpus: [] }).errors).toEqual([
     'GPU memory: no GPU, expected at least 1 GB',
   ]);
+  expect(checkNode({ minGpus: 1, minGpuMemoryGb: 1 }, {}).errors).toEqual([
+    'GPUs: not known, no driver lists them, expected at least 1',
+    'GPU memory: not known, no driver lists them, expected at least 1 GB',
+  ]);
+  expect(checkNode({ minGpus: 0 }, {}).is_valid).toBe(true);
 });
