@@ -322,14 +322,35 @@ TEST("claims above the kernel's figure are carried, and given when it comes") {
   CHECK_EQ(it.cpu(kNowhere), 10);
 }
 
-TEST("no more than 20 ms a thread are carried") {
+TEST("what a process's clock lags while its virtual CPU is taken away is carried whole") {
   Bench it;
   it.enter(kSecond, 0, kA, 0);
-  it.enter(kSecond, 90, 0, 80);
-  it.close(100, 10);
+  it.enter(kThird, 0, kB, 0);
+  for (uint64_t t_ms = 100; t_ms <= 500; t_ms += 100) {
+    it.tail(kSecond, t_ms, 20);  // taken away at 20 ms
+    it.tail(kThird, t_ms, t_ms / 10);
+    it.close(t_ms, 20 + t_ms / 10);
+  }
+  it.tail(kSecond, 600, 600);  // back again, just after the process was read
+  it.tail(kThird, 600, 60);
+  it.close(600, 80);
+  it.tail(kSecond, 700, 700);
+  it.tail(kThird, 700, 70);
+  it.close(700, 770);
+  CHECK_EQ(it.cpu(kA), 700);
+  CHECK_EQ(it.cpu(kB), 70);
+  CHECK_EQ(it.cpu(kNowhere), 0);
+  CHECK_EQ(it.account.cut_stamps(), 0);
+}
+
+TEST("no more than 10 s a thread are carried") {
+  Bench it;
+  it.enter(kSecond, 0, kA, 0);
+  it.enter(kSecond, 20'000, 0, 15'000);
+  it.close(20'000, 1000);
   CHECK_EQ(it.account.cut_stamps(), 1);
-  it.close(200, 110);
-  CHECK_EQ(it.cpu(kA), 30);
+  it.close(21'000, 16'000);
+  CHECK_EQ(it.cpu(kA), 11'000);
 }
 
 TEST("without time and without claims an increase goes where the process is") {
