@@ -67,6 +67,11 @@ export function run(command, args, options = {}) {
   });
 }
 
+// What runs once is sooner done unoptimised: a sanitizer's test files compile in half the time.
+function optimisation(path) {
+  return path.startsWith(join(root, 'native/test')) ? ['-O0'] : [];
+}
+
 /** Compiles what is stale into `folder`; the objects of all sources, and how many were compiled. */
 export async function compileAll(compiler, flags, sources, folder) {
   const objects = sources.map((path) =>
@@ -77,7 +82,8 @@ export async function compileAll(compiler, flags, sources, folder) {
   const worker = async () => {
     for (let job = waiting.shift(); job; job = waiting.shift()) {
       const [path, object] = job;
-      if ((await run(compiler, [...flags, '-MMD', '-c', path, '-o', object])) !== 0) failed++;
+      if ((await run(compiler, [...flags, ...optimisation(path), '-MMD', '-c', path, '-o', object])) !== 0)
+        failed++;
     }
   };
   const compiled = waiting.length;
