@@ -117,6 +117,9 @@ class ProcessAccount {
   const Totals& totals() const { return totals_; }
   uint64_t last_close_ns() const { return last_close_ns_; }
   uint64_t counter(Column column) const { return last_[column]; }
+  bool behind(const Reading& reading, Column column) const {
+    return (reading.known & bit(column)) != 0 && reading.counter[column] > last_[column];
+  }
   bool counts(Column column) const { return (last_known_ & bit(column)) != 0; }
   uint32_t birth_slot() const { return shares_.at(shares_.birth()).slot; }
   uint32_t follow_slot() const { return shares_.at(shares_.follow()).slot; }

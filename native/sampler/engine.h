@@ -218,6 +218,9 @@ class Engine {
   bool note_heads();
   void read_newcomers();
   void close_all();
+  void read_rings(std::vector<Event>& events);
+  bool know_thread_clocks(Process& process);
+  bool know_all_thread_clocks();
   void close_process(Process& process);
   bool stays_open(const Process& process) const;
   bool awaits_reaper(const Process& process) const;

@@ -16,6 +16,8 @@ constexpr uint64_t kSettleNs = 1'000'000;
 // The costlier figures are read at every tick of few processes with few threads each, else at slow ones only.
 constexpr uint64_t kFewThreads = 8;
 constexpr size_t kFewProcesses = 32;
+// Rings are read so often in a tick for threads that ended after they were.
+constexpr int kMostRingReadings = 3;
 // A longer pause between two ticks was not observed (the agent was down or starved).
 constexpr uint64_t kObservedGapNs = 2'000'000'000;
 
@@ -203,6 +205,31 @@ bool Engine::awaits_reaper(const Process& process) const {
   return !process.reaped && processes_.count(process.parent) != 0;
 }
 
+// The CPU of a thread that is announced somewhere, at the interval's end. False: it ended after the rings were
+// read, and what it last said is still in them.
+bool Engine::know_thread_clocks(Process& process) {
+  const Reading& reading = process.reading;
+  process.account.settle(reading.t_ns);
+  if (!process.account.behind(reading, kCpu)) return true;
+  std::vector<int> tids;
+  process.account.threads_to_read(tids);
+  bool known = true;
+  for (const int tid : tids) {
+    const bool told = thread_clock(process, tid) || process.next_stamps.count(tid) != 0;
+    known = known && told;
+  }
+  return known;
+}
+
+bool Engine::know_all_thread_clocks() {
+  bool known = true;
+  for (auto& [serial, process] : processes_) {
+    if (!process->was_read || process->ended || stays_open(*process)) continue;
+    if (!know_thread_clocks(*process)) known = false;
+  }
+  return known;
+}
+
 void Engine::close_process(Process& process) {
   Reading& reading = process.reading;
   if (process.was_read && reading.slow) process.reader.read_thread_io(reading);
@@ -211,19 +238,20 @@ void Engine::close_process(Process& process) {
     if (!process.was_read && process.ended_ns != 0) reading.t_ns = process.ended_ns;
   }
   process.account.settle(reading.t_ns);
-  const bool used =
-      (reading.known & bit(kCpu)) != 0 && reading.counter[kCpu] > process.account.counter(kCpu);
-  const bool io = reading.slow && (reading.known & bit(kIoRead)) != 0 &&
-                  (reading.counter[kIoRead] > process.account.counter(kIoRead) ||
-                   reading.counter[kIoWrite] > process.account.counter(kIoWrite));
-  if (used || io) {
+  const ProcessAccount& account = process.account;
+  const bool io =
+      reading.slow && (account.behind(reading, kIoRead) || account.behind(reading, kIoWrite));
+  if (io || account.behind(reading, kCpu)) {
     std::vector<int> tids;
     process.account.threads_to_read(tids);
     for (const int tid : tids) {
       const auto next = process.next_stamps.find(tid);
       std::optional<Stamp> next_stamp;
       if (next != process.next_stamps.end()) next_stamp = next->second;
-      process.account.claim_tail(tid, process.reader.read_thread(tid, io), next_stamp);
+      ThreadReading now;
+      now.cpu_ns = thread_clock(process, tid);
+      if (io) process.reader.add_thread_io(tid, now);
+      process.account.claim_tail(tid, now, next_stamp);
     }
   }
   grant_reaped(process);
@@ -268,6 +296,12 @@ void Engine::finish_tick(uint64_t now_ns) {
   last_tick_ns_ = now_ns;
 }
 
+void Engine::read_rings(std::vector<Event>& events) {
+  if (note_heads()) sources_.clock->sleep_ns(kSettleNs);
+  collect_records(events);
+  apply_until_reading(events);
+}
+
 void Engine::tick(bool slow) {
   std::vector<Event> events;
   if (scan_once_) find_unseen();
@@ -276,9 +310,12 @@ void Engine::tick(bool slow) {
   take_exit_records();
   collect_process_events(sources_.clock->monotonic_ns(), events);
   if (before_rings_) before_rings_();
-  if (note_heads()) sources_.clock->sleep_ns(kSettleNs);
-  collect_records(events);
-  apply_until_reading(events);
+  read_rings(events);
+  for (int more = 1; more < kMostRingReadings && !know_all_thread_clocks(); ++more) {
+    // What comes now may be younger than the clocks that were read.
+    for (auto& [serial, process] : processes_) process->thread_clocks.clear();
+    read_rings(events);
+  }
   for (auto& [serial, process] : processes_) find_ended_threads(*process);
   read_newcomers();
   attach_exit_records(events);

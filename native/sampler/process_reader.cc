@@ -177,22 +177,18 @@ std::optional<uint64_t> ProcessReader::thread_cpu_ns(int tid) {
   return schedstat.value.cpu_ns;
 }
 
-ThreadReading ProcessReader::read_thread(int tid, bool io) {
-  ThreadReading reading;
-  reading.cpu_ns = thread_cpu_ns(tid);
-  if (!io) return reading;
+void ProcessReader::add_thread_io(int tid, ThreadReading& reading) {
   const auto known = thread_io_.living().find(tid);
   if (known != thread_io_.living().end()) {  // read a moment ago, with the process's own figures
     reading.read_bytes = known->second[0];
     reading.write_bytes = known->second[1];
-    return reading;
+    return;
   }
   const Result<PidIo> figures = files_.thread_io(tid);
   if (figures.ok()) {
     reading.read_bytes = figures.value.read_bytes;
     reading.write_bytes = figures.value.write_bytes;
   }
-  return reading;
 }
 
 void ProcessReader::thread_ended(int tid) {

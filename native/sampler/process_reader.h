@@ -59,7 +59,7 @@ class ProcessReader {
   void keep_threads(const std::vector<int>& listed);
   // The last word on an ended process: what exit records told, where they tell more.
   void finish(Reading& reading);
-  ThreadReading read_thread(int tid, bool io);
+  void add_thread_io(int tid, ThreadReading& reading);
   std::optional<uint64_t> thread_cpu_ns(int tid);
 
   // One thread's or the group's exit record.

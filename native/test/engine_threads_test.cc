@@ -306,6 +306,28 @@ TEST(
   CHECK(it.total(kOuter, kCpu) >= 35 * kMs - 1);
 }
 
+TEST(
+    "a thread that leaves its scope and ends after the rings were noted has what it used until "
+    "then") {
+  Rig rig;
+  const int tid = rig.world.clone_thread(rig.pid);
+  rig.world.announce(rig.pid, tid, 1, true, true);
+  rig.world.use(rig.pid, tid, 20 * kMs);
+  rig.pass(100);
+  rig.tick();
+  rig.world.use(rig.pid, tid, 70 * kMs);
+  rig.pass(100);
+  rig.world.after_rings_noted = [&] {
+    rig.world.announce(rig.pid, tid, 0, true, false);
+    rig.world.end_thread(rig.pid, tid);
+    rig.world.publish();
+  };
+  rig.tick();
+  // Its last stamp is 1 ms younger than the interval: until then by time.
+  CHECK(rig.total(kOuter, kCpu) >= 89 * kMs);
+  CHECK(rig.total(kUnattributed, kCpu) <= kMs);
+}
+
 TEST("drains are drawn together at once by a fast writer, and come apart slowly") {
   Rig it;
   it.tick();

@@ -24,7 +24,10 @@ class FakeClock final : public Clock {
     if (process == nullptr) return Result<uint64_t>::fail(ReadStatus::kGone);
     return Result<uint64_t>::of(process->cpu_ns());
   }
-  void sleep_ns(uint64_t ns) const override { world_->now_ns += ns; }
+  void sleep_ns(uint64_t ns) const override {
+    world_->now_ns += ns;
+    if (const auto call = std::exchange(world_->after_rings_noted, nullptr)) call();
+  }
 
  private:
   FakeWorld* world_;

@@ -106,6 +106,8 @@ class FakeWorld {
 
   // What happens between the readings of the processes and of the events, once.
   std::function<void()> after_readings;
+  // Nor is this in what the rings give next.
+  std::function<void()> after_rings_noted;
 
   std::vector<ProcEvent> events;
   std::vector<TaskUsage> exits;
