@@ -10,6 +10,7 @@ import type { Deliveries } from '../delivery/deliveries.js';
 import type { Rollups } from '../delivery/rollups.js';
 import { LezeaError, messageOf } from '../errors.js';
 import { writeAtomically } from '../files/atomic.js';
+import { priceOf } from '../files/cost.js';
 import { nodeFacts } from '../files/facts.js';
 import { RunDocuments } from '../files/run-documents.js';
 import { type HttpHandle, startHttp } from '../http/server.js';
@@ -220,6 +221,7 @@ export class Agent {
       isFull: (owner) => this.#retention.isFull(owner),
       prepareDelivery: (run, allDead) => this.#deliveries.prepare(run, allDead),
       prepareDocuments: (run) => this.#deliveries.prepareDocuments(run),
+      price: (totals) => priceOf(totals, config().cost),
     });
   }
 

@@ -4,10 +4,12 @@
 import type { Logger } from 'pino';
 import { LezeaError } from '../errors.js';
 import type { ProcessId, Sampler } from '../native/addon.js';
+import { Budgets } from './budgets.js';
 import { Checkpoint } from './checkpoint.js';
 import { Commands } from './commands.js';
 import { Ledger } from './ledger.js';
 import { Lifecycle } from './lifecycle.js';
+import type { Price } from './limit-figures.js';
 import { Limiter, type Limits } from './limits.js';
 import type { Owner, Run, RunCommands, RunStore } from './model.js';
 import type { Persistence } from './records.js';
@@ -38,6 +40,8 @@ export interface AttributionOptions {
   /** Whether what is stored of the owner's runs, and may not be removed, is its whole share. */
   isFull(owner: Owner): boolean;
   limits?: Limits;
+  /** What totals cost, for limits of cost. @default not known */
+  price?: Price;
 }
 
 export class Attribution {
@@ -47,6 +51,7 @@ export class Attribution {
   readonly store: RunStore;
   readonly commands: RunCommands;
   readonly sessions: Sessions;
+  readonly budgets: Budgets;
 
   /** Checkpoints at which a run's columns did not add up, counted once a run; 0 unless something broke. */
   violations = 0;
@@ -74,13 +79,15 @@ export class Attribution {
     const checkpoint = (how?: { durable?: boolean }) => this.checkpoint.request(how);
     const common = { ...options, ledger, registry, limiter: this.limiter, checkpoint };
     this.#lifecycle = new Lifecycle({ ...common, retryDelay: () => this.#retryDelay() });
+    const price = options.price ?? (() => undefined);
+    this.budgets = new Budgets({ ...common, lifecycle: this.#lifecycle, price });
     this.sessions = new Sessions(common);
     this.#lifecycle.partEnded = (part) => this.sessions.closeOf(part);
     this.checkpoint = new Checkpoint(
       { sampler, ledger, persistence, hooks: this.#hooks() },
       options.checkpointIntervalMs,
     );
-    const living = { ...common, lifecycle: this.#lifecycle };
+    const living = { ...common, lifecycle: this.#lifecycle, budgets: this.budgets };
     const starter = new Starter({ ...living, wake: () => this.checkpoint.wake() });
     this.commands = new Commands({ ...living, starter, sessions: this.sessions });
   }
@@ -90,9 +97,11 @@ export class Attribution {
     const registry = this.#registry;
     return {
       sampled: lifecycle.observe.bind(lifecycle),
+      judged: () => this.budgets.judge(),
       committed: (runs: Run[]) => {
         this.#audit(runs);
         registry.emit('committed', runs);
+        this.budgets.tell();
         lifecycle.settle();
       },
       busy: () => registry.liveCount > 0,

@@ -16,6 +16,8 @@ const MAX_SHARE = 0.02;
 export interface CheckpointHooks {
   /** Before the commit: what the sample means for the runs, to be stored with it. */
   sampled(snapshot: Snapshot): void;
+  /** After the commit of figures: what they mean for limits. True: that is to be stored too, before anybody is told. */
+  judged(): boolean;
   /** After the commit: the runs whose published figures changed. */
   committed(runs: TrackedRun[]): void;
   /** Whether any run is live: the schedule follows it. */
@@ -112,13 +114,14 @@ export class Checkpoint {
     const snapshot = await this.#pull();
     const begun = performance.now();
     this.#take(snapshot);
-    const changed = ledger.commit(persistence, durable);
+    const changed = new Set(ledger.commit(persistence, durable));
+    if (hooks.judged()) for (const run of ledger.commit(persistence, durable)) changed.add(run);
     this.#lastMs = performance.now() - begun;
     this.commitMs += this.#lastMs;
     this.commits += 1;
     if (this.error) hooks.failing(undefined);
     this.error = undefined;
-    hooks.committed(changed);
+    hooks.committed([...changed]);
   }
 
   /** A sample of now. One that came too late for an earlier checkpoint goes into this one, before it. */

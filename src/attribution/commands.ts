@@ -5,6 +5,7 @@ import type { Logger } from 'pino';
 import { LezeaError, messageOf } from '../errors.js';
 import type { ProcessId, Sampler } from '../native/addon.js';
 import { emptyRow } from '../native/frame.js';
+import { type Budgets, LIMIT_EVENTS } from './budgets.js';
 import type { Ledger } from './ledger.js';
 import type { Lifecycle } from './lifecycle.js';
 import type { Limiter } from './limits.js';
@@ -31,8 +32,9 @@ import type { OpenSession, Sessions } from './sessions.js';
 import type { Starter } from './starting.js';
 import type { TrackedRun } from './tracked-run.js';
 
-/** Beginnings of the names of the agent's own audit entries. */
-const OWN_EVENTS = /^(run|process|agent|phase)\./;
+/** The agent's own audit entries, by the beginnings of their names and by whole ones. */
+const OWN_PREFIXES = /^(run|process|agent|phase)\./;
+const OWN_NAMES: ReadonlySet<string> = new Set(Object.values(LIMIT_EVENTS));
 
 export interface CommandsOptions {
   sampler: Sampler;
@@ -42,6 +44,7 @@ export interface CommandsOptions {
   starter: Starter;
   sessions: Sessions;
   limiter: Limiter;
+  budgets: Budgets;
   log: Logger;
   nowMs(): number;
   checkpoint(): Promise<void>;
@@ -188,8 +191,13 @@ export class Commands implements RunCommands {
     else this.#o.ledger.runChanged(run);
   }
 
-  update(caller: Caller, runId: string, changes: Pick<StartRequest, 'tags' | 'tracker'>): TrackedRun {
+  update(
+    caller: Caller,
+    runId: string,
+    changes: Pick<StartRequest, 'tags' | 'tracker' | 'limits'>,
+  ): TrackedRun {
     const run = this.#liveRun(caller, runId);
+    if (changes.limits) this.#o.budgets.set(run, changes.limits);
     this.#o.starter.merge(run, changes);
     return run;
   }
@@ -198,7 +206,10 @@ export class Commands implements RunCommands {
     const run = this.#liveRun(caller, runId);
     const { limiter } = this.#o;
     limiter.admitSize('nameBytes', Buffer.byteLength(event));
-    const fault = OWN_EVENTS.test(event) ? "the name is one of the agent's own" : nameFault(event);
+    const fault =
+      OWN_PREFIXES.test(event) || OWN_NAMES.has(event)
+        ? "the name is one of the agent's own"
+        : nameFault(event);
     if (fault) throw new LezeaError('invalid_params', fault);
     if (isDeeper(data, limiter.limits.eventLevels))
       limiter.admitSize('eventLevels', Number.POSITIVE_INFINITY);

@@ -20,6 +20,7 @@ export function frozenRun(run: TrackedRun): Run {
   const fixed = {
     figures: run.figures,
     totals: run.totals,
+    limits: run.limits,
     unattributed: new Totals(rows, UNATTRIBUTED_ROW),
     version: run.version,
     scopeCount: scopes.length,

@@ -6,6 +6,7 @@ import type { ProcessId, Snapshot } from '../native/addon.js';
 import { halvesOf, ROW_HALVES } from '../native/frame.js';
 import {
   type Batch,
+  type ExperimentRecord,
   emptyBatch,
   isEmpty,
   type PageRecord,
@@ -79,6 +80,11 @@ export class Ledger {
 
   eventAdded(event: Batch['events'][number]): void {
     this.#batch.events.push(event);
+  }
+
+  /** `key`: experimentKey of it; null: it has no budget any more. */
+  experimentChanged(key: string, record: ExperimentRecord | null): void {
+    this.#batch.experiments.set(key, record);
   }
 
   /** Stored states of processes that are no more. */

@@ -208,6 +208,7 @@ export class Lifecycle {
       record.status = 'FINISHING';
       record.outcome = outcome;
       record.endedAtMs = this.#o.nowMs();
+      record.runtimeSeconds ??= Number(this.#o.monotonicNs() - record.startedMonoNs) / 1e9;
       this.audit(run, 'run.ended', { ...outcome });
     }
     this.#o.ledger.runChanged(run);
@@ -215,6 +216,7 @@ export class Lifecycle {
     this.#o.sampler.closeRun(run.handle);
     await this.#committed({ durable: true });
     this.#closePhase(run);
+    if (run.limits.length > 0) record.limitStates = [...run.limits];
     // The documents say what the run will be once they are there.
     const ended: Run = Object.create(run, { status: { value: outcome.status, enumerable: true } });
     if (await this.#writeFiles(ended)) delete record.undocumented;

@@ -74,6 +74,8 @@ const TABLE = {
   scopeDepth: { value: 16, counts: 'levels of nested scopes', past: 'too_many' },
   nameBytes: { value: 128, counts: 'bytes of a level or name', past: 'too_large' },
   partsPerRun: { value: 10_000, counts: 'processes bound to one run one after another', past: 'too_many' },
+  limitsPerRun: { value: 256, counts: 'limits of one run', past: 'too_many' },
+  experimentBudgets: { value: 256, counts: 'experiments with a budget', past: 'too_many', owner: true },
   stateShares: {
     value: 1,
     counts: "owner's shares of state.max_bytes that are full of what may not be removed",

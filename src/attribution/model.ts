@@ -4,6 +4,7 @@
 
 import type { ProcessId, RunHandle, SessionHandle, Slot } from '../native/addon.js';
 import type { ColumnName } from '../native/frame.js';
+import type { LimitChange, LimitState } from './run-limits.js';
 import type { Columns, Totals } from './totals.js';
 
 export { type Columns, Totals } from './totals.js';
@@ -115,6 +116,8 @@ export interface Run {
   readonly cgroup?: string;
   readonly phases: readonly Phase[];
   readonly progress: Readonly<Progress>;
+  /** How its limits stand, and those of its experiment; empty where it has none. */
+  readonly limits: readonly LimitState[];
   /** Living processes. */
   readonly processes: number;
   /** The same as it is published now, whatever is published later. */
@@ -165,11 +168,19 @@ export interface RunSummary {
   readonly cpuSeconds?: number;
 }
 
+/** A limit has come to 80 % or to 100 %. */
+export interface LimitTold {
+  readonly event: 'limit_warning' | 'limit_exceeded';
+  readonly state: LimitState;
+}
+
 export interface RunStoreEvents {
   /** A checkpoint was committed and published; the runs whose figures changed. */
   committed: (runs: readonly Run[]) => void;
   /** A run began or changed its status. */
   status: (run: Run) => void;
+  /** A limit of a live run, or of its experiment, was reached; said once, when that is stored. */
+  limit: (run: Run, told: LimitTold) => void;
   /** A run has its final status; its files are written. */
   ended: (run: Run) => void;
   /** An ended run is no longer held in memory (`keepEndedMs` after its end). */
@@ -216,6 +227,7 @@ export interface StartRequest {
   worldSize?: number;
   localWorldSize?: number;
   attempt?: number;
+  limits?: LimitChange;
 }
 
 export interface OpenRequest {
@@ -312,7 +324,7 @@ export interface RunCommands {
   enterScope(session: Session, request: EnterRequest): void;
   exitScope(session: Session, request: EnterRequest): void;
   progress(caller: Caller, request: { runId: string; scope?: string } & Partial<Progress>): void;
-  update(caller: Caller, runId: string, changes: Pick<StartRequest, 'tags' | 'tracker'>): Run;
+  update(caller: Caller, runId: string, changes: Pick<StartRequest, 'tags' | 'tracker' | 'limits'>): Run;
   event(caller: Caller, runId: string, event: string, data: Record<string, unknown>): void;
   phase(caller: Caller, runId: string, name: string): Promise<void>;
   usage(caller: Caller, request: UsageRequest): Promise<Usage>;

@@ -3,8 +3,10 @@
 // totals, the kernel counters they correspond to and the tree they hang on can never disagree.
 
 import type { ExitedProcess, ProcessId, RunHandle, SessionHandle, Slot } from '../native/addon.js';
+import type { Part } from './limit-figures.js';
 import type { FinalStatus, Outcome, Owner, ProcessTotals, Progress, RunEvent, RunStatus } from './model.js';
 import type { Page } from './rows.js';
+import type { LimitState, LimitTable, RunLimits } from './run-limits.js';
 
 /** A run as stored, without its figures. */
 export interface RunRecord {
@@ -29,10 +31,21 @@ export interface RunRecord {
   startedAtMs: number;
   startedMonoNs: bigint;
   endedAtMs?: number;
+  /** Wall time by CLOCK_MONOTONIC, known from FINISHING on. */
+  runtimeSeconds?: number;
   unattributedSlot: Slot;
   progress: Progress;
   /** Audit entries that clients added, and the bytes of JSON in them; absent: none. */
   events?: { count: number; bytes: number };
+  limits?: RunLimits;
+  /** How its limits, and its experiment's, stood when it ended; absent: it had none. */
+  limitStates?: LimitState[];
+}
+
+/** The budget of an experiment: limits of all runs of one owner that name it, by the limit's name. */
+export interface ExperimentRecord extends LimitTable {
+  owner: Owner;
+  name: string;
 }
 
 /** A run's figures: what the sampler said of it last. */
@@ -118,6 +131,8 @@ export interface Batch {
   processes: Map<string, ProcessStateRecord | null>;
   exited: ExitedProcess[];
   events: EventRecord[];
+  /** By experimentKey; null: it has no budget any more. */
+  experiments: Map<string, ExperimentRecord | null>;
 }
 
 /** One stored run with everything that belongs to it. */
@@ -157,6 +172,10 @@ export interface Persistence {
   list(limit: number, owner?: Owner): { record: RunRecord; figures?: RunFigures }[];
   endedProcesses(run: RunHandle): ProcessTotals[];
   events(run: RunHandle): Iterable<RunEvent>;
+  /** Every experiment with a budget. */
+  experiments(): ExperimentRecord[];
+  /** What the ended runs of an experiment used, those that are removed by now too; without the given ones. */
+  usedByEnded(owner: Owner, experiment: string, without: ReadonlySet<RunHandle>): Part;
   close(): void;
 }
 
@@ -176,6 +195,7 @@ export function emptyBatch(): Batch {
     processes: new Map(),
     exited: [],
     events: [],
+    experiments: new Map(),
   };
 }
 

@@ -33,6 +33,7 @@ export class Registry implements RunStore {
   readonly #listeners: { [E in keyof RunStoreEvents]: Set<RunStoreEvents[E]> } = {
     committed: new Set(),
     status: new Set(),
+    limit: new Set(),
     ended: new Set(),
     forgotten: new Set(),
   };

@@ -64,6 +64,8 @@ function loseToReboot(options: RestoreOptions, run: TrackedRun, saved: SavedRun)
   const lost = { status: 'LOST', reason: 'the machine was rebooted' } as const;
   for (const part of run.liveParts()) options.lifecycle.endPart(part, lost);
   options.ledger.dropProcesses(saved.processes);
+  // The clock has begun anew: what was seen of it is what is known.
+  run.record.runtimeSeconds ??= Number(saved.figures?.elapsedNs ?? 0n) / 1e9;
   if (run.parts.length > 0 || run.record.outcome) return;
   run.record.outcome = lost;
 }

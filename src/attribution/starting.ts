@@ -4,6 +4,7 @@
 import { randomBytes } from 'node:crypto';
 import { LezeaError } from '../errors.js';
 import type { Sampler } from '../native/addon.js';
+import type { Budgets } from './budgets.js';
 import type { Ledger } from './ledger.js';
 import type { Lifecycle } from './lifecycle.js';
 import type { Limiter } from './limits.js';
@@ -19,6 +20,7 @@ export interface StarterOptions {
   registry: Registry;
   lifecycle: Lifecycle;
   limiter: Limiter;
+  budgets: Budgets;
   nowMs(): number;
   monotonicNs(): bigint;
   /** Whether what is stored of the owner's runs, and may not be removed, is its whole share. */
@@ -60,11 +62,12 @@ export class Starter {
         Object.assign(record, { [key]: request[key] });
     }
     if (request.rank !== undefined) record.rank = Math.min(request.rank, record.rank ?? request.rank);
+    if (request.limits) this.#o.budgets.set(run, request.limits);
     this.merge(run, request);
   }
 
   #create(caller: Caller, runId: string, request: StartRequest, earlier?: TrackedRun): TrackedRun {
-    const { registry, limiter, ledger, sampler, lifecycle } = this.#o;
+    const { registry, limiter, ledger, sampler, lifecycle, budgets } = this.#o;
     if (earlier && request.attempt !== undefined && request.attempt <= earlier.attempt) {
       throw new LezeaError('run_ended', `attempt ${request.attempt} of ${runId} has ended`);
     }
@@ -76,6 +79,13 @@ export class Starter {
       registry.holdings(() => 1),
     );
     limiter.admit('stateShares', this.#o.isFull(caller.owner) ? 1 : 0);
+    const limits = request.limits ?? { values: new Map(), experiment: new Map() };
+    const { experiment } = request;
+    budgets.admit(
+      { owner: caller.owner, ...(experiment === undefined ? {} : { experiment }) },
+      limits,
+      earlier,
+    );
     const record: RunRecord = {
       handle: registry.take('run'),
       key: earlier?.key ?? randomBytes(8).toString('hex'),
@@ -95,6 +105,7 @@ export class Starter {
     }
     const run = new TrackedRun(record);
     registry.add(run);
+    budgets.begin(run, limits, earlier);
     sampler.openRun(run.handle, run.unattributedSlot);
     ledger.runChanged(run);
     lifecycle.audit(run, 'run.started', { run_id: runId, attempt: record.attempt, pid: caller.process.pid });

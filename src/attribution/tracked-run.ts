@@ -7,6 +7,7 @@ import { frozenRun } from './frozen-run.js';
 import type { Coverage, Owner, Phase, Progress, Run, RunStatus } from './model.js';
 import type { PartRecord, PhaseRecord, RunFigures, RunRecord } from './records.js';
 import { RowTable } from './rows.js';
+import type { LimitState } from './run-limits.js';
 import { type Scope, ScopeTree } from './scopes.js';
 import { Totals } from './totals.js';
 
@@ -33,6 +34,8 @@ export class TrackedRun implements Run {
   unattributed: Totals;
   totals = Totals.none;
   figures: RunFigures | undefined;
+  /** As committed; another object whenever it is looked at anew. */
+  limits: readonly LimitState[];
   /** As committed; `record.progress` runs ahead of it. */
   progress: Readonly<Progress>;
 
@@ -40,6 +43,7 @@ export class TrackedRun implements Run {
     this.unattributed = new Totals(this.rows.committed, this.rows.add());
     this.tree = new ScopeTree(record.handle, this.rows);
     this.progress = { ...record.progress };
+    this.limits = record.limitStates ?? [];
   }
 
   get handle(): number {

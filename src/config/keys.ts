@@ -2,6 +2,7 @@
 // the loader, the reference and the hints need; owns nothing.
 
 import { z } from 'zod';
+import { distance, nearest } from '../nearest.js';
 import { configSchema, type KeyMeta } from './schema.js';
 
 /** How a text from the environment or a flag becomes a value. */
@@ -73,27 +74,6 @@ export function environmentName(key: string): string {
   return `LEZEA_MONITOR_${key.replaceAll('.', '__').toUpperCase()}`;
 }
 
-/** Edit distance, with a swap of neighbours as one edit. */
-function distance(a: string, b: string): number {
-  const width = b.length + 1;
-  // cells[i * width + j]: the cost of turning the first i characters of a into the first j of b.
-  const cells = new Uint16Array((a.length + 1) * width);
-  const cost = (i: number, j: number): number => cells[i * width + j] ?? 0;
-  for (let i = 0; i <= a.length; i++) {
-    for (let j = 0; j <= b.length; j++) {
-      let best = Math.max(i, j);
-      if (i > 0 && j > 0) {
-        const same = a[i - 1] === b[j - 1] ? 0 : 1;
-        best = Math.min(cost(i - 1, j) + 1, cost(i, j - 1) + 1, cost(i - 1, j - 1) + same);
-        const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
-        if (swapped) best = Math.min(best, cost(i - 2, j - 2) + 1);
-      }
-      cells[i * width + j] = best;
-    }
-  }
-  return cost(a.length, b.length);
-}
-
 /** The known key or section whose name is nearest to a mistyped one, if any is near enough to be meant. */
 export function nearestKey(mistyped: string): string | undefined {
   const names = new Set<string>();
@@ -101,14 +81,10 @@ export function nearestKey(mistyped: string): string | undefined {
     const parts = name.split('.');
     for (let depth = 1; depth <= parts.length; depth++) names.add(parts.slice(0, depth).join('.'));
   }
-  const short = mistyped.slice(0, 128);
-  let best: { name: string; cost: number } | undefined;
-  for (const name of names) {
-    // A right last word in the wrong section is as near as one typing slip.
-    const cost = name.endsWith(`.${short.split('.').at(-1)}`) ? 1 : distance(short, name);
-    if (best === undefined || cost < best.cost) best = { name, cost };
-  }
-  return best !== undefined && best.cost <= Math.max(2, Math.floor(short.length / 3)) ? best.name : undefined;
+  // A right last word in the wrong section is as near as one typing slip.
+  return nearest(mistyped, names, (short, name) =>
+    name.endsWith(`.${short.split('.').at(-1)}`) ? 1 : distance(short, name),
+  );
 }
 
 /** Puts a value at a dotted key, making the sections on the way. */

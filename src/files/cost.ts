@@ -55,6 +55,24 @@ export async function costOf(run: Run, settings: CostSettings): Promise<RunCost 
   return { scopes: scopes.map(({ parent: _parent, ...scope }) => scope), unattributed, total };
 }
 
+/**
+ * What totals cost, for a limit of cost: the total that the cost document would have. Undefined where nothing that is
+ * measured has a price, or something that has one is not known.
+ */
+export function priceOf(totals: Totals, settings: CostSettings): number | undefined {
+  const rates = ratesOf(settings);
+  const used = usedOf(totals);
+  const priced = MEASURED.filter((name) => rates.has(name));
+  if (priced.length === 0) return undefined;
+  let sum = 0n;
+  for (const name of priced) {
+    const amount = used[name];
+    if (amount === undefined) return undefined;
+    sum += priceParts([amount], { rate: rates.get(name) ?? 0n, unit: RESOURCES[name].natives }).total;
+  }
+  return Number(sum) / 1e9;
+}
+
 type Open = ScopeBill & { parent: string | undefined };
 
 async function billsOf(run: Run): Promise<{ scopes: Open[]; unattributed: Bill }> {

@@ -13,6 +13,7 @@ export const ERROR_WORDS = {
   invalid_params: 'a parameter is missing or not what it should be',
   too_large: 'the request or a part of it is too long',
   too_many: 'a limit is reached; the message names it',
+  over_budget: 'a budget is used up, and the run asked not to begin then',
   unsupported: 'not offered by this agent',
 } as const;
 

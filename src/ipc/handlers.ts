@@ -8,6 +8,7 @@ import { LezeaError } from '../errors.js';
 import type { Connection } from './connection.js';
 import type { Handlers } from './dispatch.js';
 import type { Identities, ProcessReader } from './identity.js';
+import { limitsOf } from './limits-shape.js';
 import { importHandlers, inOneAnswer, outboxViewHandlers } from './outbox-handlers.js';
 import { DEAR_TOKENS, type Params, PROTOCOL_VERSION, type Result } from './protocol.js';
 import { definitionOf, deliveryView, listLine, runView, sinkView } from './views.js';
@@ -18,6 +19,7 @@ const CHUNK_BYTES = 49_152;
 const FEATURES = [
   ...['ring', 'scope.enter', 'run.usage', 'run.phase', 'run.event', 'run.get', 'subscribe'],
   'outbox',
+  'limits',
 ];
 
 export interface Documents {
@@ -103,15 +105,14 @@ function runHandlers(
   const { commands } = deps;
   return {
     'run.start': ({ caller }, params) => {
-      if (params.limits !== undefined) unsupported('limits');
-      const { run_id: runId, limits: _limits, ...more } = params;
+      const { run_id: runId, limits, ...more } = params;
       const { world_size: worldSize, local_world_size: localWorldSize, ...rest } = more;
       const start = () => {
         const { run, created } = commands.start(caller, {
           ...rest,
-          ...defined({ runId, worldSize, localWorldSize }),
+          ...defined({ runId, worldSize, localWorldSize, limits }),
         });
-        return { run_id: run.runId, created, ...trackerOf(deps, run) };
+        return { run_id: run.runId, created, ...trackerOf(deps, run), ...limitsOf(run) };
       };
       const finishing = runId === undefined ? undefined : commands.finishing(caller, runId);
       return finishing ? finishing.then(start, start) : start();
@@ -126,13 +127,12 @@ function runHandlers(
     },
     'run.update': ({ caller }, params) => {
       if (params.facts !== undefined) unsupported('facts');
-      if (params.limits !== undefined) unsupported('limits');
       const run = commands.update(
         caller,
         params.run_id,
-        defined({ tags: params.tags, tracker: params.tracker }),
+        defined({ tags: params.tags, tracker: params.tracker, limits: params.limits }),
       );
-      return trackerOf(deps, run);
+      return { ...trackerOf(deps, run), ...limitsOf(run) };
     },
     'run.event': ({ caller }, { run_id: runId, event, data }) => {
       commands.event(caller, runId, event, data);
@@ -193,7 +193,7 @@ async function usage(deps: HandlerDeps, { caller }: Connection, params: Params<'
     t_mono_ns: Number(tMonoNs),
     self,
     inclusive,
-    ...(scope ? {} : { unattributed: self }),
+    ...(scope ? {} : { unattributed: self, ...limitsOf(run) }),
   };
 }
 

@@ -1,6 +1,7 @@
 // What the agent sends without being asked, by the schemas that docs/protocol.md is generated from. Owns those shapes.
 
 import { z } from 'zod';
+import { limitView } from './limits-shape.js';
 import { columns, runState, token } from './shapes.js';
 
 /** What the agent sends on its own. */
@@ -27,6 +28,16 @@ export const NOTIFICATIONS = {
       attempt: z.int(),
       status: runState,
       reason: z.string().optional(),
+    }),
+  },
+  limit: {
+    summary:
+      'A limit of a run, or of its experiment, has come to 80 % or to 100 % (topic `limit`; the connections of the run’s own ' +
+      'sessions hear it unasked). Once each.',
+    params: limitView.extend({
+      run_id: z.string(),
+      attempt: z.int(),
+      event: z.enum(['limit_warning', 'limit_exceeded']),
     }),
   },
   dropped: {

@@ -3,6 +3,7 @@
 
 import { z } from 'zod';
 import { environment } from '../inventory/document.js';
+import { changedLimits, limitViews, newLimits } from './limits-shape.js';
 import { type Method, method } from './method.js';
 import { OUTBOX_METHODS } from './outbox-methods.js';
 import {
@@ -62,14 +63,14 @@ export const METHODS = {
     summary:
       'Begins a run, or attaches to the live run of that id. An id whose run has ended begins its next attempt. ' +
       'The run belongs to the caller’s user in the caller’s PID namespace.',
-    refuses: ['run_ended', 'too_many', 'unsupported'],
+    refuses: ['run_ended', 'too_many', 'over_budget', 'unsupported'],
     params: z.object({
       run_id: runId.optional().describe('Default: one of the agent’s making.'),
       experiment: text(1024).optional(),
       name: text(512).optional().describe('Printable, without `/`; see `nameBytes`.'),
       tags: settings('Free text by key.').optional(),
       tracker: settings('Where totals go; user and password in an address are cut off.').optional(),
-      limits: reserved('Limits of the run.'),
+      limits: newLimits.optional(),
       rank: z
         .int()
         .min(0)
@@ -94,6 +95,7 @@ export const METHODS = {
       run_id: z.string(),
       created: z.boolean().describe('False: attached.'),
       tracker: standing.optional(),
+      limits: limitViews.optional(),
     }),
   }),
   'session.open': method({
@@ -191,20 +193,21 @@ export const METHODS = {
       self: columns.describe('Without its children; of the whole run: what no scope used.'),
       inclusive: columns.describe('With its children; of the whole run: its totals.'),
       unattributed: columns.optional().describe('Of the whole run only.'),
+      limits: limitViews.optional(),
     }),
   }),
   'run.update': method({
     summary:
-      'Adds tags and tracker settings, any time before the end; a later value replaces an earlier one.',
+      'Adds tags, tracker settings and limits, any time before the end; a later value replaces an earlier one.',
     refuses: ['unknown_run', 'run_ended', 'too_many', 'unsupported'],
     params: z.object({
       run_id: runId,
       tags: settings('Free text by key.').optional(),
       tracker: settings('Where totals go.').optional(),
       facts: reserved('Facts about the run.'),
-      limits: reserved('Limits of the run.'),
+      limits: changedLimits.optional(),
     }),
-    result: z.object({ tracker: standing.optional() }),
+    result: z.object({ tracker: standing.optional(), limits: limitViews.optional() }),
   }),
   'run.event': method({
     summary: 'Adds an entry to the run’s audit trail.',
@@ -212,7 +215,7 @@ export const METHODS = {
     params: z.object({
       run_id: runId,
       event: text(512).describe(
-        'Name of the entry; not beginning with `run.`, `process.`, `agent.` or `phase.`.',
+        'Name of the entry; not beginning with `run.`, `process.`, `agent.` or `phase.`, nor one of those of limits (docs/limits.md).',
       ),
       data: facts.default({}).describe('See the limits of events.'),
     }),
@@ -367,7 +370,7 @@ export const METHODS = {
   subscribe: method({
     summary:
       'From now on, notifications of these topics about runs that the caller may see; replaces earlier topics.',
-    params: z.object({ topics: z.array(z.enum(['tick', 'run'])).max(8) }),
+    params: z.object({ topics: z.array(z.enum(['tick', 'run', 'limit'])).max(8) }),
     result: z.object({}),
   }),
 } as const satisfies Record<string, Method>;

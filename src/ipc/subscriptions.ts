@@ -2,8 +2,9 @@
 // runs that it may see, and a slow one loses notifications instead of slowing anything. What several hear alike is
 // put together once.
 
-import type { Caller, Run, RunCommands, RunStore } from '../attribution/model.js';
+import type { Caller, LimitTold, Run, RunCommands, RunStore } from '../attribution/model.js';
 import type { Connection } from './connection.js';
+import { viewOfLimit } from './limits-shape.js';
 import type { NotificationName } from './notifications.js';
 
 export interface SubscriptionDeps {
@@ -19,6 +20,7 @@ export function tellSubscribers(deps: SubscriptionDeps): () => void {
   const stops = [
     deps.store.on('committed', (runs) => tellTick(deps, runs)),
     deps.store.on('status', (run) => tellStatus(deps, run)),
+    deps.store.on('limit', (run, told) => tellLimit(deps, run, told)),
   ];
   return () => {
     for (const stop of stops) stop();
@@ -49,6 +51,17 @@ function tellStatus(deps: SubscriptionDeps, run: Run): void {
   const { runId, attempt, status, reason } = run;
   const line = { run_id: runId, attempt, status, ...(reason === undefined ? {} : { reason }) };
   tell(deps, 'run', (caller) => (deps.commands.mayWatch(caller, run) ? line : undefined));
+}
+
+/** The run's own processes need not ask: one of many would not get a place among the subscriptions. */
+function tellLimit({ connections, commands }: SubscriptionDeps, run: Run, { event, state }: LimitTold): void {
+  const params = { run_id: run.runId, attempt: run.attempt, event, ...viewOfLimit(state) };
+  const line = `${JSON.stringify({ jsonrpc: '2.0', method: 'limit', params })}\n`;
+  for (const connection of connections) {
+    const asked = connection.topics.has('limit') && commands.mayWatch(connection.caller, run);
+    const own = [...connection.sessions].some((session) => session.isOpen && session.run === run);
+    if (asked || own) connection.tell(line);
+  }
 }
 
 /** Tells everyone with this topic what its kind may hear; `params`: undefined for nothing. */

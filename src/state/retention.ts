@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { Database } from 'better-sqlite3';
 import type { Logger } from 'pino';
 import type { Owner } from '../attribution/model.js';
+import { Experiments } from './experiments.js';
 import { RUN_TABLES } from './schema.js';
 
 const DAY_MS = 86_400_000;
@@ -172,6 +173,8 @@ export class Retention {
     const over = gone.filter(({ key }) => goesOn.get(key) === undefined);
     db.transaction(() => {
       for (const { key } of over) {
+        // The budget of its experiment goes on counting what it used.
+        new Experiments(db).keepUse(key);
         const runs = 'SELECT handle FROM runs WHERE key = ?';
         const deliveries = `SELECT id FROM deliveries WHERE run IN (${runs})`;
         db.prepare(`DELETE FROM delivery_items WHERE delivery IN (${deliveries})`).run(key);

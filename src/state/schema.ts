@@ -6,7 +6,7 @@ import type { Database } from 'better-sqlite3';
 /** Stored in the file's header, so that another program's database is never taken for ours: "LZMO". */
 export const APPLICATION_ID = 0x4c5a4d4f;
 /** Goes up with every change of the tables. */
-export const SCHEMA_VERSION = 3;
+export const SCHEMA_VERSION = 4;
 /** Oldest version of this number whose program can still work with what this one writes. */
 export const OLDEST_READER = 1;
 
@@ -128,6 +128,18 @@ const TABLES: Record<string, Record<string, string>> = {
   },
   /** Of ended runs: bytes of rows and documents; settled: nothing of it waits to be delivered any more. */
   run_sizes: { run: 'INTEGER PRIMARY KEY', bytes: 'INTEGER NOT NULL', settled: 'INTEGER NOT NULL' },
+  /** Experiments with a budget; a row for each owner's. */
+  experiments: {
+    id: 'INTEGER PRIMARY KEY',
+    uid: 'INTEGER NOT NULL',
+    pid_namespace: 'INTEGER NOT NULL',
+    name: 'TEXT NOT NULL',
+    /** The budget, JSON. */
+    record: 'TEXT NOT NULL',
+    /** What those of its runs used that are removed: a frame row, and the rest as JSON. */
+    removed_row: 'BLOB',
+    removed: 'TEXT',
+  },
   sinks: {
     name: 'TEXT PRIMARY KEY',
     /** Failures in a row, and when it is tried again. */
@@ -151,6 +163,7 @@ const ADDED: Readonly<Record<string, number>> = {
   rollups: 3,
   'deliveries.checksum': 3,
   'sinks.delivery': 3,
+  experiments: 4,
 };
 
 export const TABLE_COLUMNS: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
@@ -178,6 +191,7 @@ const INDEXES = [
   'CREATE INDEX deliveries_run ON deliveries (run)',
   "CREATE INDEX deliveries_origin ON deliveries (json_extract(record, '$.origin'))",
   'CREATE INDEX deliveries_waiting ON deliveries (sink, id) WHERE ready = 1 AND done_ms IS NULL',
+  'CREATE UNIQUE INDEX experiments_identity ON experiments (name, uid, pid_namespace)',
   'CREATE INDEX rollups_run ON rollups (run, id)',
   'CREATE INDEX rollups_sink ON rollups (sink, id)',
   'CREATE INDEX delivery_items_waiting ON delivery_items (delivery, stage, id)',

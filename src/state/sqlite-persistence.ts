@@ -2,9 +2,11 @@
 // prepared statements.
 
 import type { Database, Statement } from 'better-sqlite3';
+import type { Part } from '../attribution/limit-figures.js';
 import type { Owner, ProcessTotals, RunEvent } from '../attribution/model.js';
 import type {
   Batch,
+  ExperimentRecord,
   Persistence,
   ProcessStateRecord,
   RunFigures,
@@ -27,18 +29,21 @@ import {
   toJson,
 } from './codec.js';
 import { ExitedProcesses } from './exited-processes.js';
+import { Experiments } from './experiments.js';
 
 const NEWEST = 'attempt = (SELECT max(attempt) FROM runs AS other WHERE other.key = runs.key)';
 
 export class SqlitePersistence implements Persistence {
   readonly #db: Database;
   readonly #exited: ExitedProcesses;
+  readonly #experiments: Experiments;
   readonly #statements = new Map<string, Statement>();
   readonly #write: (batch: Batch) => void;
 
   constructor(db: Database) {
     this.#db = db;
     this.#exited = new ExitedProcesses(db);
+    this.#experiments = new Experiments(db);
     this.#write = db.transaction((batch: Batch) => this.#writeAll(batch));
   }
 
@@ -87,6 +92,7 @@ export class SqlitePersistence implements Persistence {
     this.#putPhases(batch);
     this.#putProcesses(batch);
     this.#exited.add(batch.exited);
+    this.#experiments.put(batch.experiments);
     const addEvent = this.#sql(
       'INSERT OR REPLACE INTO events (run, seq, wall_ms, mono_ns, event, data) VALUES (?, ?, ?, ?, ?, ?)',
     );
@@ -269,6 +275,14 @@ export class SqlitePersistence implements Persistence {
 
   endedProcesses(run: number): ProcessTotals[] {
     return this.#exited.list(run);
+  }
+
+  experiments(): ExperimentRecord[] {
+    return this.#experiments.all();
+  }
+
+  usedByEnded(owner: Owner, experiment: string, without: ReadonlySet<number>): Part {
+    return this.#experiments.usedByEnded(owner, experiment, without);
   }
 
   *events(run: number): Iterable<RunEvent> {

@@ -84,6 +84,7 @@ export function fakeRun(parts: {
     method: (column) => (column === 'cpu_seconds' ? 'apportioned' : 'measured'),
     phases: parts.phases ?? [],
     progress: { steps: 3, episodes: 0 },
+    limits: [],
     processes: 0,
     frozen() {
       return this;

@@ -390,6 +390,7 @@ it('every limit has a test', () => {
   );
   for (const [name] of others) here.add(name);
   here.add('stateShares'); // test/unit/state/retention.test.ts
+  for (const name of ['limitsPerRun', 'experimentBudgets']) here.add(name); // test/unit/attribution/budgets.test.ts
   expect([...here].sort()).toEqual(Object.keys(LIMIT_TABLE).sort());
 });
 

@@ -3,6 +3,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { NOTIFICATIONS } from '../../../src/ipc/notifications.js';
 import { METHODS } from '../../../src/ipc/protocol.js';
 import { type Bench, processOf, startBench, temporaryFolder } from '../support/bench.js';
 import { type Client, type IpcBench, startIpc } from '../support/ipc-bench.js';
@@ -291,7 +292,7 @@ describe('queries and topics', () => {
       ['hello', {}],
       ['run.progress', { run_id: 'r1', steps: 1 }],
       ['run.usage', { run_id: 'r1', fresh: true }],
-      ['run.update', { run_id: 'r1', tags: { a: 'b' } }],
+      ['run.update', { run_id: 'r1', tags: { a: 'b' }, limits: { steps: 3, gpu_hours: 1 } }],
       ['run.event', { run_id: 'r1', event: 'x', data: { a: [1] } }],
       ['run.phase', { run_id: 'r1', name: 'warmup' }],
       ['run.get', { run_id: 'r1' }],
@@ -308,8 +309,53 @@ describe('queries and topics', () => {
       const result = await client.result(method, params);
       expect(METHODS[method].result.safeParse(result).success, method).toBe(true);
     }
-    expect(await client.refusal('run.start', { limits: {} })).toBe('unsupported');
     expect(await client.refusal('hello', { protocols: [2] })).toBe('unsupported');
+  });
+
+  it('takes limits, says how they stand, and tells the run’s own sessions and who asked', async () => {
+    const watcher = await ipc.connect();
+    const stranger = await ipc.connect();
+    await watcher.result('subscribe', { topics: ['limit'] });
+    const limits = { core_hours: 0.001, scopes: { 'tasker:t': { steps: 2 } }, experiment: { cost: 1 } };
+    const started = await client.result('run.start', { run_id: 'r1', experiment: 'e', limits });
+    expect(started.limits).toEqual([
+      { limit: 'core_hours', value: 0.001, state: 'unknown' },
+      { limit: 'steps', scope: 'tasker:t', value: 2, state: 'unknown' },
+      { limit: 'cost', experiment: 'e', value: 1, state: 'unknown' },
+    ]);
+    expect(METHODS['run.start'].result.safeParse(started).success).toBe(true);
+    await client.result('session.open', { run_id: 'r1', t_ns: T });
+    bench.sampler.spend(processOf(100), 3_000_000_000n);
+    const { limits: stand } = await client.result('run.usage', { run_id: 'r1', fresh: true });
+    expect(stand).toMatchObject([{ used: 3 / 3600, state: 'warned' }, {}, {}]);
+    const { params } = await watcher.until((message) => message.method === 'limit');
+    expect(params).toEqual({
+      ...{ run_id: 'r1', attempt: 1, event: 'limit_warning' },
+      ...(stand as object[])[0],
+    });
+    expect(NOTIFICATIONS.limit.params.safeParse(params).success).toBe(true);
+    await client.until((message) => message.method === 'limit');
+    await stranger.result('run.list');
+    expect(stranger.messages.filter((message) => message.method === 'limit')).toEqual([]);
+    const raised = await client.result('run.update', {
+      run_id: 'r1',
+      limits: { core_hours: 1, experiment: { cost: null } },
+    });
+    expect(raised.limits).toMatchObject([{ limit: 'core_hours', value: 1, state: 'ok' }, { limit: 'steps' }]);
+    for (const [given, message] of [
+      [{ core_hour: 1 }, /limits\.core_hour: .*did you mean core_hours/],
+      [{ scopes: { t: { steps: 1 } } }, /limits\.scopes\.t: not the path of a scope/],
+    ] as const) {
+      const { error } = await client.call('run.update', { run_id: 'r1', limits: given });
+      expect(error).toMatchObject({
+        data: { code: 'invalid_params' },
+        message: expect.stringMatching(message),
+      });
+    }
+    expect(await client.refusal('run.event', { run_id: 'r1', event: 'limit_exceeded' })).toBe(
+      'invalid_params',
+    );
+    for (const each of [watcher, stranger]) each.close();
   });
 
   it('tells subscribers of status and figures of their own runs', async () => {

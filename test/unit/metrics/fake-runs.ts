@@ -86,6 +86,7 @@ export class FakeRun implements Run {
   readonly estimatedMask = 0;
   readonly apportionedMask = 0;
   readonly phases = [];
+  limits: Run['limits'] = [];
   readonly progress = { steps: 0, episodes: 0 };
   processes = 1;
   readonly all: FakeScope[] = [];

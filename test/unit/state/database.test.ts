@@ -59,8 +59,9 @@ describe('a database that is fine', () => {
   });
 
   it.each([
-    [1, ['deliveries', 'delivery_items', 'run_sizes', 'sinks', 'rollups']],
-    [2, ['rollups']],
+    [1, ['deliveries', 'delivery_items', 'run_sizes', 'sinks', 'rollups', 'experiments']],
+    [2, ['rollups', 'experiments']],
+    [3, ['experiments']],
   ])('is that of an earlier program of schema %i, which gets the tables it lacks', async (version, lacks) => {
     await good();
     const db = new BetterSqlite3(path());
@@ -74,7 +75,7 @@ describe('a database that is fine', () => {
     for (const table of lacks) expect(later.prepare(`SELECT count(*) FROM ${table}`).pluck().get()).toBe(0);
     expect(later.prepare('SELECT count(*) FROM runs').pluck().get()).toBe(1);
     const meta = "SELECT value FROM meta WHERE key = 'schema_version'";
-    expect(later.prepare(meta).pluck().get()).toBe('3');
+    expect(later.prepare(meta).pluck().get()).toBe('4');
     expect(later.prepare("SELECT count(*) FROM sqlite_master WHERE name = 'rollups_run'").pluck().get()).toBe(
       1,
     );
@@ -91,7 +92,7 @@ describe('a database that is fine', () => {
     bench.close();
     const db = new BetterSqlite3(path());
     db.exec(
-      `${WITHOUT_COLUMNS_OF_3} DROP TABLE rollups; UPDATE meta SET value = '2' WHERE key = 'schema_version'`,
+      `${WITHOUT_COLUMNS_OF_3} DROP TABLE rollups; DROP TABLE experiments; UPDATE meta SET value = '2' WHERE key = 'schema_version'`,
     );
     db.close();
     open();

@@ -1,0 +1,109 @@
+// What was used of what is limited, by a run, a scope, a level or a whole experiment, in the unit of the limit's name.
+// Unknown stays unknown. Reads published figures; owns nothing.
+
+import type { Run, ScopeNode } from './model.js';
+import type { LimitKey, RunLimitName } from './run-limits.js';
+import { Totals } from './totals.js';
+
+const HOUR_SECONDS = 3600;
+
+/** What these totals cost, in the configured currency; undefined where that is not known. */
+export type Price = (totals: Totals) => number | undefined;
+
+/** What limits are held against: of an attempt, or of several together. */
+export interface Part {
+  totals: Totals;
+  steps: number;
+  episodes: number;
+  /** Wall time by CLOCK_MONOTONIC. */
+  runtimeSeconds: number;
+}
+
+/** The part of an attempt that a limit speaks of; undefined where nothing of it is there (yet). */
+export function partOf(run: Run, key: LimitKey, runtimeSeconds: number): Part | undefined {
+  const { scope, level } = key;
+  if (scope === undefined && level === undefined) return wholeOf(run, runtimeSeconds);
+  const nodes =
+    scope === undefined ? outermost(run, level ?? '') : [run.scope(scope)].filter((node) => !!node);
+  const [first, ...rest] = nodes.map((node) => ({
+    totals: node.inclusive(),
+    ...progressBelow([node]),
+    runtimeSeconds,
+  }));
+  return first && joined(first, rest);
+}
+
+/** One after the other, or side by side: sums. The peak is the first's, since peaks do not add up. */
+export function joined(first: Part, others: readonly Part[]): Part {
+  if (others.length === 0) return first;
+  const sum = (of: (part: Part) => number) => others.reduce((all, part) => all + of(part), of(first));
+  return {
+    totals: Totals.sum(
+      first.totals,
+      others.map(({ totals }) => totals),
+    ),
+    steps: sum(({ steps }) => steps),
+    episodes: sum(({ episodes }) => episodes),
+    runtimeSeconds: sum(({ runtimeSeconds }) => runtimeSeconds),
+  };
+}
+
+/** What a part has used of this; undefined where that is not measured. */
+export function usedOf(part: Part, limit: RunLimitName, price: Price): number | undefined {
+  switch (limit) {
+    case 'runtime_seconds':
+      return part.runtimeSeconds;
+    case 'steps':
+      return part.steps;
+    case 'episodes':
+      return part.episodes;
+    case 'core_hours': {
+      const seconds = part.totals.value('cpu_seconds');
+      return seconds === undefined ? undefined : seconds / HOUR_SECONDS;
+    }
+    case 'cost':
+      return price(part.totals);
+    // A level, no sum: the most that was held at one tick, so that a peak between two looks is not missed.
+    case 'memory_bytes':
+      return part.totals.value('memory_peak_bytes');
+    // GPUs and energy are not measured in this version.
+    case 'gpu_hours':
+    case 'gpu_memory_bytes':
+    case 'energy_joules':
+      return undefined;
+  }
+}
+
+/** Steps and episodes of a run are all that were reported, in whatever scope. */
+export function wholeOf(run: Run, runtimeSeconds: number): Part {
+  const below = progressBelow(run.roots);
+  const { steps, episodes } = run.progress;
+  return {
+    totals: run.totals,
+    steps: below.steps + steps,
+    episodes: below.episodes + episodes,
+    runtimeSeconds,
+  };
+}
+
+function progressBelow(nodes: readonly ScopeNode[]): { steps: number; episodes: number } {
+  const sum = { steps: 0, episodes: 0 };
+  const waiting = [...nodes];
+  for (let node = waiting.pop(); node; node = waiting.pop()) {
+    sum.steps += node.progress.steps;
+    sum.episodes += node.progress.episodes;
+    waiting.push(...node.children);
+  }
+  return sum;
+}
+
+/** The scopes of a level that lie in no other of it: none is counted twice. */
+function outermost(run: Run, level: string): ScopeNode[] {
+  const found: ScopeNode[] = [];
+  const waiting = [...run.roots];
+  for (let node = waiting.pop(); node; node = waiting.pop()) {
+    if (node.level === level) found.push(node);
+    else waiting.push(...node.children);
+  }
+  return found;
+}
