@@ -25,6 +25,7 @@ async function documents() {
   const { describeProtocol } = await built('ipc/describe.js');
   const { schemaOf } = await built('inventory/schema.js');
   const { costSchema } = await built('files/cost-document.js');
+  const { constraintsSchema } = await built('files/constraints-document.js');
   const { metricsSchema } = await built('files/metrics-document.js');
   const registry = new AgentRegistry();
   httpCounters(registry);
@@ -33,6 +34,7 @@ async function documents() {
     'metrics.md': describeMetrics(registry.families()),
     'protocol.md': describeProtocol(),
     'schemas/environment.json': schemaOf(),
+    'schemas/constraints.json': constraintsSchema(),
     'schemas/cost.json': costSchema(),
     'schemas/metrics.json': metricsSchema(),
   };

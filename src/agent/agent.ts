@@ -312,7 +312,7 @@ export class Agent {
 
   /** What the agent says of itself on /metrics. */
   #state() {
-    const { checkpoint, ledger, limiter, sessions, violations } = this.#attribution;
+    const { budgets, checkpoint, ledger, limiter, sessions, violations } = this.#attribution;
     return {
       version: VERSION,
       mode: this.#deps.config().agent.mode,
@@ -334,6 +334,7 @@ export class Agent {
         failures: checkpoint.failures,
         totalMs: checkpoint.commitMs,
       },
+      limitsTold: budgets.counts,
       droppedExits: ledger.droppedExits,
       droppedRollups: this.#rollups?.dropped ?? 0,
       droppedNotifications: this.#ipc.lostNotifications,

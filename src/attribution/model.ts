@@ -4,7 +4,7 @@
 
 import type { ProcessId, RunHandle, SessionHandle, Slot } from '../native/addon.js';
 import type { ColumnName } from '../native/frame.js';
-import type { LimitChange, LimitState } from './run-limits.js';
+import type { LimitChange, LimitState, OnExceeded } from './run-limits.js';
 import type { Columns, Totals } from './totals.js';
 
 export { type Columns, Totals } from './totals.js';
@@ -118,6 +118,8 @@ export interface Run {
   readonly progress: Readonly<Progress>;
   /** How its limits stand, and those of its experiment; empty where it has none. */
   readonly limits: readonly LimitState[];
+  /** What it asked for past a limit; absent: nothing was limited by it. */
+  readonly onExceeded?: OnExceeded;
   /** Living processes. */
   readonly processes: number;
   /** The same as it is published now, whatever is published later. */

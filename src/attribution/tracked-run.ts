@@ -7,7 +7,7 @@ import { frozenRun } from './frozen-run.js';
 import type { Coverage, Owner, Phase, Progress, Run, RunStatus } from './model.js';
 import type { PartRecord, PhaseRecord, RunFigures, RunRecord } from './records.js';
 import { RowTable } from './rows.js';
-import type { LimitState } from './run-limits.js';
+import type { LimitState, OnExceeded } from './run-limits.js';
 import { type Scope, ScopeTree } from './scopes.js';
 import { Totals } from './totals.js';
 
@@ -93,6 +93,9 @@ export class TrackedRun implements Run {
   }
   get endedAtMs(): number | undefined {
     return this.record.endedAtMs;
+  }
+  get onExceeded(): OnExceeded | undefined {
+    return this.record.limits?.onExceeded;
   }
   get roots(): readonly Scope[] {
     return this.tree.roots;

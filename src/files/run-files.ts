@@ -10,6 +10,7 @@ import type { ProcessTotals, Run, RunEvent } from '../attribution/model.js';
 import { LezeaError } from '../errors.js';
 import type { Environment } from '../inventory/document.js';
 import { syncFolder, writeAtomically } from './atomic.js';
+import { constraintsText } from './constraints-document.js';
 import { figuresOf, metricsText } from './metrics-document.js';
 import type { SummaryContext } from './summary.js';
 import { summaryText } from './summary-text.js';
@@ -20,9 +21,17 @@ export const EVENTS_SCHEMA = 'lezea.events/v1';
 export const SUMMARY_FILE = 'resources/summary.json';
 export const ENVIRONMENT_FILE = 'environment/full.json';
 export const COST_FILE = 'business/cost_analysis_summary.json';
+export const CONSTRAINTS_FILE = 'constraints/constraints.json';
 export const METRICS_FILE = 'metrics.json';
 export const EVENTS_FILE = 'events.jsonl';
-const FILES = [SUMMARY_FILE, ENVIRONMENT_FILE, COST_FILE, METRICS_FILE, EVENTS_FILE] as const;
+const FILES = [
+  SUMMARY_FILE,
+  ENVIRONMENT_FILE,
+  CONSTRAINTS_FILE,
+  COST_FILE,
+  METRICS_FILE,
+  EVENTS_FILE,
+] as const;
 /** The same under the names that they also have at a tracker: of one node of several, of one attempt of several. */
 const ELSEWHERE = /^resources\/(?:nodes\/[^/]+\/)?(?:attempts\/([1-9]\d{0,8})\/)?(.+)$/;
 
@@ -60,6 +69,8 @@ export async function writeRunFiles(stateDir: string, input: RunFilesInput): Pro
   await writeRunFile(folder, EVENTS_FILE, eventLines(run, input.events));
   if (environment)
     await writeRunFile(folder, ENVIRONMENT_FILE, [`${JSON.stringify(environment, null, 2)}\n`]);
+  const constraints = constraintsText(run);
+  if (constraints !== undefined) await writeRunFile(folder, CONSTRAINTS_FILE, [constraints]);
   if (cost) await writeRunFile(folder, COST_FILE, cost);
   if (run.totals.knownMask !== 0) await writeRunFile(folder, METRICS_FILE, metricsText(figuresOf(run)));
   await writeRunFile(folder, SUMMARY_FILE, summaryText(run, input.processes, input.context));

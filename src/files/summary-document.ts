@@ -1,5 +1,5 @@
 // The shape of a run's document, resources/summary.json. Types only. Numbers are in base units; what is not
-// known has no key. Sections of later issues (limits, cost, gpus) are absent.
+// known has no key. Sections of later issues (cost, gpus) are absent.
 
 import type { Columns } from '../attribution/totals.js';
 import type { ColumnName } from '../native/frame.js';
@@ -83,6 +83,20 @@ export interface SummaryEnvironment {
   fingerprint: string;
 }
 
+/** How a limit of the run, of one of its scopes or of its experiment stands. */
+export interface SummaryLimit {
+  limit: string;
+  scope?: string;
+  level?: string;
+  experiment?: string;
+  value: number;
+  /** Absent: not known; then so is what follows from it. */
+  used?: number;
+  remaining?: number;
+  ratio?: number;
+  state: 'ok' | 'warned' | 'exceeded' | 'unknown';
+}
+
 /** The document without its long lists: what comes before the scopes. */
 export interface SummaryHead {
   schema: typeof SUMMARY_SCHEMA;
@@ -109,6 +123,8 @@ export interface SummaryHead {
   totals: Partial<Record<ColumnName, SummaryTotal>>;
   /** Only where the run named one. */
   phases?: SummaryPhase[];
+  /** By `NAME`, `NAME@SCOPE`, `NAME@LEVEL`, `experiment.NAME`; only where there is one. */
+  limits?: Record<string, SummaryLimit>;
 }
 
 /** What comes after the scopes. */

@@ -2,6 +2,7 @@
 // It is made in pieces (head, scopes, tail, processes), so that a big one can be written without stopping anything.
 
 import type { Phase, ProcessTotals, Run, ScopeNode } from '../attribution/model.js';
+import { keyText, type LimitState } from '../attribution/run-limits.js';
 import type { Totals } from '../attribution/totals.js';
 import { COLUMN_LIST, type Column, type ColumnName } from '../native/frame.js';
 import {
@@ -11,6 +12,7 @@ import {
   type SummaryDocument,
   type SummaryEnvironment,
   type SummaryHead,
+  type SummaryLimit,
   type SummaryNode,
   type SummaryPhase,
   type SummaryProcess,
@@ -84,6 +86,9 @@ export function summaryHead(run: Run, context: SummaryContext): SummaryHead {
     totals: summaryTotals(run),
   };
   if (run.phases.some((phase) => phase.name !== null)) head.phases = run.phases.map(summaryPhase);
+  if (run.limits.length > 0) {
+    head.limits = Object.fromEntries(run.limits.map((state) => [keyText(state), summaryLimit(state)]));
+  }
   return head;
 }
 
@@ -112,6 +117,10 @@ function sourceOf(column: ColumnName, estimated: boolean): string {
   // Proportional memory that could not be read somewhere was replaced by resident memory.
   const isMemory = SOURCES[column] === 'proc_smaps_rollup';
   return isMemory && estimated ? 'proc_statm' : SOURCES[column];
+}
+
+function summaryLimit({ warnedAtMs: _warned, exceededAtMs: _exceeded, ...state }: LimitState): SummaryLimit {
+  return state;
 }
 
 function summaryPhase(phase: Phase): SummaryPhase {

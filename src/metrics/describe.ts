@@ -3,6 +3,7 @@
 import { COLUMN_LIST } from '../native/frame.js';
 import type { FamilyHeader } from './encoder.js';
 import { shownColumns } from './figures.js';
+import { LIMIT_FAMILIES } from './limits.js';
 import { SCRAPE_SECONDS } from './metrics.js';
 import { NODE_GROUPS, NODE_PREFIX } from './node.js';
 import { outboxFamilies } from './outbox.js';
@@ -24,7 +25,7 @@ export function describeMetrics(counted: readonly FamilyHeader[]): string {
     table(scopes),
     '## Runs',
     RUNS,
-    table(runFamilies(shown)),
+    table([...runFamilies(shown), ...LIMIT_FAMILIES]),
     '## Node',
     NODE,
     table(node),
@@ -54,7 +55,8 @@ Series are capped (\`metrics.max_series\`). Past the cap further scopes are summ
 into \`run="(other)"\`; what was shown stays, what was summed does not come out again. Of two owners' runs of one id the
 later one's label ends in \`~\` and its user id. In system mode names are keyed hashes unless \`http.expose_run_names\`.`;
 
-const RUNS = `Label: \`run\`. An ended run stays for \`metrics.linger_seconds\`. Counters are over all attempts of a run.`;
+const RUNS = `Label: \`run\`. An ended run stays for \`metrics.linger_seconds\`. Counters are over all attempts of a run.
+Limits (docs/limits.md) have \`scope\`, \`level\` or \`experiment\` where they are of one; past the cap further ones are not shown.`;
 
 const NODE = `What the machine does as a whole, named as Prometheus's node_exporter names it after the prefix.`;
 

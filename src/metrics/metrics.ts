@@ -6,6 +6,7 @@ import type { Config } from '../config/schema.js';
 import type { NodeFigure } from '../native/addon.js';
 import { type ExpositionFormat, ExpositionWriter } from './encoder.js';
 import { type Shown, shownColumns } from './figures.js';
+import { SERIES_PER_LIMIT, writeLimitFamilies } from './limits.js';
 import { hashedNames, loadNameKey, PLAIN_NAMES } from './names.js';
 import { nodeFamilies } from './node.js';
 import { otherRunsFile } from './other-runs.js';
@@ -68,6 +69,7 @@ export class Metrics {
     const begun = performance.now();
     this.#table.sync();
     writeRunFamilies(writer, this.#table, this.#options);
+    writeLimitFamilies(writer, this.#table);
     writeScopeFamilies(writer, this.#table, this.#options);
     for (const { header, figures } of nodeFamilies(this.#deps.nodeFigures()))
       writeFamily(writer, header, figures);
@@ -91,6 +93,7 @@ export class Metrics {
       shown: this.#shown,
       inclusive: metrics.inclusive,
       seriesPerScope: seriesPerScope(this.#shown, this.#options),
+      seriesPerLimit: SERIES_PER_LIMIT,
       seriesPerRun: seriesPerRun(this.#shown, this.#options),
       maxSeries: metrics.max_series,
       lingerMs: () => this.#deps.config().metrics.linger_seconds * 1000,

@@ -2,6 +2,7 @@
 // What is admitted stays, what is folded never comes out: no counter goes back. Reads Runs; owns the rows.
 
 import type { Run, RunStore, ScopeNode } from '../attribution/model.js';
+import { keyText } from '../attribution/run-limits.js';
 import { renderLabels } from './encoder.js';
 import { type Cells, Figures, greaterCell, type Shown, subtractCells } from './figures.js';
 import type { Names } from './names.js';
@@ -19,6 +20,7 @@ export interface SeriesOptions {
   /** Series that one scope and one run's own families cost. */
   seriesPerScope: number;
   seriesPerRun: number;
+  seriesPerLimit: number;
   maxSeries: number;
   lingerMs: () => number;
   names: Names;
@@ -68,6 +70,8 @@ export class RunSeries {
   /** null: folded. By path for the run's life, by slot within an attempt. */
   readonly #byPath = new Map<string, ScopeRow | null>();
   readonly #bySlot = new Map<number, ScopeRow | null>();
+  /** By key: whether there was room for it. */
+  readonly #limits = new Map<string, boolean>();
   #attemptsDone = 0;
   #seenVersion = -1;
 
@@ -93,10 +97,24 @@ export class RunSeries {
       this.#endAttempt();
     }
     this.#attemptsDone = newest.attempt - 1;
+    for (const state of newest.limits) this.#admitLimit(keyText(state));
     if (newest === this.run && newest.version === this.#seenVersion) return;
     this.run = newest;
     this.#update(newest);
     this.#seenVersion = newest.version;
+  }
+
+  /** Whether a limit was admitted; what found no room is not shown. */
+  showsLimit(key: string): boolean {
+    return this.#limits.get(key) ?? false;
+  }
+
+  #admitLimit(key: string): void {
+    if (this.#limits.has(key)) return;
+    const cost = this.#options.seriesPerLimit;
+    const fits = this.#budget.take(cost);
+    if (fits) this.cost += cost;
+    this.#limits.set(key, fits);
   }
 
   #update(run: Run): void {

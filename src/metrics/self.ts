@@ -35,6 +35,8 @@ export interface AgentState {
   droppedExits: number;
   /** Live figures of running runs that were never sent. */
   droppedRollups: number;
+  /** Limits that came to 80 % and to 100 %. */
+  limitsTold: { warned: number; exceeded: number };
   /** Notifications that slow subscribers lost. */
   droppedNotifications: number;
   /** What waits to be delivered, by place. */
@@ -256,6 +258,16 @@ const FAMILIES: readonly SelfFamily[] = [
     type: 'counter',
     help: 'Ended processes whose own line was lost while the database could not be written; totals are not affected.',
     figures: (state) => state.droppedExits,
+  },
+  {
+    name: 'lezea_agent_limit_events_total',
+    type: 'counter',
+    labels: ['event'],
+    help: 'Limits of runs that came to 80 % (`limit_warning`) and to 100 % (`limit_exceeded`), one for each run that was told.',
+    figures: ({ limitsTold: { warned, exceeded } }) => [
+      { labels: { event: 'limit_warning' }, value: warned },
+      { labels: { event: 'limit_exceeded' }, value: exceeded },
+    ],
   },
   {
     name: 'lezea_agent_outbox_rollups_dropped_total',

@@ -5,6 +5,7 @@ import type { SummaryDocument } from '../../files/summary-document.js';
 import { fetchSummary } from '../documents.js';
 import { formatSeconds, formatTime, printable } from '../format.js';
 import { EXIT, type Io } from '../io.js';
+import { formatLimits } from '../limits.js';
 import type { ReadOptions } from '../program.js';
 import { formatConservation, formatTree } from '../tree.js';
 
@@ -19,9 +20,15 @@ export async function showCommand(runId: string, options: ReadOptions, io: Io): 
   }
 }
 
-/** Head, tree and conservation line. */
+/** Head, tree, limits where there are any, and conservation line. */
 export function formatRun(document: SummaryDocument): string {
-  return `${formatHead(document)}\n${formatTree(document)}\n${formatConservation(document)}`;
+  const limits = formatLimits(document);
+  return [
+    formatHead(document),
+    formatTree(document),
+    ...(limits === '' ? [] : [limits]),
+    formatConservation(document),
+  ].join('\n');
 }
 
 function formatHead({ run, node, agent }: SummaryDocument): string {

@@ -124,6 +124,52 @@ test('show: the tree, what is unattributed, and that it adds up', async () => {
   await expect(out.replace(/started .*, took/, 'started TIME, took')).toMatchFileSnapshot('show.golden.txt');
 });
 
+test('show: how the limits stand', async () => {
+  const { formatLimits } = await import('../../../src/cli/limits.js');
+  const limits: NonNullable<SummaryDocument['limits']> = {
+    runtime_seconds: {
+      limit: 'runtime_seconds',
+      value: 3600,
+      used: 90,
+      remaining: 3510,
+      ratio: 0.025,
+      state: 'ok',
+    },
+    'steps@tasker': {
+      limit: 'steps',
+      level: 'tasker',
+      value: 10,
+      used: 10,
+      remaining: 0,
+      ratio: 1,
+      state: 'exceeded',
+    },
+    memory_bytes: { limit: 'memory_bytes', value: 2e9, state: 'unknown' },
+    'experiment.cost': {
+      limit: 'cost',
+      experiment: 'demo',
+      value: 5,
+      used: 4.25,
+      remaining: 0.75,
+      ratio: 0.85,
+      state: 'warned',
+    },
+  };
+  expect(
+    formatLimits({ limits })
+      .split('\n')
+      .map((line) => line.replaceAll(/ {2,}/g, '  ').trimEnd()),
+  ).toEqual([
+    'LIMIT  IS  USED  LEFT',
+    'runtime_seconds  1 h 00 m  1 m 30.0 s  58 m 30.0 s  2.5 %  ok',
+    'steps@tasker  10  10  0  100.0 %  exceeded',
+    'memory_bytes  2.00 GB  -  -  -  unknown',
+    'experiment.cost  5  4.25  0.75  85.0 %  warned',
+    '',
+  ]);
+  expect(formatLimits({})).toBe('');
+});
+
 test('show --json is the summary document', async () => {
   expect(await run('show', 'demo-1', '--json')).toBe(0);
   expect(JSON.parse(out)).toEqual(document);

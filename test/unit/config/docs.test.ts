@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { describeConfig } from '../../../src/config/describe.js';
+import { constraintsSchema } from '../../../src/files/constraints-document.js';
 import { costSchema } from '../../../src/files/cost-document.js';
 import { metricsSchema } from '../../../src/files/metrics-document.js';
 import { httpCounters } from '../../../src/http/counters.js';
@@ -22,6 +23,7 @@ it.each([
   ['metrics.md', () => describeMetrics(counted())],
   ['protocol.md', describeProtocol],
   ['schemas/environment.json', schemaOf],
+  ['schemas/constraints.json', constraintsSchema],
   ['schemas/cost.json', costSchema],
   ['schemas/metrics.json', metricsSchema],
 ])('docs/%s is fresh (else: npm run docs)', (name, describe) => {

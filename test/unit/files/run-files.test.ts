@@ -6,10 +6,12 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Run, RunEvent } from '../../../src/attribution/model.js';
 import { writeAtomically } from '../../../src/files/atomic.js';
+import { constraintsDocument } from '../../../src/files/constraints-document.js';
 import type { CostSettings } from '../../../src/files/cost-rates.js';
 import { userName } from '../../../src/files/facts.js';
 import { RunDocuments } from '../../../src/files/run-documents.js';
 import {
+  CONSTRAINTS_FILE,
   COST_FILE,
   ENVIRONMENT_FILE,
   EVENTS_FILE,
@@ -126,6 +128,57 @@ test('what a run cost is with it where anything that it used has a price', async
   });
   await all.write(run);
   expect((await all.whole(run, COST_FILE)).equals(first)).toBe(true);
+});
+
+test('a run that was limited has a document of that, which its schema describes; others have none', async () => {
+  const all = documents();
+  const limits: Run['limits'] = [
+    { limit: 'runtime_seconds', value: 60, used: 10, remaining: 50, ratio: 1 / 6, state: 'ok' },
+    {
+      limit: 'steps',
+      level: 'tasker',
+      value: 8,
+      used: 9,
+      remaining: 0,
+      ratio: 1.125,
+      state: 'exceeded',
+      warnedAtMs: 0,
+      exceededAtMs: 1500,
+    },
+    { limit: 'gpu_hours', value: 1, state: 'unknown' },
+    {
+      limit: 'cost',
+      experiment: 'demo',
+      value: 5,
+      used: 4,
+      remaining: 1,
+      ratio: 0.8,
+      state: 'warned',
+      warnedAtMs: 0,
+    },
+  ];
+  await all.write(exampleRun());
+  expect(await all.list(exampleRun())).not.toContain(CONSTRAINTS_FILE);
+  const run: Run = { ...exampleRun(), limits, onExceeded: 'terminate' };
+  await all.write(run);
+  expect(await all.list(run)).toContain(CONSTRAINTS_FILE);
+  const text = (await all.whole(run, CONSTRAINTS_FILE)).toString();
+  await expect(text).toMatchFileSnapshot('constraints.golden.json');
+  expect(constraintsDocument.parse(JSON.parse(text))).toMatchObject({
+    on_exceeded: 'terminate',
+    runtime_limit_seconds: 60,
+    step_episode_limits: { 'steps@tasker': 8 },
+  });
+  const summary = JSON.parse((await all.whole(run, SUMMARY_FILE)).toString());
+  expect(summary.limits['steps@tasker']).toEqual({
+    ...{ limit: 'steps', level: 'tasker', value: 8, used: 9, remaining: 0, ratio: 1.125, state: 'exceeded' },
+  });
+  expect(Object.keys(summary.limits)).toEqual([
+    'runtime_seconds',
+    'steps@tasker',
+    'gpu_hours',
+    'experiment.cost',
+  ]);
 });
 
 test('a run of which nothing was measured has no figures document', async () => {

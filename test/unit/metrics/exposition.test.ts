@@ -125,6 +125,54 @@ describe('figures', () => {
     ).toBeUndefined();
   });
 
+  it('shows limits as far as they are known, under their names or the hashes of them', async () => {
+    exampleRun();
+    const [run] = store.runs;
+    if (!run) throw new Error('no run');
+    run.limits = [
+      { limit: 'core_hours', value: 4, used: 2, remaining: 2, ratio: 0.5, state: 'ok' },
+      { limit: 'steps', scope: 'tasker:t', value: 10, used: 9, remaining: 1, ratio: 0.9, state: 'warned' },
+      { limit: 'cost', experiment: 'e', value: 3, state: 'unknown' },
+    ];
+    const samples = await scrape(metrics(), 'openmetrics');
+    expect(find(samples, 'lezea_run_limit_value', { run: 'demo', limit: 'core_hours' })).toBe('4');
+    expect(
+      find(samples, 'lezea_run_limit_used_ratio', { run: 'demo', limit: 'steps', scope: 'tasker:t' }),
+    ).toBe('0.9');
+    expect(find(samples, 'lezea_run_limit_value', { limit: 'cost', experiment: 'e' })).toBe('3');
+    expect(find(samples, 'lezea_run_limit_used_ratio', { limit: 'cost' })).toBeUndefined();
+    expect(find(samples, 'lezea_agent_limit_events_total', { event: 'limit_exceeded' })).toBe('0');
+    const hidden = await scrape(metrics('agent.mode=system'));
+    const scope = hidden.find(
+      ({ name, labels }) => name === 'lezea_run_limit_value' && labels.limit === 'steps',
+    )?.labels.scope;
+    expect(scope).toMatch(/^tasker:[0-9a-f]{16}$/);
+  });
+
+  it('shows no limit that there is no room for', async () => {
+    exampleRun();
+    const [run] = store.runs;
+    if (!run) throw new Error('no run');
+    run.limits = Array.from({ length: 200 }, (_, i) => ({
+      ...{
+        limit: 'steps' as const,
+        scope: `tasker:t${i}`,
+        value: 1,
+        used: 0,
+        remaining: 1,
+        ratio: 0,
+        state: 'ok' as const,
+      },
+    }));
+    const from = metrics('metrics.max_series=100');
+    const shown = async () =>
+      (await scrape(from)).filter(({ name }) => name.startsWith('lezea_run_limit_')).length;
+    const first = await shown();
+    expect(first).toBeGreaterThan(0);
+    expect(first).toBeLessThan(100);
+    expect(await shown()).toBe(first);
+  });
+
   it('shows the agent itself and the node', async () => {
     const samples = await scrape(metrics(), 'openmetrics');
     expect(find(samples, 'lezea_node_cpu_seconds_total', { cpu: '1', mode: 'user' })).toBe('1');

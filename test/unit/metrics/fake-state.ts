@@ -44,6 +44,7 @@ export function fakeState(): Omit<AgentState, 'series'> {
     conservationViolations: 0,
     decreasedTotals: 0,
     checkpoints: { commits: 10, failures: 0, totalMs: 12.5 },
+    limitsTold: { warned: 0, exceeded: 0 },
     droppedExits: 0,
     droppedRollups: 4,
     droppedNotifications: 0,

@@ -29,7 +29,13 @@ it('renders 10 000 series much cheaper than prom-client', async () => {
   const shown = shownColumns(COLUMNS);
   const store = new FakeStore();
   const run = store.add({ runId: 'bench-20261121-104312-3fa9c1' });
-  const options = { inclusive: false, seriesPerScope: 5, seriesPerRun: 5, maxSeries: 100_000 };
+  const options = {
+    inclusive: false,
+    seriesPerScope: 5,
+    seriesPerLimit: 2,
+    seriesPerRun: 5,
+    maxSeries: 100_000,
+  };
   const table = new SeriesTable(store, { ...options, shown, lingerMs: () => 0, names: PLAIN_NAMES }, () => 0);
   const registry = new Registry();
   const counters = COLUMNS.map(

@@ -47,6 +47,7 @@ function harness(maxSeries: number, store = new FakeStore(), memory?: OtherRunsS
       shown: SHOWN,
       inclusive: false,
       seriesPerScope: seriesPerScope(SHOWN, PLAIN),
+      seriesPerLimit: 2,
       seriesPerRun: seriesPerRun(SHOWN, PLAIN),
       maxSeries,
       lingerMs: () => 1000,
