@@ -12,6 +12,7 @@ import sys
 import threading
 from typing import Any, Callable, Dict, Mapping, Optional, Union
 
+from .limits import OverBudget, checked
 from .names import encode_name, text_of
 from .noop import JoinedRun, NoRun, warn_once
 from .ranks import ranks
@@ -33,6 +34,8 @@ def start_run(
     tracker: Union[None, bool, Mapping[str, object]] = None,
     rank: Optional[int] = None,
     world_size: Optional[int] = None,
+    limits: Optional[Mapping[str, Any]] = None,
+    on_limit: Optional[Callable[[Dict[str, Any]], Any]] = None,
 ) -> Any:
     """Starts a run, or attaches this process to one that is there.
 
@@ -43,24 +46,31 @@ def start_run(
         from MLFLOW_* and from mlflow, if the program imports it. False: nothing is said.
     rank, world_size: of this process among all of the run, on all nodes; default as the launcher
         (torchrun, mpirun, srun) says.
+    limits: what the run is allowed, for example {"core_hours": 40} (docs/limits.md).
+    on_limit: called on a thread of the client's own, once at 80 % and once at 100 % of each limit,
+        with how it stands and the `event`.
 
     Without an agent the result is a run that does nothing, after one warning. While a run is
-    active in this process a second call joins it. Raises ValueError for an impossible id.
+    active in this process a second call joins it. Raises ValueError for an impossible id or limit,
+    and OverBudget where the limits say `"on_exceeded": "refuse"` and a budget is used up.
     """
     global _active
     for given in (run_id, attach):
         if given is not None and not RUN_ID.match(given):
             raise ValueError("a run id is 1 to 64 of A-Z a-z 0-9 . _ -, not %r" % given)
     wanted = attach or run_id
+    allowed = None if limits is None else checked(limits)
     with _starting:
         if _active is not None:
-            return _join(_active, wanted)
+            return _join(_active, wanted, allowed, on_limit)
         parameters = _parameters(experiment, name, tags)
         parameters.update(ranks(rank, world_size, functools.partial(warn_once, "ranks")))
         wanted = wanted or os.environ.get("LEZEA_RUN_ID") or None
         if wanted is not None:
             parameters["run_id"] = wanted
-        _active = _open(parameters, attach is not None, socket, tracker)
+        if allowed:
+            parameters["limits"] = allowed
+        _active = _open(parameters, attach is not None, socket, tracker, on_limit)
         return NoRun(wanted or "") if _active is None else _active
 
 
@@ -79,8 +89,14 @@ def _parameters(
     return parameters
 
 
-def _join(active: Any, wanted: Optional[str]) -> Union[JoinedRun, NoRun]:
+def _join(
+    active: Any, wanted: Optional[str], limits: Optional[Dict[str, Any]], on_limit: Any
+) -> Union[JoinedRun, NoRun]:
     if wanted is None or wanted == active.id:
+        if on_limit is not None:
+            active.call_on_limit(on_limit)
+        if limits:
+            active.set_limits(limits)
         return JoinedRun(active)
     text = "this process is in run %s already; run %s is not recorded"
     warn_once("second", text, active.id, wanted)
@@ -92,6 +108,7 @@ def _open(
     must_exist: bool,
     socket: Optional[str],
     tracker: Union[None, bool, Mapping[str, object]],
+    on_limit: Any,
 ) -> Any:
     """A live run, or None after a warning."""
     if not sys.platform.startswith("linux") or sys.byteorder != "little":
@@ -105,10 +122,12 @@ def _open(
     for path, own_folder in wire.candidates(socket):
         try:
             address = Address(path, own_folder)
-            return Run(address, dict(parameters), must_exist, _forget, tracker)
+            return Run(address, dict(parameters), must_exist, _forget, tracker, on_limit)
         except wire.Unavailable as error:
             problems.append(str(error))
         except (wire.AgentError, OSError) as error:
+            if getattr(error, "code", None) == "over_budget":
+                raise OverBudget(str(error)) from error
             warn_once("agent", "nothing is recorded, the agent at %s refused: %s", path, error)
             return None
     warn_once("agent", "no agent, nothing is recorded (%s)", "; ".join(problems))

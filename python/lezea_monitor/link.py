@@ -55,8 +55,13 @@ class Link:
         tree: Tree,
         pool: RingPool,
         look_around: Callable[[], None],
+        on_limit: Callable[[Optional[Dict[str, Any]]], None],
     ) -> None:
-        """`look_around` is called now and then by the link's thread, and raises nothing."""
+        """`look_around` is called now and then by the link's thread, and raises nothing.
+
+        `on_limit` is called when the agent says that a limit was reached; without one: that it
+        may have left out saying so. It raises nothing.
+        """
         self.address = address
         self.identity = identity
         self.refused_ids = 0  # scopes that the agent counts on their ancestors
@@ -73,6 +78,7 @@ class Link:
         self._warned: Set[str] = set()
         self._progress_due = 0.0
         self._look_around = look_around
+        self._on_limit = on_limit
         self._look_due = 0.0
         self._last_work: Optional[Callable[[], None]] = None
 
@@ -84,6 +90,11 @@ class Link:
     @property
     def connected(self) -> bool:
         return self._session is not None
+
+    @property
+    def connection(self) -> Any:
+        """Another object after each reconnect; None while there is none."""
+        return self._session
 
     def open(self, deadline: float) -> None:
         """Connects and says everything that the agent has to know. Raises what went wrong."""
@@ -304,10 +315,12 @@ class Link:
             self._warn("ring", "%s: scopes of this process are not recorded", refusal)
 
     def _on_notification(self, message: Dict[str, Any]) -> None:
-        if message.get("method") != "dropped":
-            return
-        params = message.get("params")
+        method, params = message.get("method"), message.get("params")
         params = params if isinstance(params, dict) else {}
+        if method in ("limit", "resync"):
+            self._on_limit(params if method == "limit" else None)
+        if method != "dropped":
+            return
         ids = params.get("ids")
         self.refused_ids += len(ids) if isinstance(ids, list) else 1
         reason = params.get("reason", "no reason given")

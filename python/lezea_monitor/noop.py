@@ -1,7 +1,7 @@
 """A run without an agent: the same calls, which do nothing and cost next to nothing."""
 
 import logging
-from typing import Any, Callable, Optional, Set
+from typing import Any, Callable, Dict, List, Optional, Set
 
 from .usage import Usage
 
@@ -66,6 +66,16 @@ class NoRun:
     def usage(self, path: Optional[str] = None, fresh: bool = False) -> Usage:
         """Nothing is known: every column is None."""
         return Usage({})
+
+    should_stop = False
+
+    @property
+    def limits(self) -> List[Dict[str, Any]]:
+        """Nobody holds anything against a limit."""
+        return []
+
+    def set_limits(self, limits: Dict[str, Any]) -> bool:
+        return False
 
     def end(self, status: str = "FINISHED", reason: Optional[str] = None) -> None:
         return None

@@ -10,10 +10,11 @@ import logging
 import os
 import threading
 import time
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from . import hooks, scope, tasks, tracker
 from .decorate import decorate
+from .limits import Callback, Limits, checked, merged
 from .link import Link
 from .names import clean_level, text_of
 from .opener import opener
@@ -32,6 +33,7 @@ USAGE_SECONDS = 2.0
 MAX_WORD_CHARS = 512  # of an event's or a phase's name
 MAX_EVENT_BYTES = 16 * 1024  # of a whole run.event message; the agent's limit is for its data
 AGENT_EVENTS = ("run.", "process.", "agent.", "phase.")
+LIMIT_EVENTS = ("limit_warning", "limit_exceeded", "limit_signalled")
 STATUSES = ("FINISHED", "FAILED", "INTERRUPTED", "KILLED")
 END_SECONDS = 5.0  # an explicit end: the agent takes a last sample and writes its documents
 EXIT_SECONDS = 2.0  # an end at exit
@@ -54,6 +56,7 @@ class Run:
         must_exist: bool,
         on_end: Callable[[], None],
         tracker_given: tracker.Given = None,
+        on_limit: Optional[Callback] = None,
     ) -> None:
         """Opens the run. Raises Unavailable or AgentError when there is none to be had."""
         self._on_end = on_end
@@ -64,15 +67,17 @@ class Run:
         self._pool = RingPool(self._offer)
         self._unreadable = 0  # reports whose data could not be read
         identity = Identity(parameters, threading.get_native_id(), "", True, must_exist)
-        self._link = Link(address, identity, self._tree, self._pool, self._look_around)
+        self._ended = False
+        self._limits = Limits(self._ask_limits, on_limit)
+        self._link = self._new_link(address, identity)
         try:
             self._pool.prepare()
             self._link.begin(time.monotonic() + START_SECONDS)
         except BaseException:
             self._pool.close()
             raise
+        self._limits.hear(identity.limits)
         self._link.start()
-        self._ended = False
         self._last = Usage({})
         self._openers: Dict[str, Callable[[object], Scope]] = {}
         for level in LEVELS:
@@ -136,8 +141,8 @@ class Run:
     def event(self, name: object, **data: Any) -> None:
         """An entry in the run's audit trail; `data` is at most 16 KiB as JSON."""
         word = text_of(name)[:MAX_WORD_CHARS]
-        if word.startswith(AGENT_EVENTS):  # a notification: nobody would hear the refusal
-            self._lose("event %r: names of that beginning are the agent's own", word)
+        if word.startswith(AGENT_EVENTS) or word in LIMIT_EVENTS:  # a notification: nobody would hear the refusal
+            self._lose("event %r: such names are the agent's own", word)
         else:
             self._notify("run.event", {"event": word, "data": data}, MAX_EVENT_BYTES)
 
@@ -185,6 +190,75 @@ class Run:
         except (AgentError, Unavailable) as error:
             log.debug("run.usage: %s", error)
             return Usage({})
+
+    # Limits
+
+    def set_limits(self, limits: Dict[str, Any]) -> bool:
+        """Changes limits by name; None takes one away, the others stay. Whether the agent took it.
+
+        Waits for the agent for two seconds at most. What is no limit is a warning, not an error.
+        """
+        if not self.active:
+            return False
+        try:
+            change = checked(limits)
+            self._link.start()
+            told = {"run_id": self.id, "limits": change}
+            reply = self._link.request("run.update", told, USAGE_SECONDS)
+        except (ValueError, AgentError) as error:
+            log.warning("lezea-monitor: limits were not set: %s", error)
+            return False
+        except Unavailable as error:
+            log.debug("run.update: %s", error)
+            return False
+        known = self._link.identity.run
+        known["limits"] = merged(known.get("limits", {}), change)
+        self._limits.hear(reply.get("limits"))
+        return True
+
+    @property
+    def limits(self) -> List[Dict[str, Any]]:
+        """How every limit of the run and of its experiment stands: `limit value used remaining
+        ratio state`, and `scope`, `level` or `experiment` where it is of one.
+
+        Waits for the agent for two seconds at most; without an answer what was heard last.
+        """
+        if self.active and self._link.started:
+            try:
+                told = {"run_id": self.id}
+                reply = self._link.request("run.usage", told, USAGE_SECONDS)
+                self._limits.hear(reply.get("limits"))
+            except (AgentError, Unavailable) as error:
+                log.debug("run.usage: %s", error)
+        return self._limits.states
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether a limit of the run, a scope, a level or the experiment has come to 100 %.
+
+        At most a second old, and waits for nothing: made to be read in every step.
+        """
+        try:
+            return self._limits.should_stop()
+        except Exception as error:  # a bug of ours must not end the training
+            log.debug("should_stop: %r", error)
+            return False
+
+    def call_on_limit(self, callback: Callback) -> None:
+        """From now on `callback` is called too."""
+        self._limits.call_too(callback)
+
+    def _ask_limits(self) -> Any:
+        """What the reply will be in; None: nobody can be asked."""
+        if self._ended or not self._link.connected:
+            return None
+        return self._link.ask_ahead("run.usage", {"run_id": self.id})
+
+    def _on_limit(self, params: Optional[Dict[str, Any]]) -> None:
+        if params is None:
+            self._limits.missed()
+        else:
+            self._limits.notice(params)
 
     # The end
 
@@ -245,6 +319,7 @@ class Run:
 
     def _look_around(self) -> None:
         """On the link's thread, now and then."""
+        self._limits.look(self._link.connection)
         settings = self._tracker.look_around()
         if settings is not None:
             self._link.identity.run["tracker"] = settings
@@ -268,6 +343,10 @@ class Run:
         return functools.partial(start_run, run_id=self.id, socket=socket), ()
 
     # Threads and processes
+
+    def _new_link(self, address: Address, identity: Identity) -> Link:
+        tree, pool = self._tree, self._pool
+        return Link(address, identity, tree, pool, self._look_around, self._on_limit)
 
     def _offer(self) -> None:
         self._link.offer()
@@ -294,7 +373,9 @@ class Run:
         self._tree.after_fork()
         child = Identity(dict(identity.run), os.getpid(), birth_scope, False, False)
         address = self._link.address
-        self._link = Link(address, child, self._tree, self._pool, self._look_around)
+        # The program is called back in the process that asked for it, and in no worker.
+        self._limits = Limits(self._ask_limits, None, self._limits.states)
+        self._link = self._new_link(address, child)
         self._tracker.silence()
         self._exit_hooks.after_fork()
         self._recorder = Recorder(self._tree, self._pool)

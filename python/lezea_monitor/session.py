@@ -51,6 +51,7 @@ class Identity:
         self.starts_run = starts_run  # False: the run is there, only a session is to be opened
         self.must_exist = must_exist  # the first run.start must not make a run
         self.created = False  # this process's first run.start made the run
+        self.limits: Any = None  # how they stood when the run was started
 
 
 class Pending:
@@ -147,6 +148,7 @@ class Session:
     def _start_run(self, identity: Identity, deadline: float) -> Dict[str, Any]:
         reply = self.ask("run.start", identity.run, deadline)
         identity.run["run_id"] = str(reply["run_id"])
+        identity.limits = reply.get("limits")
         return reply
 
     def _open(self, identity: Identity, deadline: float) -> None:

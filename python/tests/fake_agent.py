@@ -84,6 +84,7 @@ class FakeAgent:
         self.changed = threading.Condition()
         self._sockets = []
         self._sessions = 0
+        self._clients = []  # connections with a session
         self.start()
 
     def start(self):
@@ -161,6 +162,8 @@ class FakeAgent:
         with self.changed:
             self.calls.append((method, params))
             self.changed.notify_all()
+        if method == "session.open":
+            self._clients.append(connection)
         if "id" in message:
             if self.delay:
                 time.sleep(self.delay)
@@ -223,6 +226,15 @@ class FakeAgent:
                 self.rings.append(ring)
                 self.changed.notify_all()
             connection.send(b'{"accepted":true}')
+
+    def tell(self, method, params):
+        """A notification to every client that has a session."""
+        line = json.dumps({"jsonrpc": "2.0", "method": method, "params": params}).encode()
+        for client in self._clients:
+            try:
+                client.sendall(line + b"\n")
+            except OSError:
+                pass  # it went away
 
     def wait(self, condition, timeout=10.0):
         """Waits until `condition()` is true; the tests' only way to wait."""

@@ -3,12 +3,14 @@
 
 import { isMainThread } from 'node:worker_threads';
 import { LezeaError, messageOf } from '../errors.js';
+import type { LimitEvent, Limits } from './limits.js';
 import { Link, type StartParams } from './link.js';
 import { ranksOf } from './ranks.js';
 import { Run } from './run.js';
 import { trackerOf } from './tracker.js';
 
 export type { Columns } from '../attribution/totals.js';
+export type { Limit, LimitEvent, Limits, LimitValues } from './limits.js';
 export type { EndStatus, EnteredScope, Progress, Usage } from './run.js';
 export { Run } from './run.js';
 
@@ -23,6 +25,10 @@ export interface StartOptions {
   /** Position among the run's processes, on all nodes, and how many they are. Default: as the launcher says (docs/delivery.md). */
   rank?: number;
   worldSize?: number;
+  /** What the run is allowed, by name (docs/limits.md). */
+  limits?: Limits;
+  /** Called once at 80 % and once at 100 % of each limit. */
+  onLimit?: (limit: LimitEvent) => void;
   /** Path of the agent's socket. Default: LEZEA_MONITOR_SOCKET, the system's agent, the user's own. */
   socket?: string;
   /** Longest wait for the agent, milliseconds. @default 2000 */
@@ -36,13 +42,14 @@ let warned = false;
 let warnedOfRanks = false;
 
 /**
- * Starts a run, or attaches to the one of that id, and binds this process to it. Always resolves: without an agent, or
- * when it refuses, to a run that records nothing, with one warning. A process is in one run at a time: a second call
+ * Starts a run, or attaches to the one of that id, and binds this process to it. Without an agent, or when it refuses, it
+ * resolves to a run that records nothing, with one warning. It rejects only where a budget is used up and the limits say
+ * `on_exceeded: "refuse"` (`over_budget`). A process is in one run at a time: a second call
  * joins it.
  */
 export function startRun(options: StartOptions = {}): Promise<Run> {
   const run = starting.then(() => begin(options));
-  starting = run;
+  starting = run.catch(() => undefined);
   return run;
 }
 
@@ -64,15 +71,17 @@ async function begin(options: StartOptions): Promise<Run> {
     ...ranksOf(process.env, warnOfRanks),
     ...(options.rank === undefined ? {} : { rank: options.rank }),
     ...(options.worldSize === undefined ? {} : { world_size: options.worldSize }),
+    ...(options.limits === undefined ? {} : { limits: options.limits }),
   };
   const link = new Link(params, options.socket);
   try {
     await link.open(options.timeoutMs ?? 2000);
   } catch (error) {
     const known = error instanceof LezeaError && error.code === 'no_agent';
+    if (error instanceof LezeaError && error.code === 'over_budget') throw error;
     return inert(known ? messageOf(error) : `the agent refused: ${messageOf(error)}`);
   }
-  active = new Run(link);
+  active = new Run(link, options.onLimit);
   return active;
 }
 

@@ -4,6 +4,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LezeaError, messageOf } from '../errors.js';
 import { type AgentConnection, connectToAgent } from './connection.js';
+import { type Limits, mergedLimits } from './limits.js';
 import { type Announcer, monotonicNs, ScopeTracker } from './scope-tracker.js';
 import { definitionOf, type Scope, ScopeTable } from './scopes.js';
 
@@ -17,6 +18,7 @@ export interface StartParams {
   rank?: number;
   world_size?: number;
   local_world_size?: number;
+  limits?: Limits;
 }
 
 /** Waits between attempts to reconnect, milliseconds; the last one is repeated. */
@@ -44,6 +46,10 @@ export class Link implements Announcer {
   dropped = 0;
   /** Called with one line when something is amiss that the program should hear of once. */
   warn: (line: string) => void = () => undefined;
+  /** How limits stood at the last start or attachment; called with that, and with one that was reached; `null`: something may have been left out. */
+  limits: unknown;
+  onLimits: (states: unknown) => void = () => undefined;
+  onLimit: (state: Record<string, unknown> | null) => void = () => undefined;
   #start: StartParams;
   readonly #socket: string | undefined;
   #connection: AgentConnection | undefined;
@@ -85,7 +91,7 @@ export class Link implements Announcer {
   }
 
   async #bind(connection: AgentConnection): Promise<void> {
-    const started = await connection.request<{ run_id: string }>('run.start', this.#start);
+    const started = await connection.request<{ run_id: string; limits?: unknown }>('run.start', this.#start);
     this.runId = started.run_id;
     this.#start = { ...this.#start, run_id: started.run_id };
     const opened = await connection.request<{ session: string }>('session.open', {
@@ -93,9 +99,16 @@ export class Link implements Announcer {
       t_ns: monotonicNs(),
     });
     this.#session = opened.session;
+    this.limits = started.limits;
+    this.onLimits(started.limits);
     this.socketPath = connection.path;
     this.#connection = connection;
     this.#attempts = 0;
+  }
+
+  /** What a further start is to say: an agent that was restarted is told all of it again. */
+  changeLimits(change: Limits): void {
+    this.#start = { ...this.#start, limits: mergedLimits(this.#start.limits, change) };
   }
 
   enter(scope: Scope, tNs: number, activation: boolean): boolean {
@@ -170,6 +183,8 @@ export class Link implements Announcer {
   }
 
   #hear(method: string, params: Record<string, unknown>): void {
+    if (method === 'limit') this.onLimit(params);
+    if (method === 'resync') this.onLimit(null);
     if (method !== 'dropped') return;
     const ids = Array.isArray(params.ids) ? params.ids.length : 0;
     this.warn(`${ids} scope(s) were refused and count on their parent: ${String(params.reason)}`);

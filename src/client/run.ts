@@ -2,7 +2,8 @@
 // agent: it never throws, never waits, and without an agent does nothing. Owns the link and the process's exit listeners.
 
 import type { Columns } from '../attribution/totals.js';
-import { messageOf } from '../errors.js';
+import { LezeaError, messageOf } from '../errors.js';
+import { type Limit, LimitBook, type LimitEvent, type Limits } from './limits.js';
 import type { Link } from './link.js';
 import type { Scope } from './scopes.js';
 
@@ -16,6 +17,8 @@ export interface Usage {
   /** Without what lies below it; of the whole run, what no scope used. Base units; unknown columns have no key. */
   self: Columns;
   inclusive: Columns;
+  /** How the limits stand; only of the whole run, and where there are any. */
+  limits?: Limit[];
 }
 
 /** An entered scope; leave it in the same function that entered it. */
@@ -52,15 +55,24 @@ function setEnvironment(values: Record<string, string>): () => void {
 
 export class Run {
   readonly #link: Link | null;
+  readonly #limits: LimitBook;
   #ended = false;
   #failure: string | undefined;
   #warned = false;
   #restoreEnvironment: () => void = () => undefined;
 
   /** Use startRun. A null link: no agent. */
-  constructor(link: Link | null) {
+  constructor(link: Link | null, onLimit?: (limit: LimitEvent) => void) {
     this.#link = link;
+    this.#limits = new LimitBook({
+      ask: () => this.#askLimits(),
+      onLimit,
+      onFault: (error) => this.#warnOnce(`onLimit threw: ${messageOf(error)}`),
+    });
     if (!link) return;
+    this.#limits.hear(link.limits);
+    link.onLimits = (states) => this.#limits.hear(states);
+    link.onLimit = (state) => (state ? this.#limits.notice(state) : void this.#limits.refresh());
     link.warn = (line) => this.#warnOnce(line);
     link.tracker.start();
     // Children that use a client themselves attach to this run.
@@ -140,7 +152,40 @@ export class Run {
   async usage(scope?: string, options: { fresh?: boolean } = {}): Promise<Usage | undefined> {
     if (!this.#link) return undefined;
     const params = { ...(scope === undefined ? {} : { scope }), fresh: options.fresh ?? false };
-    return this.#ask<Usage>('run.usage', params);
+    const usage = await this.#ask<Usage>('run.usage', params);
+    if (usage && scope === undefined) this.#limits.hear(usage.limits);
+    return usage;
+  }
+
+  /** Changes limits by name; null takes one away, the others stay. Whether the agent took it. */
+  async setLimits(limits: Limits): Promise<boolean> {
+    if (!this.#link || this.#ended) return false;
+    const answer = await this.#ask<{ limits?: unknown }>('run.update', { limits });
+    if (!answer) return false;
+    this.#link.changeLimits(limits);
+    this.#limits.hear(answer.limits);
+    return true;
+  }
+
+  /** How every limit of the run and of its experiment stands, as far as it was heard; usage() has them asked for. */
+  get limits(): readonly Limit[] {
+    return this.#limits.states;
+  }
+
+  /** Whether a limit has come to 100 %. At most a second old, and waits for nothing: made to be read in every step. */
+  get shouldStop(): boolean {
+    return this.#limits.shouldStop;
+  }
+
+  async #askLimits(): Promise<void> {
+    if (!this.#link || this.#ended) return;
+    try {
+      const { limits } = await this.#link.request<{ limits?: unknown }>('run.usage', {});
+      this.#limits.hear(limits);
+    } catch (error) {
+      // Asked again a second after the next reading.
+      if (!(error instanceof LezeaError)) throw error;
+    }
   }
 
   progress(progress: Progress): void {

@@ -52,12 +52,10 @@ export const constraintsDocument = z
     runtime_limit_seconds: positive
       .nullable()
       .meta({ description: 'The limit of the wall time, as LeZeA calls it; null: none.' }),
-    step_episode_limits: z
-      .record(z.string(), positive)
-      .meta({
-        description:
-          'The limits of steps and episodes, as LeZeA calls them, by `NAME`, `NAME@SCOPE` or `NAME@LEVEL`.',
-      }),
+    step_episode_limits: z.record(z.string(), positive).meta({
+      description:
+        'The limits of steps and episodes, as LeZeA calls them, by `NAME`, `NAME@SCOPE` or `NAME@LEVEL`.',
+    }),
     constraints: z.array(constraint),
   })
   .meta({
