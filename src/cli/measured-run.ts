@@ -9,6 +9,7 @@ import { monotonicNs } from '../client/scope-tracker.js';
 import { LezeaError } from '../errors.js';
 import { SUMMARY_FILE } from '../files/run-files.js';
 import { fetchFile } from './documents.js';
+import type { GivenLimits } from './limit-options.js';
 
 /** Longest wait for an agent that is coming back, once the command has ended; milliseconds. */
 const COME_BACK_MS = 5000;
@@ -22,6 +23,7 @@ export interface RunStart {
   name?: string;
   tags: Record<string, string>;
   tracker?: Record<string, string>;
+  limits?: GivenLimits;
   ranks: Ranks;
 }
 
@@ -58,6 +60,7 @@ export class MeasuredRun {
         ...(request.name === undefined ? {} : { name: request.name }),
         ...(Object.keys(request.tags).length === 0 ? {} : { tags: request.tags }),
         ...(request.tracker === undefined ? {} : { tracker: request.tracker }),
+        ...(request.limits === undefined ? {} : { limits: request.limits }),
         ...request.ranks,
       });
       return new MeasuredRun(connection, run_id);

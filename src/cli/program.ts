@@ -81,6 +81,17 @@ function addRun(program: Command, io: Io, done: Done): void {
     .option('--name <name>', 'name of the run for people')
     .option('--scope <path>', 'scope that the command counts in, e.g. builder:b0/tasker:t1')
     .option('--tag <key=value>', 'a tag; may be repeated', collect)
+    .option(
+      '--limit <name=value>',
+      'a limit (docs/limits.md), also name@scope=value, name@level=value, experiment.name=value; may be repeated',
+      collect,
+    )
+    .option(
+      '--on-limit <what>',
+      'past a limit: tell; refuse to begin over a budget; terminate the command',
+      oneOf('tell', 'refuse', 'terminate'),
+    )
+    .option('--limit-grace <seconds>', 'from SIGTERM to SIGKILL, with --on-limit terminate')
     .option('--summary <file>', 'writes the summary document to this file')
     .option('--metrics <file>', 'writes the figures as flat JSON, for DVC, to this file')
     .option('--format <format>', 'of the summary file: json or yaml', oneOf('json', 'yaml'), 'json')

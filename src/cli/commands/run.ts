@@ -10,11 +10,12 @@ import { LezeaError, messageOf } from '../../errors.js';
 import type { SummaryDocument } from '../../files/summary-document.js';
 import { commandFault, type Ending, type HeldChild, spawnHeld } from '../held-child.js';
 import { type Io, usageError } from '../io.js';
+import { type GivenLimits, type LimitOptions, limitsOf } from '../limit-options.js';
 import { MeasuredRun, type RunEnd } from '../measured-run.js';
 import { type Forwarding, forwardSignals, ignoreAgain, ignoredAtStart } from '../signals.js';
 import { formatTotals } from '../tree.js';
 
-export interface RunOptions {
+export interface RunOptions extends LimitOptions {
   runId?: string;
   experiment?: string;
   name?: string;
@@ -32,13 +33,14 @@ export async function runCommand(command: readonly string[], options: RunOptions
   const ignored = ignoredAtStart(process.env);
   ignoreAgain(ignored);
   const tags = checkOptions(options);
+  const limits = limitsOf(options);
   const [file = ''] = command;
   const fault = commandFault(file, process.env);
   if (fault) {
     io.err(`lezea-monitor: ${file}: ${fault.why}: expected a command\n`);
     return fault.status;
   }
-  const run = await startRun(options, tags, io);
+  const run = await startRun(options, { tags, ...(limits && { limits }) }, io);
   const startedAt = process.hrtime.bigint();
   const env = run
     ? { ...process.env, LEZEA_RUN_ID: run.runId, LEZEA_MONITOR_SOCKET: run.socket }
@@ -83,7 +85,7 @@ function splitTag(text: string): [string, string] {
 /** The run, or undefined with one warning: the command runs anyway. */
 async function startRun(
   options: RunOptions,
-  tags: Record<string, string>,
+  checked: { tags: Record<string, string>; limits?: GivenLimits },
   io: Io,
 ): Promise<MeasuredRun | undefined> {
   const { runId = process.env.LEZEA_RUN_ID || undefined, experiment, name } = options;
@@ -93,14 +95,15 @@ async function startRun(
         ...(runId === undefined ? {} : { runId }),
         ...(experiment === undefined ? {} : { experiment }),
         ...(name === undefined ? {} : { name }),
-        tags,
+        ...checked,
         ...trackerSettings(options),
         ranks: ranksOf(process.env, (text) => io.err(`lezea-monitor: ${text}\n`)),
       },
       options.socket,
     );
   } catch (error) {
-    if (!(error instanceof LezeaError)) throw error;
+    // A budget that is used up refuses the command only where that was asked for.
+    if (!(error instanceof LezeaError) || error.code === 'over_budget') throw error;
     io.err(`lezea-monitor: the command runs unmeasured: ${messageOf(error)}\n`);
     return undefined;
   }
