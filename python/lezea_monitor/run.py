@@ -177,8 +177,8 @@ class Run:
         The figures are at most a second old; `fresh` takes a sample first. Waits for the agent
         for two seconds at most; every column is None when there is no answer.
         """
-        if not self.active:
-            return self._last
+        if not self.active:  # the agent told the whole run's totals, no scope's
+            return Usage({}) if path else self._last
         params: Dict[str, Any] = {"run_id": self.id}
         if path:
             params["scope"] = str(path)

@@ -158,6 +158,9 @@ class BasicTest(AgentTest):
         self.assertEqual((usage.path, usage.status), ("builder:b0", "RUNNING"))
         self.assertIsNone(usage.io_read_bytes)
         self.assertIsNone(usage.gpu_energy_joules)
+        run.end()
+        self.assertEqual(run.usage().cpu_seconds, 1.5)  # what run.end was told: the whole run's
+        self.assertIsNone(run.usage("builder:b0").cpu_seconds)
         self.assertEqual(usage.columns, {"cpu_seconds": 3.5, "new_column": 4})
         self.assertEqual(usage.new_column, 4)
         with self.assertRaises(AttributeError):

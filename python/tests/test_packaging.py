@@ -1,4 +1,4 @@
-"""What a source distribution must have to build the accelerator."""
+"""What a source distribution must have: every package, and what the accelerator is built of."""
 
 import importlib.util
 import os
@@ -23,6 +23,7 @@ class SourceDistributionTest(unittest.TestCase):
             (archive,) = [name for name in os.listdir(folder) if name.endswith(".tar.gz")]
             with tarfile.open(os.path.join(folder, archive)) as tar:
                 names = [name.split("/", 1)[-1] for name in tar.getnames()]
+        self.assertIn("lezea_monitor/compat/resource_logger.py", names)
         with open(os.path.join(PYTHON, "lezea_monitor", "_accel.c"), encoding="utf-8") as source:
             included = re.findall(r'#include "(.+)"', source.read())
         self.assertEqual(len(included), 2)
