@@ -36,7 +36,9 @@ const integer = z.string().regex(/^\d+$/);
 export const costDocument = z
   .strictObject({
     schema: z.literal(COST_SCHEMA),
-    created_at: z.string().meta({ description: 'When the run ended; ISO 8601, UTC.' }),
+    created_at: z
+      .string()
+      .meta({ description: 'When the run ended; while it goes on, when it began. ISO 8601, UTC.' }),
     run: z.strictObject({ id: z.string(), attempt: z.int() }),
     currency: z.string().meta({ description: '`cost.currency`, ISO 4217.' }),
     [`rates_${CURRENCY}`]: perResource(

@@ -1,5 +1,5 @@
 // What a run cost: each of its scopes, itself and with everything below it, and what was in no scope; in integers, so that
-// the parts are the whole. Reads an ended run; owns nothing.
+// the parts are the whole. Reads a run whose figures stand still; owns nothing.
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Run, ScopeNode } from '../attribution/model.js';
@@ -29,6 +29,13 @@ export interface RunCost {
   scopes: ScopeBill[];
   unattributed: Bill;
   total: Bill;
+}
+
+/** Whether anything that the run has used has a price. */
+export function isPriced(run: Pick<Run, 'totals'>, settings: CostSettings): boolean {
+  const used = usedOf(run.totals);
+  const rates = ratesOf(settings);
+  return MEASURED.some((name) => rates.has(name) && used[name] !== undefined);
 }
 
 /** Undefined where nothing that the run used has a price. */

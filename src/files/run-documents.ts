@@ -1,15 +1,16 @@
-// A run's documents as the agent serves them: the files of one that has ended, the summary of a running one as it is now.
-// Writes the files at the end of a run. Owns the text of live summaries that are being read piece by piece, for seconds.
+// A run's documents as the agent serves them: the files of one that has ended, summary and cost of a running one as they
+// are now. Writes the files at the end of a run. Owns the live texts that are being read piece by piece, for seconds.
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { z } from 'zod';
 import type { Run, RunEvent, RunStore } from '../attribution/model.js';
 import type { Environment } from '../inventory/document.js';
-import { costOf } from './cost.js';
+import { costOf, isPriced } from './cost.js';
 import { costText } from './cost-document.js';
 import type { CostSettings } from './cost-rates.js';
 import { userName } from './facts.js';
 import {
+  COST_FILE,
   ENVIRONMENT_FILE,
   EVENTS_FILE,
   eventLines,
@@ -91,20 +92,20 @@ export class RunDocuments {
 
   /** The summary as it is now, JSON. */
   summary(run: Run): Promise<Buffer> {
-    return this.#snapshot(run, 0).text;
+    return this.#snapshot(run, { file: SUMMARY_FILE, offset: 0 }).text;
   }
 
   async list(run: Run): Promise<string[]> {
-    if (isLive(run)) return [SUMMARY_FILE, EVENTS_FILE];
+    if (isLive(run)) {
+      return [SUMMARY_FILE, ...(isPriced(run, this.#o.prices()) ? [COST_FILE] : []), EVENTS_FILE];
+    }
     const written = await listRunFiles(this.#o.stateDir, run);
     return written.includes(SUMMARY_FILE) ? written : [SUMMARY_FILE, ...written];
   }
 
   async read(run: Run, piece: { file: string; offset: number; limit: number }): Promise<FilePiece> {
     if (await this.#isFile(run, piece.file)) return readRunFile(this.#o.stateDir, run, piece);
-    const text = await (piece.file === EVENTS_FILE
-      ? this.#events(run)
-      : this.#snapshot(run, piece.offset).text);
+    const text = await (piece.file === EVENTS_FILE ? this.#events(run) : this.#snapshot(run, piece).text);
     const data = text.subarray(piece.offset, piece.offset + piece.limit);
     return { size: text.length, data, eof: piece.offset + data.length >= text.length };
   }
@@ -119,9 +120,10 @@ export class RunDocuments {
     return wholeRunFile(this.#o.stateDir, run, path);
   }
 
-  /** False: the summary of a live run, or of one whose file could not be written; it is made of what the store has. */
+  /** False: a document of a live run, or the summary of one whose file could not be written; it is made of what the store has. */
   async #isFile(run: Run, file: string): Promise<boolean> {
     if (file === EVENTS_FILE) return !isLive(run);
+    if (file === COST_FILE) return !(isLive(run) && isPriced(run, this.#o.prices()));
     if (file !== SUMMARY_FILE) return true;
     return !isLive(run) && (await listRunFiles(this.#o.stateDir, run)).includes(file);
   }
@@ -132,21 +134,30 @@ export class RunDocuments {
   }
 
   /** The text that all pieces of one reading come from. */
-  #snapshot(run: Run, offset: number): Snapshot {
-    const known = this.#snapshots.get(nameOf(run));
+  #snapshot(run: Run, { file, offset }: { file: string; offset: number }): Snapshot {
+    const known = this.#snapshots.get(nameOf(run, file));
     const fits = known && (offset > 0 || performance.now() - known.madeAt < SHARE_MS);
-    const snapshot = fits ? known : this.#newSnapshot(run, known);
+    const snapshot = fits ? known : this.#newSnapshot(run, file, known);
     snapshot.forget.refresh();
     return snapshot;
   }
 
-  #newSnapshot(run: Run, old: Snapshot | undefined): Snapshot {
+  #newSnapshot(run: Run, file: string, old: Snapshot | undefined): Snapshot {
     clearTimeout(old?.forget);
-    const forget = setTimeout(() => this.#snapshots.delete(nameOf(run)), KEEP_MS);
+    const forget = setTimeout(() => this.#snapshots.delete(nameOf(run, file)), KEEP_MS);
     forget.unref();
-    const snapshot = { text: this.#text(run), madeAt: performance.now(), forget };
-    this.#snapshots.set(nameOf(run), snapshot);
+    const text = file === COST_FILE ? this.#cost(run) : this.#text(run);
+    const snapshot = { text, madeAt: performance.now(), forget };
+    this.#snapshots.set(nameOf(run, file), snapshot);
     return snapshot;
+  }
+
+  /** What it cost so far; empty where its prices have just gone. */
+  async #cost(run: Run): Promise<Buffer> {
+    const still = run.frozen();
+    const prices = this.#o.prices();
+    const cost = await costOf(still, prices);
+    return Buffer.from(cost === undefined ? '' : [...costText(still, cost, prices)].join(''));
   }
 
   /** In slices, so that a big run stops nothing; all of it of one moment, so that it adds up. */
@@ -178,9 +189,9 @@ export class RunDocuments {
   }
 }
 
-/** Of one attempt. */
-function nameOf({ key, attempt }: Run): string {
-  return `${key}/${attempt}`;
+/** A document of one attempt. */
+function nameOf({ key, attempt }: Run, file: string): string {
+  return `${key}/${attempt}/${file}`;
 }
 
 /** Whether the node that the run was on may be another by now. */

@@ -7,6 +7,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Run, RunEvent } from '../../../src/attribution/model.js';
 import { writeAtomically } from '../../../src/files/atomic.js';
 import { constraintsDocument } from '../../../src/files/constraints-document.js';
+import { costDocument } from '../../../src/files/cost-document.js';
 import type { CostSettings } from '../../../src/files/cost-rates.js';
 import { userName } from '../../../src/files/facts.js';
 import { RunDocuments } from '../../../src/files/run-documents.js';
@@ -230,6 +231,19 @@ test('a running run has a summary and its events so far, and no file; its pieces
   const piece = await served.read(live, { file: EVENTS_FILE, offset: 10, limit: 20 });
   expect(piece).toMatchObject({ size: text.length, eof: false });
   expect(piece.data.toString()).toBe(text.slice(10, 30));
+});
+
+test('a running run has its cost so far where that has a price, by the shape of an ended one', async () => {
+  const live = { ...exampleRun(), status: 'RUNNING' } as Run;
+  const served = documents();
+  const unpriced = served.read(live, { file: COST_FILE, offset: 0, limit: 1e6 });
+  await expect(unpriced).rejects.toThrow('not there');
+  prices = pricesOf({ cpu_per_core_hour: 0.05 });
+  expect(await served.list(live)).toEqual([SUMMARY_FILE, COST_FILE, EVENTS_FILE]);
+  const another = documents();
+  const { data, eof } = await another.read(live, { file: COST_FILE, offset: 0, limit: 1e6 });
+  expect(eof).toBe(true);
+  expect(costDocument.parse(JSON.parse(data.toString())).rates_eur).toEqual({ cpu_core_hour_eur: 0.05 });
 });
 
 test('a big summary lets other work have its turn', async () => {
