@@ -13,9 +13,19 @@ Standard library only. Without an agent every call does nothing, after one warni
 from .accel import native as _native
 from .client import monitored, start_run
 from .limits import OverBudget
+from .node_check import preflight
 from .usage import Columns, Usage
 from .version import VERSION as __version__
 
 ACCELERATED = _native is not None  # whether the C accelerator does the recording
 
-__all__ = ["ACCELERATED", "Columns", "OverBudget", "Usage", "__version__", "monitored", "start_run"]
+__all__ = [
+    "ACCELERATED",
+    "Columns",
+    "OverBudget",
+    "Usage",
+    "__version__",
+    "monitored",
+    "preflight",
+    "start_run",
+]
