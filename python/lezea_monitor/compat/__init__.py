@@ -4,6 +4,7 @@ One file per shape; docs/compat.md says who drops in what. Standard library only
 the client: nothing here imports a tracker.
 """
 
+from .attach import Attached, attach
 from .resource_logger import ResourceLogger
 
-__all__ = ["ResourceLogger"]
+__all__ = ["Attached", "ResourceLogger", "attach"]

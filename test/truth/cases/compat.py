@@ -31,3 +31,28 @@ def parts(truth: Truth) -> None:
         for key in ("cpu_h", "io_bytes")
     ), str((said["samples"]["org/model"], model)))  # fmt: skip
     truth.holds("no GPU is known: no gpu_h", not said["gpu"], str(said["gpu"]))
+
+
+RATE = 3.6  # of a core hour: a thousandth of the currency each second
+
+
+@case("compat_attach")
+def attach(truth: Truth) -> None:
+    """A tracker of LeZeA's shape: scopes, components, totals and cost are what the clocks say."""
+    agent = truth.own_agent("cost.cpu_per_core_hour=%g" % RATE)
+    run_id = truth.run_id()
+    said = truth.start("tracked", run_id, agent=agent).finish()
+    document = truth.document(run_id, agent)
+    tasker = "builder:b0/tasker:tasker#0"
+    layer = "builder:b0/network:org%2Fmodel/layer:3"
+    allowed = {"share": 0.02, "absolute": 2 * TICK_SECONDS}
+    for path, name in ((tasker, "tasker"), (layer, "layer")):
+        truth.within("%s in its summary" % path, said["burnt"][name], said["cpu"][path], "s", **allowed)
+    for name in ("tasker", "layer"):
+        measured = said["percent"][name] / 100 * said["seconds"]
+        truth.within("%s, of its percents" % name, said["burnt"][name], measured, "s",
+                     share=0.1, absolute=0.05)  # fmt: skip
+    truth.within("cpu_hours that it was given, not those it gave", said["process"],
+                 said["hours"] * HOUR, "s", share=0.15, absolute=0.1)  # fmt: skip
+    cost = (document.total("cpu_seconds") or -1) / HOUR * RATE
+    truth.within("what it cost", cost, said["cost"], "EUR", share=0.2)

@@ -1,0 +1,65 @@
+"""What a component has really used, for trackers that were told percents.
+
+Reads run.usage of every scope of that level and name; owns the figures of the last question, so that
+each answer is of the time since. MB is 10⁶ bytes.
+"""
+
+import time
+from typing import Any, Dict, List, Optional, Tuple
+
+from ..names import clean_level, encode_name
+
+Columns = Dict[str, float]
+
+
+class Components:
+    """The components of one run, by (type, id)."""
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
+        self._begun = time.monotonic()
+        self._last: Dict[Tuple[str, str], Tuple[float, Columns]] = {}
+
+    def figures(self, kind: object, name: object) -> Optional[Columns]:
+        """LeZeA's four, as far as they are known; None where the run has no such scope."""
+        key = (clean_level(kind), encode_name(name)[0])
+        paths = self._paths(*key)
+        if not paths:
+            return None
+        used = self._used(paths)
+        now = time.monotonic()
+        since, before = self._last.get(key, (self._begun, {}))
+        self._last[key] = (now, used)
+        seconds = max(now - since, 1e-9)
+        delta = {column: max(0.0, value - before.get(column, 0.0)) for column, value in used.items()}
+        found = {}
+        if "cpu_seconds" in delta:
+            found["cpu_percent"] = delta["cpu_seconds"] / seconds * 100
+        if "memory_byte_seconds" in delta:
+            found["memory_mb"] = delta["memory_byte_seconds"] / seconds / 1e6
+        if "gpu_active_seconds" in delta:
+            found["gpu_util_percent"] = delta["gpu_active_seconds"] / seconds * 100
+        if "io_read_ops" in delta and "io_write_ops" in delta:
+            found["io_operations"] = delta["io_read_ops"] + delta["io_write_ops"]
+        return found
+
+    def _paths(self, level: str, name: str) -> List[str]:
+        """Outermost ones only: what lies in another of the same name is in its figures."""
+        tree = getattr(self._run, "_tree", None)
+        nodes = [] if tree is None else list(tree.nodes)
+        found = [
+            node for node in nodes if node.key and (node.key.level, node.key.name) == (level, name)
+        ]
+        step = "%s:%s" % (level, name)
+        return [node.path for node in found if step not in node.path.split("/")[:-1]]
+
+    def _used(self, paths: List[str]) -> Columns:
+        """What all of them have used; only columns that every one knows."""
+        total: Optional[Columns] = None
+        for path in paths:
+            columns = self._run.usage(path, fresh=True).columns
+            if total is None:
+                total = dict(columns)
+            else:
+                total = {name: total[name] + columns[name] for name in total if name in columns}
+        return total or {}
