@@ -5,6 +5,18 @@ the client: nothing here imports a tracker.
 """
 
 from .attach import Attached, attach
+from .kaslite import Phases
+from .pixelis import validate_environment
 from .resource_logger import ResourceLogger
+from .rldk import capture_environment
+from .wandb import wandb_summary
 
-__all__ = ["Attached", "ResourceLogger", "attach"]
+__all__ = [
+    "Attached",
+    "Phases",
+    "ResourceLogger",
+    "attach",
+    "capture_environment",
+    "validate_environment",
+    "wandb_summary",
+]

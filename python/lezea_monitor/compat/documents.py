@@ -24,7 +24,7 @@ def document(run: Any, file: str) -> Optional[Dict[str, Any]]:
     """One document of the run. Waits for the agent, 5 s at most."""
     data = bytearray()
     try:
-        with _Agent(run) as agent:
+        with Agent(run) as agent:
             while True:
                 wanted = {"run_id": run.id, "file": file, "offset": len(data)}
                 piece = agent.ask("run.get", wanted)
@@ -41,14 +41,14 @@ def document(run: Any, file: str) -> Optional[Dict[str, Any]]:
 def environment(run: Any) -> Optional[Dict[str, Any]]:
     """What the node is made of and what it runs, as it is now."""
     try:
-        with _Agent(run) as agent:
+        with Agent(run) as agent:
             return agent.ask("node.inventory", {})
     except Exception as error:
         log.debug("node.inventory: %r", error)
         return None
 
 
-class _Agent:
+class Agent:
     """Whom to ask. Raises Unavailable where there is nobody."""
 
     def __init__(self, run: Any) -> None:
@@ -72,7 +72,7 @@ class _Agent:
         reply: Dict[str, Any] = self._link.request(method, params, left)
         return reply
 
-    def __enter__(self) -> "_Agent":
+    def __enter__(self) -> "Agent":
         return self
 
     def __exit__(self, *error: Any) -> None:
