@@ -223,6 +223,12 @@ const metrics = section('What /metrics shows of runs and scopes.', {
     description: 'Add `_created` series (OpenMetrics only); doubles the number of counter series.',
     live: false,
   }),
+  lezea_compat: flag(false, {
+    description:
+      'Add the families of the node that LeZeA’s alert rules read, by its names: `lezea_cpu_utilization_percent`, ' +
+      '`lezea_memory_*`, `lezea_disk_*`, `lezea_network_*`, `lezea_service_up`.',
+    live: false,
+  }),
   linger_seconds: wholeNumber(
     { min: 0, max: 86_400, fallback: 300 },
     { description: 'How long the series of an ended run stay.', unit: 'seconds', live: true },

@@ -4,6 +4,7 @@ import { COLUMN_LIST } from '../native/frame.js';
 import type { FamilyHeader } from './encoder.js';
 import { shownColumns } from './figures.js';
 import { LIMIT_FAMILIES } from './limits.js';
+import { LEZEA_FAMILIES } from './lezea-compat.js';
 import { SCRAPE_SECONDS } from './metrics.js';
 import { NODE_GROUPS, NODE_PREFIX } from './node.js';
 import { outboxFamilies } from './outbox.js';
@@ -29,6 +30,9 @@ export function describeMetrics(counted: readonly FamilyHeader[]): string {
     '## Node',
     NODE,
     table(node),
+    '## LeZeA’s names',
+    LEZEA,
+    table(LEZEA_FAMILIES),
     '## Agent',
     table(agent),
   ].join('\n\n')}\n`;
@@ -57,6 +61,10 @@ later one's label ends in \`~\` and its user id. In system mode names are keyed 
 
 const RUNS = `Label: \`run\`. An ended run stays for \`metrics.linger_seconds\`. Counters are over all attempts of a run.
 Limits (docs/limits.md) have \`scope\`, \`level\` or \`experiment\` where they are of one; past the cap further ones are not shown.`;
+
+const LEZEA = `With \`metrics.lezea_compat\`: what LeZeA’s alert rules and dashboards read of the node. GPUs are not measured yet, so there is no
+\`lezea_gpu_utilization_percent\`, \`lezea_gpu_memory_*_bytes\`, \`lezea_gpu_temperature_celsius\` nor \`lezea_gpu_power_draw_watts\`, and rules
+that read them do not fire. File systems are those on disks of the machine, not the network’s, FUSE’s or virtual ones.`;
 
 const NODE = `What the machine does as a whole, named as Prometheus's node_exporter names it after the prefix.`;
 

@@ -7,6 +7,7 @@ import type { NodeFigure } from '../native/addon.js';
 import { type ExpositionFormat, ExpositionWriter } from './encoder.js';
 import { type Shown, shownColumns } from './figures.js';
 import { SERIES_PER_LIMIT, writeLimitFamilies } from './limits.js';
+import { LezeaCompat } from './lezea-compat.js';
 import { hashedNames, loadNameKey, PLAIN_NAMES } from './names.js';
 import { nodeFamilies } from './node.js';
 import { otherRunsFile } from './other-runs.js';
@@ -43,6 +44,8 @@ export class Metrics {
   readonly #options: { inclusive: boolean; created: boolean };
   readonly #table: SeriesTable;
   readonly #renderSeconds: Histogram;
+  /** Null: not wanted. */
+  readonly #lezea: LezeaCompat | null;
   #lastSize = 0;
   /** What the agent said of itself in this scrape: one answer serves all families. */
   #asked: AgentState | null = null;
@@ -51,6 +54,7 @@ export class Metrics {
     this.#deps = deps;
     const { metrics } = deps.config();
     this.#shown = shownColumns(metrics.columns);
+    this.#lezea = metrics.lezea_compat ? new LezeaCompat() : null;
     this.#options = { inclusive: metrics.inclusive, created: metrics.created };
     this.#table = new SeriesTable(
       deps.store,
@@ -75,6 +79,11 @@ export class Metrics {
       writeFamily(writer, header, figures);
     this.#renderSeconds.observe((performance.now() - begun) / 1000);
     this.#asked = null;
+    if (this.#lezea) {
+      const told = { node: this.#deps.nodeFigures(), sinks: this.#state().sinks };
+      for (const { header, figures } of await this.#lezea.families(told))
+        writeFamily(writer, header, figures);
+    }
     await this.registry.write(writer);
     const exposition = writer.finish();
     this.#lastSize = exposition.length;

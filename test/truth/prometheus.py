@@ -26,6 +26,15 @@ DOWN_SECONDS = 3.0
 NEEDS = ("prometheus", "promtool")
 # Families of the agent process itself begin anew with it, as any program's.
 OWN = "lezea_agent_"
+# What the expressions of its alert rules read, but for GPUs, which are not measured yet.
+LEZEA = (
+    "lezea_cpu_utilization_percent",
+    "lezea_memory_available_bytes / lezea_memory_total_bytes",
+    "lezea_memory_used_bytes",
+    "rate(lezea_network_bytes_sent_total[5m]) + rate(lezea_network_bytes_received_total[5m])",
+    'lezea_service_up{service_name="lezea-monitor"} == 1',
+    "predict_linear(lezea_disk_used_bytes[1h], 24 * 3600) / lezea_disk_total_bytes",
+)
 
 
 def name_of(labels: Labels) -> str:
@@ -102,8 +111,25 @@ def check_total(truth: Truth, prometheus: Prometheus, agent: Agent, run_id: str)
                  absolute=1e-6)  # fmt: skip
 
 
+def check_lezea(truth: Truth, prometheus: Prometheus) -> None:
+    """What LeZeA's alert rules compute has figures, and they are the node's."""
+    for expression in LEZEA:
+        found = prometheus.evaluate(expression)
+        truth.holds("LeZeA's rules: %s" % expression, len(found) > 0, "no series")
+    space = os.statvfs("/")
+    total = prometheus.evaluate('lezea_disk_total_bytes{mount_point="/"}')
+    if total:
+        truth.within("its disk's size", space.f_blocks * space.f_frsize, max(total.values()), "B")
+    else:
+        truth.skip("its disk's size", "the root is on no disk of the machine")
+    labels = {name for series in prometheus.evaluate('{__name__=~"lezea_.*"}') for name, _ in series}
+    truth.holds("no label component, which LeZeA overwrites", "component" not in labels)
+    gpus = prometheus.evaluate('{__name__=~"lezea_gpu_.*_(percent|celsius|watts)"}')
+    truth.holds("no GPU figure that nobody measured", not gpus, str(gpus)[:200])
+
+
 def scrape(truth: Truth, seconds: float) -> None:
-    agent = truth.own_agent("http.expose_run_names=true")
+    agent = truth.own_agent("http.expose_run_names=true", "metrics.lezea_compat=true")
     target = agent.http.split("://", 1)[1]
     run_id = truth.run_id("load")
     with Prometheus(target) as prometheus:
@@ -125,6 +151,7 @@ def scrape(truth: Truth, seconds: float) -> None:
         check_scrapes(truth, prometheus, total, down)
         check_counters(truth, prometheus, total, down)
         check_total(truth, prometheus, agent, run_id)
+        check_lezea(truth, prometheus)
     agent.stop()
 
 

@@ -80,6 +80,17 @@ class Prometheus:
             for series in answer["data"]["result"]
         }
 
+    def evaluate(self, expression: str) -> Dict[Labels, float]:
+        """What an expression is now, by labels."""
+        question = urllib.parse.urlencode({"query": expression})
+        answer = json.loads(fetch("%s/api/v1/query?%s" % (self.url, question)))
+        if answer["status"] != "success":
+            raise RuntimeError("prometheus: %s" % answer)
+        return {
+            tuple(sorted(series["metric"].items())): float(series["value"][1])
+            for series in answer["data"]["result"]
+        }
+
     def target(self) -> Dict[str, Any]:
         """What it says of its one target: health, lastError."""
         answer = json.loads(fetch(self.url + "/api/v1/targets"))
