@@ -5,6 +5,7 @@ the client: nothing here imports a tracker.
 """
 
 from .attach import Attached, attach
+from .documents import document
 from .kaslite import Phases
 from .pixelis import validate_environment
 from .resource_logger import ResourceLogger
@@ -17,6 +18,7 @@ __all__ = [
     "ResourceLogger",
     "attach",
     "capture_environment",
+    "document",
     "validate_environment",
     "wandb_summary",
 ]
