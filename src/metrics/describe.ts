@@ -3,8 +3,8 @@
 import { COLUMN_LIST } from '../native/frame.js';
 import type { FamilyHeader } from './encoder.js';
 import { shownColumns } from './figures.js';
-import { LIMIT_FAMILIES } from './limits.js';
 import { LEZEA_FAMILIES } from './lezea-compat.js';
+import { LIMIT_FAMILIES } from './limits.js';
 import { SCRAPE_SECONDS } from './metrics.js';
 import { NODE_GROUPS, NODE_PREFIX } from './node.js';
 import { outboxFamilies } from './outbox.js';
