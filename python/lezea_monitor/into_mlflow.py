@@ -9,7 +9,7 @@ import os
 import posixpath
 import re
 import tempfile
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from . import metric_keys
 from .mlflow_artifacts import Artifacts, Document
@@ -20,6 +20,7 @@ from .tracker_address import clean_address
 
 OURS = "lezea-monitor"  # folder of the documents whose own place is taken
 CREATED_TAG = "lezea_monitor.created_for"  # on a run that was made for one of the agent's
+PARAM_TAG = "lezea_monitor.param."  # before a param's key: what it would have been
 MAX_KEYS = 100  # of one batch: stores refuse more of them where they come again (mlflow#20807)
 MAX_METRICS = 1000  # of one batch, for any store
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -66,6 +67,8 @@ class IntoMlflow:
             self._run_id = self._made(body if kind == "create" else None)
         if kind == "metrics":
             self._log_metrics(body["metrics"])
+        elif kind == "params":
+            self._log_params(body["params"])
         elif kind == "artifact":
             self._log_artifact(body, fetch)
         elif kind == "merge":
@@ -135,6 +138,22 @@ class IntoMlflow:
     def _log_tags(self, wanted: Sequence[Dict[str, str]]) -> None:
         make = self._entities.RunTag
         self._log_batch("tags", [make(tag["key"], tag["value"]) for tag in wanted])
+
+    def _log_params(self, wanted: Sequence[Dict[str, str]]) -> None:
+        """A param is there for ever: where one of another value is, it stays, a tag has ours."""
+        refused = self._refused_params([(param["key"], param["value"]) for param in wanted])
+        self._log_tags([{"key": PARAM_TAG + key, "value": value} for key, value in refused])
+
+    def _refused_params(self, wanted: Sequence[Tuple[str, str]]) -> List[Tuple[str, str]]:
+        """Those that mlflow does not take: of several, perhaps one alone is in the way."""
+        make = self._entities.Param
+        try:
+            self._log_batch("params", [make(key, value) for key, value in wanted], cut=False)
+            return []
+        except Refused:
+            if len(wanted) == 1:
+                return list(wanted)
+        return [one for param in wanted for one in self._refused_params([param])]
 
     def _log_batch(self, what: str, values: List[Any], cut: bool = True) -> None:
         """Logs all at once; where mlflow refuses that for good, each that it takes, if `cut`."""

@@ -41,6 +41,10 @@ class RunTag(Thing):
         super().__init__(key=key, value=value)
 
 
+class Param(RunTag):
+    pass
+
+
 class MlflowException(Exception):
     def __init__(self, message, error_code="INTERNAL_ERROR"):
         super().__init__(message)
@@ -57,7 +61,7 @@ class StoredRun:
         )  # fmt: skip
         self.folder = os.path.join(folder, run_id)
         os.makedirs(self.folder)
-        self.metrics, self.tags, self.experiment_id = [], {}, "0"
+        self.metrics, self.params, self.tags, self.experiment_id = [], {}, {}, "0"
 
     def put(self, path, data):
         file = os.path.join(self.folder, path)
@@ -108,7 +112,7 @@ class FakeMlflow:
         tracking = types.ModuleType("mlflow.tracking")
         tracking.MlflowClient = lambda tracking_uri: Client(self, tracking_uri)
         entities = types.ModuleType("mlflow.entities")
-        entities.Metric, entities.RunTag = Metric, RunTag
+        entities.Metric, entities.RunTag, entities.Param = Metric, RunTag, Param
         modules = (mlflow, tracking, fluent, entities)
         return {module.__name__: module for module in modules}
 
@@ -177,9 +181,12 @@ class Client:
             raise MlflowException("not active", "INVALID_PARAMETER_VALUE")
         return run
 
-    def log_batch(self, run_id, metrics=(), tags=(), synchronous=None):
+    def log_batch(self, run_id, metrics=(), params=(), tags=(), synchronous=None):
         assert synchronous is True
-        run = self._writing(run_id, "log_batch", [one.key for one in (*metrics, *tags)])
+        run = self._writing(run_id, "log_batch", [one.key for one in (*metrics, *params, *tags)])
+        for param in params:  # as mlflow: not atomic
+            if run.params.setdefault(param.key, param.value) != param.value:
+                raise MlflowException("Changing param values", "INVALID_PARAMETER_VALUE")
         run.metrics += [(m.key, m.timestamp, m.step, m.value) for m in metrics]
         run.tags.update((tag.key, tag.value) for tag in tags)
 

@@ -70,6 +70,14 @@ class AtEndTest(DeliverTest):
         self.assertEqual(self.mlflow.addresses, ["http://u:p@h"])
         self.assertNotIn("u:p", str(self.agent.calls))
 
+    def test_a_param_that_is_there_stays_and_a_tag_has_ours(self):
+        given = [{"key": key, "value": "1"} for key in ("a", "b", "c")]
+        before = lambda: self.mlflow.runs["m"].params.update(b="2", c="1")  # noqa: E731
+        tracked = self.finish(("params", {"params": given}), before_end=before)
+        self.assertEqual(tracked.params, {"a": "1", "b": "2", "c": "1"})
+        self.assertEqual(tracked.tags, {"lezea_monitor.param.b": "1"})
+        self.assertEqual((self.outbox.left(), self.outbox.dead), (0, []))
+
     def test_after_the_mlflow_run_has_ended(self):
         tracked = self.finish(*self.everything(), before_end=self.mlflow.end_run)
         self.assertEqual(tracked.get("resources/summary.json"), SUMMARY)

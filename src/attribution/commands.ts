@@ -6,6 +6,7 @@ import { LezeaError, messageOf } from '../errors.js';
 import type { ProcessId, Sampler } from '../native/addon.js';
 import { emptyRow } from '../native/frame.js';
 import { type Budgets, LIMIT_EVENTS } from './budgets.js';
+import { type Facts, mergeFacts } from './facts.js';
 import type { Ledger } from './ledger.js';
 import type { Lifecycle } from './lifecycle.js';
 import type { Limiter } from './limits.js';
@@ -28,6 +29,7 @@ import { nameFault } from './names.js';
 import { sameOwner } from './owners.js';
 import { type PartRecord, processKey } from './records.js';
 import type { Registry } from './registry.js';
+import { redacted, withoutSecrets } from './secrets.js';
 import type { OpenSession, Sessions } from './sessions.js';
 import type { Starter } from './starting.js';
 import type { TrackedRun } from './tracked-run.js';
@@ -194,15 +196,31 @@ export class Commands implements RunCommands {
   update(
     caller: Caller,
     runId: string,
-    changes: Pick<StartRequest, 'tags' | 'tracker' | 'limits'>,
+    { facts, limits, ...settings }: Pick<StartRequest, 'tags' | 'tracker' | 'limits'> & { facts?: Facts },
   ): TrackedRun {
     const run = this.#liveRun(caller, runId);
-    if (changes.limits) this.#o.budgets.set(run, changes.limits);
-    this.#o.starter.merge(run, changes);
+    if (limits) this.#o.budgets.set(run, limits);
+    if (facts) this.#addFacts(run, facts);
+    this.#o.starter.merge(run, settings);
     return run;
   }
 
-  event(caller: Caller, runId: string, event: string, data: Record<string, unknown>): void {
+  #addFacts(run: TrackedRun, facts: Facts): void {
+    const { registry, limiter, ledger } = this.#o;
+    const known = {
+      size: run.record.facts ?? { count: 0, bytes: 0 },
+      text: (key: string) => registry.factText(run, key),
+    };
+    const { texts, size } = mergeFacts(known, facts, limiter);
+    for (const [key, text] of texts) ledger.factChanged({ run: run.handle, key, text });
+    run.record.facts = size;
+  }
+
+  stored(): Promise<void> {
+    return this.#o.checkpoint();
+  }
+
+  event(caller: Caller, runId: string, event: string, given: Record<string, unknown>): void {
     const run = this.#liveRun(caller, runId);
     const { limiter } = this.#o;
     limiter.admitSize('nameBytes', Buffer.byteLength(event));
@@ -211,8 +229,9 @@ export class Commands implements RunCommands {
         ? "the name is one of the agent's own"
         : nameFault(event);
     if (fault) throw new LezeaError('invalid_params', fault);
-    if (isDeeper(data, limiter.limits.eventLevels))
+    if (isDeeper(given, limiter.limits.eventLevels))
       limiter.admitSize('eventLevels', Number.POSITIVE_INFINITY);
+    const data = redacted(given);
     const bytes = Buffer.byteLength(JSON.stringify(data));
     limiter.admitSize('eventBytes', bytes);
     const { events } = run;
@@ -288,7 +307,8 @@ export class Commands implements RunCommands {
     const creator = processKey(run.record.creator) === key || caller.privileged;
     const outcome = {
       status: request.status,
-      ...(request.reason === undefined ? {} : { reason: request.reason }),
+      // An exception's message may have an address in it, with its password.
+      ...(request.reason === undefined ? {} : { reason: withoutSecrets(request.reason) }),
     };
     if (request.all && !creator)
       throw new LezeaError('not_authorized', 'only the process that began the run ends all');

@@ -8,6 +8,8 @@ import {
   type Batch,
   type ExperimentRecord,
   emptyBatch,
+  type FactRecord,
+  factKey,
   isEmpty,
   type PageRecord,
   type PartRecord,
@@ -85,6 +87,15 @@ export class Ledger {
   /** `key`: experimentKey of it; null: it has no budget any more. */
   experimentChanged(key: string, record: ExperimentRecord | null): void {
     this.#batch.experiments.set(key, record);
+  }
+
+  factChanged(fact: FactRecord): void {
+    this.#batch.facts.set(factKey(fact), fact);
+  }
+
+  /** Not committed yet; undefined: what is stored of it stands. */
+  changedFact(run: number, key: string): FactRecord | undefined {
+    return this.#batch.facts.get(factKey({ run, key }));
   }
 
   /** Stored states of processes that are no more. */

@@ -86,6 +86,10 @@ const TABLE = {
   eventBytesPerRun: { value: 4_194_304, counts: 'bytes of JSON in events of one run', past: 'too_large' },
   eventBytes: { value: 16_384, counts: 'bytes of JSON in one event', past: 'too_large' },
   eventLevels: { value: 32, counts: 'levels of nesting in one event', past: 'too_large' },
+  factsPerRun: { value: 256, counts: 'keys of facts of one run', past: 'too_many' },
+  factBytesPerRun: { value: 1_048_576, counts: 'bytes of facts of one run, as JSON', past: 'too_large' },
+  factBytes: { value: 262_144, counts: "bytes of one key's facts, as JSON", past: 'too_large' },
+  factLevels: { value: 16, counts: 'levels of nesting in facts', past: 'too_large' },
   tagsPerRun: { value: 256, counts: 'tags, or tracker settings, of one run', past: 'too_many' },
   tagBytesPerRun: {
     value: 65_536,

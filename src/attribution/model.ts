@@ -4,6 +4,7 @@
 
 import type { ProcessId, RunHandle, SessionHandle, Slot } from '../native/addon.js';
 import type { ColumnName } from '../native/frame.js';
+import type { Facts } from './facts.js';
 import type { LimitChange, LimitState, OnExceeded } from './run-limits.js';
 import type { Columns, Totals } from './totals.js';
 
@@ -208,6 +209,8 @@ export interface RunStore {
   /** The ended processes that used most CPU, most first, then the line for the rest. */
   endedProcesses(run: Run): ProcessTotals[];
   events(run: Run): Iterable<RunEvent>;
+  /** What clients said of it. */
+  facts(run: Run): Facts;
   on<E extends keyof RunStoreEvents>(event: E, listener: RunStoreEvents[E]): () => void;
 }
 
@@ -326,7 +329,13 @@ export interface RunCommands {
   enterScope(session: Session, request: EnterRequest): void;
   exitScope(session: Session, request: EnterRequest): void;
   progress(caller: Caller, request: { runId: string; scope?: string } & Partial<Progress>): void;
-  update(caller: Caller, runId: string, changes: Pick<StartRequest, 'tags' | 'tracker' | 'limits'>): Run;
+  update(
+    caller: Caller,
+    runId: string,
+    changes: Pick<StartRequest, 'tags' | 'tracker' | 'limits'> & { facts?: Facts },
+  ): Run;
+  /** Resolves when what was said of runs so far is stored. */
+  stored(): Promise<void>;
   event(caller: Caller, runId: string, event: string, data: Record<string, unknown>): void;
   phase(caller: Caller, runId: string, name: string): Promise<void>;
   usage(caller: Caller, request: UsageRequest): Promise<Usage>;

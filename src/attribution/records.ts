@@ -3,6 +3,7 @@
 // totals, the kernel counters they correspond to and the tree they hang on can never disagree.
 
 import type { ExitedProcess, ProcessId, RunHandle, SessionHandle, Slot } from '../native/addon.js';
+import type { FactsSize } from './facts.js';
 import type { Part } from './limit-figures.js';
 import type { FinalStatus, Outcome, Owner, ProcessTotals, Progress, RunEvent, RunStatus } from './model.js';
 import type { Page } from './rows.js';
@@ -40,6 +41,8 @@ export interface RunRecord {
   limits?: RunLimits;
   /** How its limits, and its experiment's, stood when it ended; absent: it had none. */
   limitStates?: LimitState[];
+  /** What clients said of it, which is stored apart; absent: nothing. */
+  facts?: FactsSize;
 }
 
 /** The budget of an experiment: limits of all runs of one owner that name it, by the limit's name. */
@@ -106,6 +109,14 @@ export interface EventRecord extends RunEvent {
   run: RunHandle;
 }
 
+/** One of a run's facts. */
+export interface FactRecord {
+  run: RunHandle;
+  key: string;
+  /** JSON; null: no longer there. */
+  text: string | null;
+}
+
 export interface ProcessStateRecord {
   run: RunHandle;
   process: ProcessId;
@@ -133,6 +144,8 @@ export interface Batch {
   events: EventRecord[];
   /** By experimentKey; null: it has no budget any more. */
   experiments: Map<string, ExperimentRecord | null>;
+  /** By `factKey`. */
+  facts: Map<string, FactRecord>;
 }
 
 /** One stored run with everything that belongs to it. */
@@ -176,12 +189,19 @@ export interface Persistence {
   experiments(): ExperimentRecord[];
   /** What the ended runs of an experiment used, those that are removed by now too; without the given ones. */
   usedByEnded(owner: Owner, experiment: string, without: ReadonlySet<RunHandle>): Part;
+  /** Facts of a run by their keys, JSON. */
+  facts(run: RunHandle): Map<string, string>;
+  fact(run: RunHandle, key: string): string | undefined;
   close(): void;
 }
 
 /** A process as a map key: pid and start, never a bare pid. */
 export function processKey(process: ProcessId): string {
   return `${process.pid}:${process.startTicks}`;
+}
+
+export function factKey({ run, key }: Pick<FactRecord, 'run' | 'key'>): string {
+  return `${run}:${key}`;
 }
 
 export function emptyBatch(): Batch {
@@ -196,6 +216,7 @@ export function emptyBatch(): Batch {
     exited: [],
     events: [],
     experiments: new Map(),
+    facts: new Map(),
   };
 }
 

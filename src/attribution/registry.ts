@@ -3,6 +3,7 @@
 
 import type { Logger } from 'pino';
 import { messageOf } from '../errors.js';
+import { type Facts, factsOf } from './facts.js';
 import type { Ledger } from './ledger.js';
 import type { Holding, Limiter } from './limits.js';
 import type { Owner, ProcessTotals, Run, RunEvent, RunStore, RunStoreEvents, RunSummary } from './model.js';
@@ -183,6 +184,21 @@ export class Registry implements RunStore {
 
   events(run: Run): Iterable<RunEvent> {
     return this.#options.persistence.events(run.handle);
+  }
+
+  facts(run: Run): Facts {
+    return factsOf(this.#options.persistence.facts(run.handle));
+  }
+
+  /** JSON, committed or not; undefined where the key is not there. */
+  factText(run: Run, key: string): string | undefined {
+    const changed = this.#options.ledger.changedFact(run.handle, key);
+    return changed ? (changed.text ?? undefined) : this.#options.persistence.fact(run.handle, key);
+  }
+
+  /** What is stored of it, JSON by key. */
+  factTexts(run: Run): Map<string, string> {
+    return this.#options.persistence.facts(run.handle);
   }
 
   on<E extends keyof RunStoreEvents>(event: E, listener: RunStoreEvents[E]): () => void {

@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { LezeaError } from '../errors.js';
 import type { Sampler } from '../native/addon.js';
 import type { Budgets } from './budgets.js';
+import { CAPTURED } from './facts.js';
 import type { Ledger } from './ledger.js';
 import type { Lifecycle } from './lifecycle.js';
 import type { Limiter } from './limits.js';
@@ -12,6 +13,7 @@ import type { Caller, Owner, StartRequest } from './model.js';
 import { isRunId, makeRunId, nameFault } from './names.js';
 import type { RunRecord } from './records.js';
 import type { Registry } from './registry.js';
+import { redacted } from './secrets.js';
 import { TrackedRun } from './tracked-run.js';
 
 export interface StarterOptions {
@@ -46,6 +48,18 @@ export class Starter {
       return { run: known, created: false };
     }
     return { run: this.#create(caller, runId, request, known), created: true };
+  }
+
+  /** What was said of the run holds for its next attempt, but for what clients found out about their own processes. */
+  #carryFacts(earlier: TrackedRun, run: TrackedRun): void {
+    const size = { count: 0, bytes: 0 };
+    for (const [key, text] of this.#o.registry.factTexts(earlier)) {
+      if (key === CAPTURED) continue;
+      size.count += 1;
+      size.bytes += Buffer.byteLength(key) + Buffer.byteLength(text);
+      this.#o.ledger.factChanged({ run: run.handle, key, text });
+    }
+    if (size.count > 0) run.record.facts = size;
   }
 
   #checkName(name: string): void {
@@ -106,6 +120,7 @@ export class Starter {
     const run = new TrackedRun(record);
     registry.add(run);
     budgets.begin(run, limits, earlier);
+    if (earlier) this.#carryFacts(earlier, run);
     sampler.openRun(run.handle, run.unattributedSlot);
     ledger.runChanged(run);
     lifecycle.audit(run, 'run.started', { run_id: runId, attempt: record.attempt, pid: caller.process.pid });
@@ -121,7 +136,7 @@ export class Starter {
   }
 
   #merged(known: Required<Settings>, changes: Settings): Required<Settings> {
-    const tags = { ...known.tags, ...changes.tags };
+    const tags = { ...known.tags, ...redacted(changes.tags ?? {}) };
     const tracker = { ...known.tracker };
     for (const [key, value] of Object.entries(changes.tracker ?? {})) tracker[key] = withoutPassword(value);
     for (const settings of [tags, tracker]) {

@@ -2,9 +2,11 @@
 // courier; the socket's outbox methods end here.
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Facts } from '../attribution/facts.js';
 import type { Caller, Run } from '../attribution/model.js';
 import { sameOwner } from '../attribution/owners.js';
 import { LezeaError, messageOf } from '../errors.js';
+import type { SummaryEnvironment } from '../files/summary-document.js';
 import type { Logger } from '../log.js';
 import { aboutPlace } from './about-place.js';
 import { addDrafts } from './bearers.js';
@@ -60,7 +62,9 @@ export interface DeliveriesOptions {
   /** The documents of an ended run, as they lie in its folder. */
   documents(run: Run): Promise<DocumentFile[]>;
   /** What an ended run ran on, where it is known. */
-  environmentFingerprint?(run: Run): Promise<string | undefined>;
+  fingerprints?(run: Run): Promise<SummaryEnvironment | undefined>;
+  /** What was said of it. */
+  facts?(run: Run): Facts;
   /** The attempts of a run before this one: the tracker has one run for all of them. */
   earlier(run: Run): Run[];
   folders: Folders;
@@ -131,14 +135,17 @@ export class Deliveries {
     outbox.discard(run.handle);
     if (places.length === 0) return;
     const earlier = this.#o.earlier(run);
-    const fingerprint = await this.#o.environmentFingerprint?.(run);
+    const fingerprints = await this.#o.fingerprints?.(run);
+    const facts = this.#o.facts?.(run);
     const whole = endedRun(run, {
       node,
       allDead,
       files: await documents(run),
       earlier,
       earlierFiles: await this.#documentsOf(earlier.slice(-MAX_EARLIER_DOCUMENTS)),
-      ...(fingerprint !== undefined && { environmentFingerprint: fingerprint }),
+      ...(fingerprints && { environmentFingerprint: fingerprints.fingerprint }),
+      ...(fingerprints?.run_fingerprint !== undefined && { runFingerprint: fingerprints.run_fingerprint }),
+      ...(facts && { facts }),
     });
     const ended = withoutFigures ? { ...whole, totals: {}, scopes: () => [] } : whole;
     const { key, runId, attempt } = ended;

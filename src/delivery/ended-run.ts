@@ -1,6 +1,7 @@
 // An ended run as it is delivered: the sums over its attempts, and the documents of the last. Reads the runs; emits columns
 // in base units, added up as the integers that they are.
 
+import type { Facts } from '../attribution/facts.js';
 import type { Run, Totals as RunTotals } from '../attribution/model.js';
 import { type Columns, Totals } from '../attribution/totals.js';
 import type { AttemptDocuments, DocumentFile, EndedRun, ScopeLine } from './model.js';
@@ -15,6 +16,9 @@ export interface EndedRunFacts {
   earlierFiles?: readonly AttemptDocuments[];
   /** Where it is known what the run ran on. */
   environmentFingerprint?: string;
+  runFingerprint?: string;
+  /** What was said of it. */
+  facts?: Facts;
 }
 
 /** The run has its outcome and its end; its status may not be final yet. */
@@ -45,6 +49,8 @@ export function endedRun(run: Run, facts: EndedRunFacts): EndedRun {
     ...(facts.environmentFingerprint !== undefined && {
       environmentFingerprint: facts.environmentFingerprint,
     }),
+    ...(facts.runFingerprint !== undefined && { runFingerprint: facts.runFingerprint }),
+    ...(facts.facts && { facts: facts.facts }),
     ...(spansNodes(run) && { spansNodes: true }),
     ...(run.rank === undefined ? {} : { rank: run.rank }),
   };

@@ -1,6 +1,7 @@
 // What delivery speaks of: what an ended run has to say, the items it is cut into, the places they go to, and the one error
 // of a try. An item is frozen when the run ends: sent again it is the same bytes, so that a place that has it sees no other.
 
+import type { Facts } from '../attribution/facts.js';
 import type { Outcome } from '../attribution/model.js';
 import type { Columns } from '../attribution/totals.js';
 
@@ -58,6 +59,10 @@ export interface EndedRun {
   files: readonly DocumentFile[];
   /** What it ran on: the stable fingerprint of its environment document. */
   environmentFingerprint?: string;
+  /** The same with what was said of the run. */
+  runFingerprint?: string;
+  /** What was said of it. */
+  facts?: Facts;
   /** Where there was more than one attempt: the documents of each, this one's too, oldest first. */
   attempts?: readonly AttemptDocuments[];
   /** It said that it has several ranks: it may run on other nodes too, whose agents deliver theirs. */

@@ -5,6 +5,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { z } from 'zod';
 import type { Run, RunEvent, RunStore } from '../attribution/model.js';
 import type { Environment } from '../inventory/document.js';
+import { withRun } from '../inventory/run-environment.js';
 import { costOf, isPriced } from './cost.js';
 import { costText } from './cost-document.js';
 import type { CostSettings } from './cost-rates.js';
@@ -24,7 +25,7 @@ import {
   writeRunFiles,
 } from './run-files.js';
 import type { SummaryContext } from './summary.js';
-import type { SummaryNode } from './summary-document.js';
+import type { SummaryEnvironment, SummaryNode } from './summary-document.js';
 import { summaryText } from './summary-text.js';
 
 /** Who begins to read a live summary within this time of another reader gets the same text, milliseconds. */
@@ -34,7 +35,7 @@ const KEEP_MS = 2000;
 
 export interface RunDocumentsOptions {
   stateDir: string;
-  store: Pick<RunStore, 'endedProcesses' | 'events'>;
+  store: Pick<RunStore, 'endedProcesses' | 'events' | 'facts'>;
   node: SummaryNode;
   version: string;
   /** CPU the agent has used, seconds; undefined where it is not known. */
@@ -48,7 +49,11 @@ export interface RunDocumentsOptions {
 /** How long a summary is put together before other work has its turn, milliseconds. */
 const SLICE_MS = 5;
 
-const FINGERPRINTED = z.object({ fingerprint: z.object({ stable: z.string() }) });
+/** `run`: not in documents of an earlier version. */
+const FINGERPRINTED = z.object({
+  fingerprint: z.object({ stable: z.string() }),
+  run: z.object({ fingerprint: z.object({ sha256: z.string() }) }).optional(),
+});
 
 interface Snapshot {
   text: Promise<Buffer>;
@@ -68,10 +73,11 @@ export class RunDocuments {
   async write(run: Run): Promise<void> {
     const { store, stateDir } = this.#o;
     const processes = store.endedProcesses(run);
-    const environment = hasRebooted(store.events(run)) ? undefined : await this.#o.environment();
+    const node = hasRebooted(store.events(run)) ? undefined : await this.#o.environment();
+    const environment = node && withRun(node, run, store.facts(run));
     const context = {
       ...this.#context(run),
-      ...(environment && { environment: { fingerprint: environment.fingerprint.stable } }),
+      ...(environment && { environment: fingerprintsIn(environment) }),
     };
     const prices = this.#o.prices();
     const cost = await costOf(run, prices);
@@ -82,12 +88,12 @@ export class RunDocuments {
     });
   }
 
-  /** The stable fingerprint of what an ended run ran on; undefined where that is not known. */
-  async environmentFingerprint(run: Run): Promise<string | undefined> {
+  /** The fingerprints of what an ended run ran on, and of the run; undefined where that is not known. */
+  async fingerprints(run: Run): Promise<SummaryEnvironment | undefined> {
     const written = await listRunFiles(this.#o.stateDir, run);
     if (!written.includes(ENVIRONMENT_FILE)) return undefined;
     const text = (await this.whole(run, ENVIRONMENT_FILE)).toString();
-    return FINGERPRINTED.parse(JSON.parse(text)).fingerprint.stable;
+    return fingerprintsIn(FINGERPRINTED.parse(JSON.parse(text)));
   }
 
   /** The summary as it is now, JSON. */
@@ -187,6 +193,10 @@ export class RunDocuments {
       user: userName(run.owner.uid),
     };
   }
+}
+
+function fingerprintsIn({ fingerprint, run }: z.output<typeof FINGERPRINTED>): SummaryEnvironment {
+  return { fingerprint: fingerprint.stable, ...(run && { run_fingerprint: run.fingerprint.sha256 }) };
 }
 
 /** A document of one attempt. */

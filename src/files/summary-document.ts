@@ -78,9 +78,12 @@ export interface SummaryNode {
   memory_bytes: number;
 }
 
-/** What tells the node's hardware and software apart from another's: the stable fingerprint of environment/full.json. */
+/** Fingerprints of environment/full.json: what tells the node's hardware and software apart from another's, and the run. */
 export interface SummaryEnvironment {
+  /** The stable one of the node. */
   fingerprint: string;
+  /** The same with the run's stable facts. */
+  run_fingerprint?: string;
 }
 
 /** How a limit of the run, of one of its scopes or of its experiment stands. */

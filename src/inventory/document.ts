@@ -119,6 +119,19 @@ const words = z
     description: 'The same in words, for people. Not part of the fingerprint: it depends on who says it.',
   });
 
+const run = z
+  .strictObject({
+    id: text,
+    attempt: count,
+    facts: z.record(z.string(), z.unknown()).meta({
+      description: 'What clients said of it: docs/facts.md.',
+    }),
+    fingerprint: z
+      .strictObject({ schema: z.literal('lezea.run_fingerprint/v1'), sha256: text })
+      .meta({ description: 'SHA-256 of the canonical JSON of the stable fingerprint and the stable facts.' }),
+  })
+  .meta({ description: 'Only in the document of a run.' });
+
 export const environment = z
   .strictObject({
     schema: z.literal(ENVIRONMENT_SCHEMA),
@@ -132,6 +145,7 @@ export const environment = z
     fingerprint: z
       .strictObject({ stable: text, volatile: text })
       .meta({ description: 'SHA-256 of the canonical JSON of hardware and software; of the volatile part.' }),
+    run: run.optional(),
   })
   .meta({ title: 'Environment of a node' });
 
@@ -141,4 +155,5 @@ export type Volatile = z.output<typeof volatile>;
 export type Environment = z.output<typeof environment>;
 export type Disk = z.output<typeof disk>;
 export type NetworkInterface = z.output<typeof networkInterface>;
+export type RunSection = z.output<typeof run>;
 export type Described = z.output<typeof words>;

@@ -2,6 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import type { Environment } from './document.js';
+import { isStableFact } from './stable-facts.js';
 
 /** JSON without space, keys in order of their UTF-16 code units, absent values left out: the same for the same content. */
 export function canonicalJson(value: unknown): string {
@@ -36,17 +37,25 @@ export function differences(a: Environment, b: Environment): Difference[] {
     ...below('hardware', a.hardware, b.hardware, true),
     ...below('software', a.software, b.software, true),
     ...below('volatile', a.volatile, b.volatile, false),
+    // Of a node by itself nobody said anything.
+    ...(a.run && b.run ? below('run.facts', a.run.facts, b.run.facts, isStableFact) : []),
   ];
 }
 
-function* below(path: string, a: unknown, b: unknown, stable: boolean): Generator<Difference> {
+function* below(
+  path: string,
+  a: unknown,
+  b: unknown,
+  stable: boolean | ((path: string) => boolean),
+): Generator<Difference> {
   if (isTree(a) && isTree(b)) {
     const keys = new Set([...Object.keys(a), ...Object.keys(b)]);
     for (const key of keys) yield* below(`${path}.${key}`, a[key], b[key], stable);
     return;
   }
   if (a === b) return;
-  yield { path, stable, ...(a !== undefined && { a }), ...(b !== undefined && { b }) };
+  const counts = typeof stable === 'boolean' ? stable : stable(path);
+  yield { path, stable: counts, ...(a !== undefined && { a }), ...(b !== undefined && { b }) };
 }
 
 /** An object or a list: a list's keys are its indices. */

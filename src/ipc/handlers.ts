@@ -18,8 +18,7 @@ const CHUNK_BYTES = 49_152;
 
 const FEATURES = [
   ...['ring', 'scope.enter', 'run.usage', 'run.phase', 'run.event', 'run.get', 'subscribe'],
-  'outbox',
-  'limits',
+  ...['outbox', 'limits', 'facts'],
 ];
 
 export interface Documents {
@@ -125,14 +124,16 @@ function runHandlers(
       if (params.fresh) connection.spend(DEAR_TOKENS);
       return usage(deps, connection, params);
     },
-    'run.update': ({ caller }, params) => {
-      if (params.facts !== undefined) unsupported('facts');
+    'run.update': (connection, params) => {
+      const { tags, tracker, facts, limits } = params;
+      if (facts) connection.spend(DEAR_TOKENS);
       const run = commands.update(
-        caller,
+        connection.caller,
         params.run_id,
-        defined({ tags: params.tags, tracker: params.tracker, limits: params.limits }),
+        defined({ tags, tracker, facts, limits }),
       );
-      return { ...trackerOf(deps, run), ...limitsOf(run) };
+      const answer = () => ({ ...trackerOf(deps, run), ...limitsOf(run) });
+      return facts ? commands.stored().then(answer) : answer();
     },
     'run.event': ({ caller }, { run_id: runId, event, data }) => {
       commands.event(caller, runId, event, data);
@@ -279,10 +280,6 @@ function announced(deps: HandlerDeps, session: Session, params: Params<'scope.en
     tNs: said > now ? now : said,
     activation: params.activation,
   };
-}
-
-function unsupported(what: string): never {
-  throw new LezeaError('unsupported', `${what}: not in this version`);
 }
 
 /** The given fields without those that are undefined. */

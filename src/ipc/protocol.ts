@@ -35,8 +35,6 @@ export const PROTOCOL_VERSION = 1;
 export const DEAR_TOKENS = 20;
 
 const settings = (what: string) => z.record(text(250), text(5000)).describe(what);
-const reserved = (what: string) =>
-  z.unknown().optional().describe(`${what} Answers \`unsupported\` in this version.`);
 
 /** Every method of version 1, in the order of the documentation. */
 export const METHODS = {
@@ -198,13 +196,19 @@ export const METHODS = {
   }),
   'run.update': method({
     summary:
-      'Adds tags, tracker settings and limits, any time before the end; a later value replaces an earlier one.',
-    refuses: ['unknown_run', 'run_ended', 'too_many', 'unsupported'],
+      'Adds tags, tracker settings, facts and limits, any time before the end; a later value replaces an earlier one. ' +
+      'With facts it answers when they are stored, and costs as much as a dear request.',
+    refuses: ['unknown_run', 'run_ended', 'too_many', 'too_large'],
     params: z.object({
       run_id: runId,
       tags: settings('Free text by key.').optional(),
       tracker: settings('Where totals go.').optional(),
-      facts: reserved('Facts about the run.'),
+      facts: facts
+        .optional()
+        .describe(
+          'What is known of the run, merged as JSON Merge Patch (RFC 7386): objects key by key, null takes away. ' +
+            'Longer ones in several calls. What reads like a secret is taken out. See docs/facts.md.',
+        ),
       limits: changedLimits.optional(),
     }),
     result: z.object({ tracker: standing.optional(), limits: limitViews.optional() }),

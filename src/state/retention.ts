@@ -149,6 +149,7 @@ export class Retention {
       one('SELECT sum(length(rows)) FROM scope_pages WHERE run = ?') +
       one('SELECT sum(length(row) + length(record)) FROM exited WHERE run = ?') +
       one('SELECT sum(length(data) + 64) FROM events WHERE run = ?') +
+      one('SELECT sum(length(key) + length(text)) FROM facts WHERE run = ?') +
       one('SELECT sum(length(level) + length(name) + 64) FROM scopes WHERE run = ?') +
       one(
         'SELECT sum(length(body)) FROM delivery_items JOIN deliveries ON deliveries.id = delivery WHERE run = ?',

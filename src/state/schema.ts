@@ -82,6 +82,8 @@ const TABLES: Record<string, Record<string, string>> = {
     event: 'TEXT NOT NULL',
     data: 'TEXT NOT NULL',
   },
+  /** What clients said of runs: JSON by key. */
+  facts: { run: 'INTEGER NOT NULL', key: 'TEXT NOT NULL', text: 'TEXT NOT NULL' },
   /** What is to be brought to one place. All of it is said here, so that it outlives the run's own rows. */
   deliveries: {
     id: 'INTEGER PRIMARY KEY AUTOINCREMENT',
@@ -161,6 +163,7 @@ const ADDED: Readonly<Record<string, number>> = {
   run_sizes: 2,
   sinks: 2,
   rollups: 3,
+  facts: 4,
   'deliveries.checksum': 3,
   'sinks.delivery': 3,
   experiments: 4,
@@ -188,6 +191,7 @@ const INDEXES = [
   'CREATE INDEX exited_run ON exited (run, cpu_ns)',
   'CREATE UNIQUE INDEX phases_identity ON phases (run, seq)',
   'CREATE UNIQUE INDEX events_identity ON events (run, seq)',
+  'CREATE UNIQUE INDEX facts_identity ON facts (run, key)',
   'CREATE INDEX deliveries_run ON deliveries (run)',
   "CREATE INDEX deliveries_origin ON deliveries (json_extract(record, '$.origin'))",
   'CREATE INDEX deliveries_waiting ON deliveries (sink, id) WHERE ready = 1 AND done_ms IS NULL',

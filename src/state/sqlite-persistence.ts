@@ -93,6 +93,7 @@ export class SqlitePersistence implements Persistence {
     this.#putProcesses(batch);
     this.#exited.add(batch.exited);
     this.#experiments.put(batch.experiments);
+    this.#putFacts(batch);
     const addEvent = this.#sql(
       'INSERT OR REPLACE INTO events (run, seq, wall_ms, mono_ns, event, data) VALUES (?, ?, ?, ?, ?, ?)',
     );
@@ -158,6 +159,15 @@ export class SqlitePersistence implements Persistence {
       const ended = p.endedAtMs === undefined ? null : Math.round(p.endedAtMs);
       const endRow = p.endRow ? rowToBlob(p.endRow) : null;
       put.run(p.run, p.seq, p.name, Math.round(p.startedAtMs), ended, rowToBlob(p.startRow), endRow);
+    }
+  }
+
+  #putFacts(batch: Batch): void {
+    const put = this.#sql('INSERT OR REPLACE INTO facts (run, key, text) VALUES (?, ?, ?)');
+    const drop = this.#sql('DELETE FROM facts WHERE run = ? AND key = ?');
+    for (const { run, key, text } of batch.facts.values()) {
+      if (text === null) drop.run(run, key);
+      else put.run(run, key, text);
     }
   }
 
@@ -304,6 +314,17 @@ export class SqlitePersistence implements Persistence {
       if (!last) return;
       after = last.seq;
     }
+  }
+
+  facts(run: number): Map<string, string> {
+    const rows = this.#sql('SELECT key, text FROM facts WHERE run = ? ORDER BY key').all(run);
+    return new Map((rows as { key: string; text: string }[]).map(({ key, text }) => [key, text]));
+  }
+
+  fact(run: number, key: string): string | undefined {
+    return this.#sql('SELECT text FROM facts WHERE run = ? AND key = ?').pluck().get(run, key) as
+      | string
+      | undefined;
   }
 
   close(): void {

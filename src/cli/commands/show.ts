@@ -31,7 +31,7 @@ export function formatRun(document: SummaryDocument): string {
   ].join('\n');
 }
 
-function formatHead({ run, node, agent }: SummaryDocument): string {
+function formatHead({ run, node, agent, environment }: SummaryDocument): string {
   const seconds =
     run.ended_at === undefined ? undefined : (Date.parse(run.ended_at) - Date.parse(run.started_at)) / 1000;
   const what = [run.experiment, run.name].filter((part) => part !== undefined).join(' / ');
@@ -46,6 +46,7 @@ function formatHead({ run, node, agent }: SummaryDocument): string {
           `, took ${formatSeconds(seconds < 0 ? undefined : seconds)}`) +
       ` on ${node.name} as ${run.user}`,
   ];
+  if (environment?.run_fingerprint !== undefined) lines.push(`fingerprint ${environment.run_fingerprint}`);
   if (agent.coverage !== undefined && agent.coverage < 0.9995) {
     lines.push(`observed ${(100 * agent.coverage).toFixed(1)} % of its time`);
   }

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { type Draft, type Item, SendError } from '../model.js';
 
 /** Lower stages first: what a later one speaks of is there before it. */
-export const STAGES = { create: 0, metrics: 1, artifact: 2, merge: 3, tags: 4, end: 5 } as const;
+export const STAGES = { create: 0, metrics: 1, params: 1, artifact: 2, merge: 3, tags: 4, end: 5 } as const;
 
 export type ItemKind = keyof typeof STAGES;
 
@@ -23,6 +23,8 @@ const metric = z.object({
 
 const tag = z.object({ key: z.string(), value: z.string() });
 
+const param = z.object({ key: z.string(), value: z.string() });
+
 const artifact = z.object({
   /** Inside the run's folder, and inside the MLflow run's artifacts. */
   path: z.string(),
@@ -37,6 +39,8 @@ const artifact = z.object({
 const BODIES = {
   create: z.object({ run_name: z.string(), start_time: z.int() }),
   metrics: z.object({ metrics: z.array(metric) }),
+  /** Each is there for ever: one that has another value there already stays as it is, and a tag has ours. */
+  params: z.object({ params: z.array(param) }),
   artifact,
   /** One node's summary, to be merged with those of the other nodes that are there. `path` is where the node's own goes. */
   merge: artifact.extend({ node: z.string() }),
@@ -46,6 +50,7 @@ const BODIES = {
 
 export type Metric = z.infer<typeof metric>;
 export type Tag = z.infer<typeof tag>;
+export type Param = z.infer<typeof param>;
 export type ArtifactBody = z.infer<typeof artifact>;
 export type MergeBody = Bodies['merge'];
 export type Bodies = { [K in ItemKind]: z.infer<(typeof BODIES)[K]> };

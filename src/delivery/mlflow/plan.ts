@@ -6,8 +6,9 @@ import type { Columns } from '../../attribution/totals.js';
 import { nameInFolder } from '../../files/run-files.js';
 import { COLUMN_LIST, type ColumnName } from '../../native/frame.js';
 import type { DocumentFile, Draft, EndedRun, Item, Target } from '../model.js';
+import { factDrafts } from './facts.js';
 import { draft, type EndStatus, type Metric, readBody, type Tag } from './items.js';
-import { nodeFolder, type Share, scopeFolder, scopeKey, totalKey } from './keys.js';
+import { encodeSegment, nodeFolder, type Share, scopeFolder, scopeKey, totalKey } from './keys.js';
 import { wantedRun } from './settings.js';
 
 /** Older servers answer 400, always, when more keys than this come again in one request (mlflow/mlflow#20807). */
@@ -18,6 +19,7 @@ const MAX_BODY_BYTES = 40 * 1024;
 const WRAPPING_BYTES = 32;
 /** What the oldest servers store of a tag; longer values are cut there without a word. */
 const MAX_TAG_CHARS = 5000;
+const RUN_FINGERPRINT_TAG = 'lezea_monitor.run_fingerprint';
 const SUMMARY_NAME = 'summary.json';
 export const SUMMARY_PATH = `resources/${SUMMARY_NAME}`;
 
@@ -38,6 +40,10 @@ export function* planRun(run: EndedRun, target: Target): Generator<Draft> {
   }
   const node = run.spansNodes ? run.node : undefined;
   yield* metricBatches(run, node);
+  // What was said of the run, the node of its first rank says to the tracker.
+  const isFirst = node === undefined || (run.rank ?? 0) === 0;
+  const drafts = isFirst ? [...factDrafts(run)] : [];
+  yield* drafts.filter(({ kind }) => kind === 'params');
   for (const { path, bytes, sha256, replaces } of documentsOf(run, node)) {
     const kind = node !== undefined && path === `${nodeFolder(node)}/${SUMMARY_NAME}` ? 'merge' : 'artifact';
     const body = { path, bytes, sha256, ...(replaces && { replaces }) };
@@ -46,10 +52,15 @@ export function* planRun(run: EndedRun, target: Target): Generator<Draft> {
   // Of a run on several nodes, the merge tells: it knows how the others came out.
   if (node === undefined || !run.files.some(({ path }) => path === SUMMARY_PATH))
     yield draft('tags', { tags: tagsOf(factsOf(run)) });
+  else if (run.runFingerprint !== undefined)
+    yield draft('tags', {
+      tags: [{ key: `${RUN_FINGERPRINT_TAG}.${encodeSegment(node)}`, value: run.runFingerprint }],
+    });
+  yield* drafts.filter(({ kind }) => kind === 'tags');
   // Nobody else ends a run that we made, or whose processes are dead; a living trainer ends its own.
   if (!run.allDead && wanted.by !== 'creation') return;
   // The trainer's run is that of its first rank: where another's processes are dead, it may well live.
-  if (node !== undefined && (run.rank ?? 0) !== 0) return;
+  if (!isFirst) return;
   yield draft('end', { status: END_STATUS[run.outcome.status], end_time: run.endedAtMs });
 }
 
@@ -123,6 +134,7 @@ export interface TaggedFacts {
   attempt: number;
   summarySha256?: string;
   environmentFingerprint?: string;
+  runFingerprint?: string;
 }
 
 function factsOf(run: EndedRun): TaggedFacts {
@@ -136,6 +148,7 @@ function factsOf(run: EndedRun): TaggedFacts {
     attempt: run.attempt,
     ...(summary && { summarySha256: summary.sha256 }),
     ...(run.environmentFingerprint !== undefined && { environmentFingerprint: run.environmentFingerprint }),
+    ...(run.runFingerprint !== undefined && { runFingerprint: run.runFingerprint }),
   };
 }
 
@@ -152,6 +165,7 @@ export function tagsOf(facts: TaggedFacts): Tag[] {
   if (facts.environmentFingerprint !== undefined) {
     values.environment_fingerprint = cut(facts.environmentFingerprint);
   }
+  if (facts.runFingerprint !== undefined) values.run_fingerprint = facts.runFingerprint;
   return Object.entries(values).map(([name, value]) => ({ key: `lezea_monitor.${name}`, value }));
 }
 

@@ -4,7 +4,7 @@
 import { faultOf, wordsOf } from '../classify.js';
 import { SendError } from '../model.js';
 import { describeRequest, type HttpAnswer, type HttpClient, type HttpRequest } from '../request.js';
-import type { EndStatus, Metric, Tag } from './items.js';
+import type { EndStatus, Metric, Param, Tag } from './items.js';
 import { objectNamed } from './scan.js';
 
 /** As MLflow's own client: a user name with its password wins over a token. */
@@ -91,7 +91,7 @@ export class MlflowServer {
 
   async logBatch(
     runId: string,
-    batch: { metrics?: Metric[]; tags?: Tag[] },
+    batch: { metrics?: Metric[]; params?: Param[]; tags?: Tag[] },
     signal: AbortSignal,
   ): Promise<void> {
     await this.#post(`${API}/runs/log-batch`, { run_id: runId, ...batch }, signal);

@@ -13,7 +13,8 @@ import {
 } from '../model.js';
 import { HttpClient } from '../request.js';
 import { Documents, type Sending } from './documents.js';
-import { bodyOf, readBody, type Tag } from './items.js';
+import { PARAM_TAG } from './facts.js';
+import { bodyOf, type Param, readBody, type Tag } from './items.js';
 import { MAX_BATCH_KEYS, planRun, splitItem } from './plan.js';
 import { MlflowRuns } from './runs.js';
 import { type Credentials, MlflowServer } from './server.js';
@@ -103,6 +104,8 @@ export class MlflowSink implements Sink {
     switch (item.kind) {
       case 'create':
         return this.#runs.create(server, delivery, bodyOf(item, 'create'), signal);
+      case 'params':
+        return this.#sendParams(sending, bodyOf(item, 'params').params);
       case 'artifact':
         return this.#documents.send(sending, bodyOf(item, 'artifact'));
       case 'merge':
@@ -114,6 +117,29 @@ export class MlflowSink implements Sink {
       default:
         throw new SendError('poison', `item ${item.id} is of a kind that is not known: ${item.kind}`);
     }
+  }
+
+  /** A param is there for ever: where one of another value is, it stays, and a tag has ours. */
+  async #sendParams({ server, delivery, signal }: Sending, params: Param[]): Promise<void> {
+    const refused = await this.#refusedParams({ server, delivery, signal }, params);
+    if (refused.length === 0) return;
+    const tags = refused.map(({ key, value }) => ({ key: PARAM_TAG + key, value }));
+    await this.#log(server, delivery, { tags }, signal);
+  }
+
+  /** Those that the server does not take: of several, perhaps one alone is in the way. */
+  async #refusedParams(sending: Sending, params: Param[]): Promise<Param[]> {
+    const { server, delivery, signal } = sending;
+    try {
+      await this.#log(server, delivery, { params }, signal);
+      return [];
+    } catch (error) {
+      if (!(error instanceof SendError) || error.verdict !== 'poison') throw error;
+    }
+    if (params.length < 2) return params;
+    const refused: Param[] = [];
+    for (const one of params) refused.push(...(await this.#refusedParams(sending, [one])));
+    return refused;
   }
 
   async #end({ server, delivery, signal }: Sending, item: Item): Promise<void> {
@@ -175,7 +201,10 @@ export class MlflowSink implements Sink {
   }
 }
 
-type LogBatch = { metrics: ReturnType<typeof bodyOf<'metrics'>>['metrics'] } | { tags: Tag[] };
+type LogBatch =
+  | { metrics: ReturnType<typeof bodyOf<'metrics'>>['metrics'] }
+  | { params: Param[] }
+  | { tags: Tag[] };
 
 /** Whether figures that the server has already may come again among any number of others. */
 export function recoversDuplicates(version: string | undefined): boolean {

@@ -25,6 +25,7 @@ import {
 import { RunFolders } from '../../../src/files/run-folders.js';
 import { collectEnvironment } from '../../../src/inventory/collect.js';
 import { type Environment, environment as environmentSchema } from '../../../src/inventory/document.js';
+import { withRun } from '../../../src/inventory/run-environment.js';
 import { nodeFiles } from '../inventory/node-files.js';
 import { pricesOf } from '../support/prices.js';
 import { exampleRun, fakeProcess, fakeRun, totals } from './fake-run.js';
@@ -41,6 +42,7 @@ beforeEach(async () => {
 
 afterEach(() => rmSync(folder, { recursive: true }));
 
+const FACTS = { dataset_version: 'v3' };
 const events: RunEvent[] = [
   { seq: 1, wallMs: 0, monoNs: 10n, event: 'run.started', data: { run_id: 'demo-1' } },
   { seq: 2, wallMs: 1500, monoNs: 1_500_000_010n, event: 'note', data: { text: 'a\nb' } },
@@ -49,7 +51,7 @@ const events: RunEvent[] = [
 function documents(told: readonly RunEvent[] = events): RunDocuments {
   return new RunDocuments({
     stateDir: folder,
-    store: { endedProcesses: () => [fakeProcess()], events: () => told },
+    store: { endedProcesses: () => [fakeProcess()], events: () => told, facts: () => FACTS },
     node: { name: 'n', boot_id: 'b', architecture: 'x64', kernel: 'k', cpus: 1, memory_bytes: 1 },
     version: '0.1.0',
     overheadCpuSeconds: () => undefined,
@@ -86,10 +88,15 @@ test('what a run ran on is with it, and its fingerprint in the summary', async (
   const all = documents();
   await all.write(run);
   const written = JSON.parse((await all.whole(run, ENVIRONMENT_FILE)).toString());
-  expect(environmentSchema.parse(written)).toEqual(environment);
+  const expected = withRun(environment, run, FACTS);
+  expect(environmentSchema.parse(written)).toEqual(expected);
+  const fingerprints = {
+    fingerprint: environment.fingerprint.stable,
+    run_fingerprint: expected.run.fingerprint.sha256,
+  };
   const summary = JSON.parse((await all.whole(run, SUMMARY_FILE)).toString());
-  expect(summary.environment).toEqual({ fingerprint: environment.fingerprint.stable });
-  expect(await all.environmentFingerprint(run)).toBe(environment.fingerprint.stable);
+  expect(summary.environment).toEqual(fingerprints);
+  expect(await all.fingerprints(run)).toEqual(fingerprints);
   expect(await all.list(run)).toEqual([SUMMARY_FILE, ENVIRONMENT_FILE, METRICS_FILE, EVENTS_FILE]);
 });
 
@@ -105,7 +112,7 @@ test('a run that a reboot ended has no environment: the node may be another by n
   await all.write(run);
   expect(await all.list(run)).toEqual([SUMMARY_FILE, METRICS_FILE, EVENTS_FILE]);
   expect(JSON.parse((await all.whole(run, SUMMARY_FILE)).toString())).not.toHaveProperty('environment');
-  expect(await all.environmentFingerprint(run)).toBeUndefined();
+  expect(await all.fingerprints(run)).toBeUndefined();
   await expect(all.read(run, { file: ENVIRONMENT_FILE, offset: 0, limit: 1 })).rejects.toThrow('not there');
   const another = documents([...events, restarted(true)]);
   await another.write(run);

@@ -151,6 +151,14 @@ const COUNTED: Partial<Record<LimitName, { most: number; uses: () => Promise<Use
     },
   },
   eventsPerRun: { most: 3, uses: async () => eventer(() => ({})) },
+  factsPerRun: {
+    most: 3,
+    uses: async () => {
+      const client = await connect();
+      await open(client);
+      return (n) => fact(client, { [`k${n}`]: 1 });
+    },
+  },
   tagsPerRun: { most: 3, uses: async () => updater((n) => ({ [`k${n}`]: 'v' })) },
   threadsPerSession: { most: 2, uses: async () => enterer((n) => ({ path: 'layer:l', tid: 1000 + n })) },
   scopesPerThread: { most: 2, uses: async () => enterer((n) => ({ path: `layer:l${n}`, tid: 1000 })) },
@@ -223,11 +231,29 @@ const SIZED: Partial<
     ask: (client, size) =>
       event(client, JSON.parse(`${'{"a":'.repeat(size - 1)}{}${'}'.repeat(size - 1)}`) as object),
   },
+  // A key, and a text of two characters more.
+  factBytes: { most: 20, ask: (client, size) => fact(client, { k: 'x'.repeat(size - 3) }) },
+  factBytesPerRun: {
+    most: 20,
+    ask: async (client, size) => {
+      await fact(client, { a: 1 });
+      return fact(client, { k: 'x'.repeat(size - 5) });
+    },
+  },
+  factLevels: {
+    most: 3,
+    ask: (client, size) =>
+      fact(client, { k: JSON.parse(`${'['.repeat(size - 1)}1${']'.repeat(size - 1)}`) as object }),
+  },
   tagBytesPerRun: {
     most: 10,
     ask: (client, size) => client.call('run.update', { run_id: 'r', tags: { k: 'x'.repeat(size - 1) } }),
   },
 };
+
+function fact(client: Client, facts: object): Promise<Message> {
+  return client.call('run.update', { run_id: 'r', facts });
+}
 
 function event(client: Client, data: object): Promise<Message> {
   return client.call('run.event', { run_id: 'r', event: 'e', data });

@@ -293,6 +293,7 @@ describe('queries and topics', () => {
       ['run.progress', { run_id: 'r1', steps: 1 }],
       ['run.usage', { run_id: 'r1', fresh: true }],
       ['run.update', { run_id: 'r1', tags: { a: 'b' }, limits: { steps: 3, gpu_hours: 1 } }],
+      ['run.update', { run_id: 'r1', facts: { seeds: [1] } }],
       ['run.event', { run_id: 'r1', event: 'x', data: { a: [1] } }],
       ['run.phase', { run_id: 'r1', name: 'warmup' }],
       ['run.get', { run_id: 'r1' }],
@@ -356,6 +357,33 @@ describe('queries and topics', () => {
       'invalid_params',
     );
     for (const each of [watcher, stranger]) each.close();
+  });
+
+  it('stores facts before it answers, and says which limit is in their way', async () => {
+    await open();
+    await client.result('run.update', { run_id: 'r1', facts: { a: { b: 1 } } });
+    await client.result('run.update', {
+      run_id: 'r1',
+      facts: { a: { c: 'https://u:pw@h/' } },
+      tags: { t: '1' },
+    });
+    const { store } = bench.attribution;
+    const run = store.find('r1')[0]!;
+    expect(store.facts(run)).toEqual({ a: { b: 1, c: 'https://h/' } });
+    expect(run.tags).toEqual({ t: '1' });
+    for (const facts of [[1], 'x', null]) {
+      expect(await client.refusal('run.update', { run_id: 'r1', facts })).toBe('invalid_params');
+    }
+    let deep: unknown = 1;
+    for (let level = 0; level < 17; level += 1) deep = { deep };
+    expect(await client.refusal('run.update', { run_id: 'r1', facts: { deep } })).toBe('too_large');
+    const many = Object.fromEntries(Array.from({ length: 256 }, (_, i) => [`k${i}`, i]));
+    expect(await client.refusal('run.update', { run_id: 'r1', facts: many })).toBe('too_many');
+    for (let part = 0; part < 5; part += 1) {
+      const facts = { long: { [part]: 'x'.repeat(60_000) } };
+      if (part < 4) await client.result('run.update', { run_id: 'r1', facts });
+      else expect(await client.refusal('run.update', { run_id: 'r1', facts })).toBe('too_large');
+    }
   });
 
   it('tells subscribers of status and figures of their own runs', async () => {

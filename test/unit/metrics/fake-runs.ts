@@ -210,6 +210,10 @@ export class FakeStore implements RunStore {
     return [];
   }
 
+  facts(): Record<string, unknown> {
+    return {};
+  }
+
   on(): () => void {
     return () => undefined;
   }

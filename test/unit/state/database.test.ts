@@ -59,9 +59,9 @@ describe('a database that is fine', () => {
   });
 
   it.each([
-    [1, ['deliveries', 'delivery_items', 'run_sizes', 'sinks', 'rollups', 'experiments']],
-    [2, ['rollups', 'experiments']],
-    [3, ['experiments']],
+    [1, ['deliveries', 'delivery_items', 'run_sizes', 'sinks', 'rollups', 'experiments', 'facts']],
+    [2, ['rollups', 'experiments', 'facts']],
+    [3, ['experiments', 'facts']],
   ])('is that of an earlier program of schema %i, which gets the tables it lacks', async (version, lacks) => {
     await good();
     const db = new BetterSqlite3(path());
@@ -92,7 +92,7 @@ describe('a database that is fine', () => {
     bench.close();
     const db = new BetterSqlite3(path());
     db.exec(
-      `${WITHOUT_COLUMNS_OF_3} DROP TABLE rollups; DROP TABLE experiments; UPDATE meta SET value = '2' WHERE key = 'schema_version'`,
+      `${WITHOUT_COLUMNS_OF_3} DROP TABLE rollups; DROP TABLE experiments; DROP TABLE facts; UPDATE meta SET value = '2' WHERE key = 'schema_version'`,
     );
     db.close();
     open();

@@ -186,6 +186,46 @@ describe('an answer', () => {
   });
 });
 
+describe('params', () => {
+  const params = [
+    { key: 'a', value: '1' },
+    { key: 'b', value: '2' },
+  ];
+  const item = { id: 1, stage: 1, kind: 'params', body: JSON.stringify({ params }) };
+  const batches = () =>
+    place.asked
+      .filter(({ url }) => url.endsWith('log-batch'))
+      .map(({ body }) => {
+        const { run_id: _run, ...batch } = JSON.parse(body.toString());
+        return batch;
+      });
+
+  it('go together; one that has another value there stays, and a tag has ours', async () => {
+    await sink.send(delivery(), [item], never);
+    expect(batches()).toEqual([{ params }]);
+    place.asked.length = 0;
+    place.answer = ({ url, body }, response) => {
+      const refused = url.endsWith('log-batch') && body.toString().includes('"key":"b","value":"2"}]');
+      const isTag = body.toString().includes('"tags"');
+      if (!refused || isTag) return response.writeHead(200).end(JSON.stringify({ run: { info, data: {} } }));
+      return response.writeHead(400).end(JSON.stringify({ error_code: 'INVALID_PARAMETER_VALUE' }));
+    };
+    await sink.send(delivery(), [item], never);
+    expect(batches()).toEqual([
+      { params },
+      { params: [params[0]] },
+      { params: [params[1]] },
+      { tags: [{ key: 'lezea_monitor.param.b', value: '2' }] },
+    ]);
+  });
+
+  it('wait for a server that does not answer', async () => {
+    says['log-batch'] = [503, ''];
+    expect((await refusal(sink.send(delivery(), [item], never))).verdict).toBe('retry');
+    expect(batches()).toHaveLength(1);
+  });
+});
+
 describe('artifacts', () => {
   const withUri = (uri: string) => {
     says.get = [200, JSON.stringify({ run: { info: { ...info, artifact_uri: uri } } })];
