@@ -12,6 +12,7 @@ import sys
 import threading
 from typing import Any, Callable, Dict, Mapping, Optional, Union
 
+from . import capture, redact
 from .limits import OverBudget, checked
 from .names import encode_name, text_of
 from .noop import JoinedRun, NoRun, warn_once
@@ -36,6 +37,7 @@ def start_run(
     world_size: Optional[int] = None,
     limits: Optional[Mapping[str, Any]] = None,
     on_limit: Optional[Callable[[Dict[str, Any]], Any]] = None,
+    capture_level: Union[None, int, str] = None,
 ) -> Any:
     """Starts a run, or attaches this process to one that is there.
 
@@ -49,10 +51,13 @@ def start_run(
     limits: what the run is allowed, for example {"core_hours": 40} (docs/limits.md).
     on_limit: called on a thread of the client's own, once at 80 % and once at 100 % of each limit,
         with how it stands and the `event`.
+    capture_level: what the process says of itself, on a thread of its own: 1 or "basic",
+        2 or "standard", 3 or "complete"; 0 or "none": nothing. Default
+        LEZEA_MONITOR_CAPTURE_LEVEL, else basic.
 
     Without an agent the result is a run that does nothing, after one warning. While a run is
-    active in this process a second call joins it. Raises ValueError for an impossible id or limit,
-    and OverBudget where the limits say `"on_exceeded": "refuse"` and a budget is used up.
+    active in this process a second call joins it. Raises ValueError for an impossible id, limit
+    or level, and OverBudget where the limits say `"on_exceeded": "refuse"` and a budget is used up.
     """
     global _active
     for given in (run_id, attach):
@@ -60,6 +65,7 @@ def start_run(
             raise ValueError("a run id is 1 to 64 of A-Z a-z 0-9 . _ -, not %r" % given)
     wanted = attach or run_id
     allowed = None if limits is None else checked(limits)
+    level = capture.level_of(capture_level)
     with _starting:
         if _active is not None:
             return _join(_active, wanted, allowed, on_limit)
@@ -70,7 +76,7 @@ def start_run(
             parameters["run_id"] = wanted
         if allowed:
             parameters["limits"] = allowed
-        _active = _open(parameters, attach is not None, socket, tracker, on_limit)
+        _active = _open(parameters, attach is not None, socket, tracker, on_limit, level)
         return NoRun(wanted or "") if _active is None else _active
 
 
@@ -84,8 +90,8 @@ def _parameters(
     if name is not None:
         parameters["name"] = encode_name(name)[0]
     if tags:
-        pairs = ((text_of(key)[:250], text_of(value)[:5000]) for key, value in tags.items())
-        parameters["tags"] = dict(pairs)
+        pairs = {text_of(key)[:250]: text_of(value)[:5000] for key, value in tags.items()}
+        parameters["tags"] = redact.redacted(pairs)
     return parameters
 
 
@@ -109,6 +115,7 @@ def _open(
     socket: Optional[str],
     tracker: Union[None, bool, Mapping[str, object]],
     on_limit: Any,
+    level: int,
 ) -> Any:
     """A live run, or None after a warning."""
     if not sys.platform.startswith("linux") or sys.byteorder != "little":
@@ -122,7 +129,7 @@ def _open(
     for path, own_folder in wire.candidates(socket):
         try:
             address = Address(path, own_folder)
-            return Run(address, dict(parameters), must_exist, _forget, tracker, on_limit)
+            return Run(address, dict(parameters), must_exist, _forget, tracker, on_limit, level)
         except wire.Unavailable as error:
             problems.append(str(error))
         except (wire.AgentError, OSError) as error:

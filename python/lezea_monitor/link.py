@@ -182,7 +182,10 @@ class Link:
     def ask_ahead(self, method: str, params: Dict[str, Any]) -> Pending:
         """A request that nobody waits for: its reply is there when that of a later one is."""
         number, pending = self._waiting.expect()
-        self._ask(number, method, params)
+        if not self._ask(number, method, params):
+            self._waiting.forget(number)
+            pending.error = Unavailable("the queue to the agent is full")
+            pending.done.set()
         return pending
 
     def _ask(self, number: int, method: str, params: Dict[str, Any]) -> bool:

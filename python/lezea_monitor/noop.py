@@ -60,6 +60,9 @@ class NoRun:
     def event(self, name: object, **data: Any) -> None:
         return None
 
+    def facts(self, **facts: Any) -> None:
+        return None
+
     def progress(self, steps: float = 0, episodes: float = 0) -> None:
         return None
 

@@ -13,14 +13,18 @@ import time
 from typing import Any, Callable, Dict, List, Optional
 
 from . import hooks, scope, tasks, tracker
+from .capture import Capture
 from .decorate import decorate
+from .facts import Facts
 from .limits import Callback, Limits, checked, merged
 from .link import Link
 from .names import clean_level, text_of
+from .noop import warn_once
 from .opener import opener
+from .redact import without_secrets
 from .ring import RingPool
 from .scope import Recorder, Scope
-from .session import Address, Identity
+from .session import Address, Identity, Pending
 from .tree import Tree
 from .usage import Usage
 from .wire import MAX_REQUEST, AgentError, Unavailable
@@ -36,6 +40,7 @@ AGENT_EVENTS = ("run.", "process.", "agent.", "phase.")
 LIMIT_EVENTS = ("limit_warning", "limit_exceeded", "limit_signalled")
 STATUSES = ("FINISHED", "FAILED", "INTERRUPTED", "KILLED")
 END_SECONDS = 5.0  # an explicit end: the agent takes a last sample and writes its documents
+CAPTURE_SECONDS = 1.0  # of that, for a capture that is not done
 EXIT_SECONDS = 2.0  # an end at exit
 
 
@@ -57,6 +62,7 @@ class Run:
         on_end: Callable[[], None],
         tracker_given: tracker.Given = None,
         on_limit: Optional[Callback] = None,
+        capture_level: int = 0,
     ) -> None:
         """Opens the run. Raises Unavailable or AgentError when there is none to be had."""
         self._on_end = on_end
@@ -65,6 +71,7 @@ class Run:
             parameters["tracker"] = self._tracker.settings
         self._tree = Tree(self._define)
         self._pool = RingPool(self._offer)
+        self._facts = Facts(self._ask_ahead, warn_once)
         self._unreadable = 0  # reports whose data could not be read
         identity = Identity(parameters, threading.get_native_id(), "", True, must_exist)
         self._ended = False
@@ -90,6 +97,7 @@ class Run:
         self._recorder = Recorder(self._tree, self._pool)
         scope.start(self._recorder)
         self._task_hook.install()
+        self._capture = Capture(capture_level, self._facts.add)
 
     @property
     def id(self) -> str:
@@ -113,6 +121,7 @@ class Run:
         return (
             link.outbox.dropped + link.refused_ids + self._tree.refused
             + self._pool.refused_threads + scope.lost_errors() + self._unreadable
+            + self._facts.dropped
         )  # fmt: skip
 
     # Scopes
@@ -145,6 +154,20 @@ class Run:
             self._lose("event %r: such names are the agent's own", word)
         else:
             self._notify("run.event", {"event": word, "data": data}, MAX_EVENT_BYTES)
+
+    def facts(self, **facts: Any) -> None:
+        """Says what the run is made of: dataset_version, seeds, config_sha256, hyperparameters,
+        tags, and whatever else. Objects are merged key by key; None takes a key away.
+        """
+        try:
+            if self.active:
+                self._link.start()
+                self._facts.say(facts)
+        except Exception as error:  # values that cannot be read
+            self._lose("facts: %r", error)
+
+    def _ask_ahead(self, params: Dict[str, Any]) -> Pending:
+        return self._link.ask_ahead("run.update", {"run_id": self.id, **params})
 
     def progress(self, steps: float = 0, episodes: float = 0) -> None:
         """Adds to the steps and episodes done in the current scope."""
@@ -299,9 +322,11 @@ class Run:
 
     def _say_end(self, outcome: hooks.Outcome, deadline: float) -> Any:
         """Ends this process's part; the totals' delivery, where that is left to do here."""
+        self._capture.wait(min(CAPTURE_SECONDS, deadline - time.monotonic()))
         params = {"run_id": self.id, "status": outcome[0]}
         if outcome[1]:
-            params["reason"] = text_of(outcome[1])[: hooks.MAX_REASON_CHARS]
+            reason = without_secrets(text_of(outcome[1]))  # it may have an address in it
+            params["reason"] = reason[: hooks.MAX_REASON_CHARS]
         settings, update = self._tracker.look(), None
         if settings:  # told once more: what was said in between may be lost
             told = {"run_id": self.id, "tracker": settings}
@@ -325,6 +350,7 @@ class Run:
             self._link.identity.run["tracker"] = settings
             told = {"run_id": self.id, "tracker": settings}
             self._link.outbox.notify("run.update", told)
+        self._facts.look_around()
 
     def _at_exit(self) -> None:
         self._end(self._exit_hooks.outcome, EXIT_SECONDS)
@@ -377,6 +403,8 @@ class Run:
         self._limits = Limits(self._ask_limits, None, self._limits.states)
         self._link = self._new_link(address, child)
         self._tracker.silence()
+        self._facts = Facts(self._ask_ahead, warn_once)
+        self._capture.after_fork()
         self._exit_hooks.after_fork()
         self._recorder = Recorder(self._tree, self._pool)
         scope.after_fork(self._recorder)

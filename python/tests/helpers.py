@@ -20,6 +20,7 @@ class AgentTest(unittest.TestCase):
         self.addCleanup(self.agent.close)
         self.set_environment("LEZEA_MONITOR_SOCKET", self.agent.path)
         self.set_environment("LEZEA_RUN_ID", None)
+        self.set_environment("LEZEA_MONITOR_CAPTURE_LEVEL", "none")  # test_capture has its own
         noop._warned.clear()
         logging.getLogger("lezea_monitor").setLevel(logging.CRITICAL)
 

@@ -204,6 +204,16 @@ export class Run {
     if (this.#link && !this.#ended) this.#link.notify('run.event', { event, data });
   }
 
+  /**
+   * Says what the run is made of: dataset_version, seeds, config_sha256, hyperparameters, whatever else; `tags` are the run's.
+   * Objects are merged key by key, null takes a key away. Resolves when it is stored.
+   */
+  async facts(facts: Record<string, unknown>): Promise<void> {
+    if (!this.#link || this.#ended) return;
+    const { tags, ...rest } = facts;
+    await this.#ask('run.update', { facts: rest, ...(tags === undefined ? {} : { tags }) });
+  }
+
   /** The phase the whole run is in from now on. */
   async phase(name: string): Promise<void> {
     if (this.#link && !this.#ended) await this.#ask('run.phase', { name });

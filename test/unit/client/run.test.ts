@@ -96,6 +96,17 @@ describe('a run', () => {
     expect(run.dropped).toBe(1);
   });
 
+  test('facts are told; a refusal is a warning, and no agent is none', async () => {
+    await run.facts({ seeds: [1], gone: null, tags: { team: 'nlp' } });
+    expect(agent.of('run.update').map(({ params }) => params)).toEqual([
+      { run_id: 'made-1', facts: { seeds: [1], gone: null }, tags: { team: 'nlp' } },
+    ]);
+    agent.answers['run.update'] = () => new Error('too_large');
+    await expect(run.facts({ a: 1n })).resolves.toBeUndefined();
+    await expect(run.facts({ a: 1 })).resolves.toBeUndefined();
+    expect(agent.of('run.update')).toHaveLength(2);
+  });
+
   test('ends once, with totals', async () => {
     expect(await run.end('FAILED', 'enough')).toEqual({ cpu_seconds: 1.5 });
     expect(await run.end()).toBeUndefined();
