@@ -27,6 +27,7 @@ async function documents() {
   const { costSchema } = await built('files/cost-document.js');
   const { constraintsSchema } = await built('files/constraints-document.js');
   const { metricsSchema } = await built('files/metrics-document.js');
+  const { hardwareUsageSchema } = await built('files/hardware-usage-document.js');
   const registry = new AgentRegistry();
   httpCounters(registry);
   return {
@@ -36,6 +37,7 @@ async function documents() {
     'schemas/environment.json': schemaOf(),
     'schemas/constraints.json': constraintsSchema(),
     'schemas/cost.json': costSchema(),
+    'schemas/hardware-usage.json': hardwareUsageSchema(),
     'schemas/metrics.json': metricsSchema(),
   };
 }

@@ -2,8 +2,9 @@
 // the figures. Owns the pending batch and the index of slots. A batch that could not be written is kept and added to:
 // the sampler reports a change once.
 
-import type { ProcessId, Snapshot } from '../native/addon.js';
+import type { ProcessId, RunSnapshot, Snapshot } from '../native/addon.js';
 import { halvesOf, ROW_HALVES } from '../native/frame.js';
+import { withSample } from './cpu-windows.js';
 import {
   type Batch,
   type ExperimentRecord,
@@ -16,6 +17,7 @@ import {
   type Persistence,
   type PhaseRecord,
   processKey,
+  type RunFigures,
 } from './records.js';
 import type { Scope } from './scopes.js';
 import { Totals } from './totals.js';
@@ -114,8 +116,8 @@ export class Ledger {
       this.#sampled.add(place.run);
     }
     for (const sample of snapshot.runs) {
-      if (this.#runs.has(sample.run))
-        this.#batch.figures.set(sample.run, { ...sample, row: sample.row.slice() });
+      const run = this.#runs.get(sample.run);
+      if (run) this.#batch.figures.set(sample.run, this.#figures(run, sample));
     }
     const livingIn = new Map<string, number>();
     for (const living of snapshot.processes) {
@@ -130,6 +132,13 @@ export class Ledger {
       this.#batch.exited.push({ ...exited, row: exited.row.slice() });
     }
     this.#boundExits();
+  }
+
+  #figures(run: TrackedRun, sample: RunSnapshot): RunFigures {
+    const row = sample.row.slice();
+    const { cpuWindows: before } = this.#batch.figures.get(run.handle) ?? run.figures ?? {};
+    const cpuWindows = withSample(before, { elapsedNs: sample.elapsedNs, totals: Totals.fromRow(row) });
+    return { ...sample, row, ...(cpuWindows && { cpuWindows }) };
   }
 
   /** What was never stored leaves no trace: while nothing can be stored, processes come and go without end. */

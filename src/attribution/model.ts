@@ -4,6 +4,7 @@
 
 import type { ProcessId, RunHandle, SessionHandle, Slot } from '../native/addon.js';
 import type { ColumnName } from '../native/frame.js';
+import type { CpuWindows } from './cpu-windows.js';
 import type { Facts } from './facts.js';
 import type { LimitChange, LimitState, OnExceeded } from './run-limits.js';
 import type { Columns, Totals } from './totals.js';
@@ -107,6 +108,8 @@ export interface Run {
   readonly version: number;
   readonly coverage: Coverage;
   readonly lostEvents: bigint;
+  /** Undefined where its CPU time is not known. */
+  readonly cpuWindows?: CpuWindows | undefined;
   /** Columns that did not add up at the last checkpoint; must be empty. */
   readonly residualColumns: readonly ColumnName[];
   /** Bit masks of columns: somewhere estimated; somewhere divided by overlap. */

@@ -3,6 +3,7 @@
 // totals, the kernel counters they correspond to and the tree they hang on can never disagree.
 
 import type { ExitedProcess, ProcessId, RunHandle, SessionHandle, Slot } from '../native/addon.js';
+import type { CpuWindows } from './cpu-windows.js';
 import type { FactsSize } from './facts.js';
 import type { Part } from './limit-figures.js';
 import type { FinalStatus, Outcome, Owner, ProcessTotals, Progress, RunEvent, RunStatus } from './model.js';
@@ -64,6 +65,7 @@ export interface RunFigures {
   estimatedColumns: number;
   apportionedColumns: number;
   cgroup: string | null;
+  cpuWindows?: CpuWindows;
 }
 
 export interface ScopeRecord {

@@ -3,6 +3,7 @@
 
 import type { Slot } from '../native/addon.js';
 import { type ColumnName, columnOf, columnsInMask } from '../native/frame.js';
+import type { CpuWindows } from './cpu-windows.js';
 import { frozenRun } from './frozen-run.js';
 import type { Coverage, Owner, Phase, Progress, Run, RunStatus } from './model.js';
 import type { PartRecord, PhaseRecord, RunFigures, RunRecord } from './records.js';
@@ -126,6 +127,9 @@ export class TrackedRun implements Run {
     return { observedNs, elapsedNs, ratio: Number(observedNs) / Number(elapsedNs) };
   }
 
+  get cpuWindows(): CpuWindows | undefined {
+    return this.figures?.cpuWindows;
+  }
   get lostEvents(): bigint {
     return this.figures?.lostEvents ?? 0n;
   }

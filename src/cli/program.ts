@@ -94,6 +94,7 @@ function addRun(program: Command, io: Io, done: Done): void {
     .option('--limit-grace <seconds>', 'from SIGTERM to SIGKILL, with --on-limit terminate')
     .option('--summary <file>', 'writes the summary document to this file')
     .option('--metrics <file>', 'writes the figures as flat JSON, for DVC, to this file')
+    .option('--hardware-usage <file>', 'writes shares of the node, in Pixelis’s shape, to this file')
     .option('--format <format>', 'of the summary file: json or yaml', oneOf('json', 'yaml'), 'json')
     .option('--create-mlflow-run', 'make an MLflow run at MLFLOW_TRACKING_URI for the totals')
     .option('--quiet', 'no table of totals at the end')

@@ -11,8 +11,9 @@ import { LezeaError } from '../errors.js';
 import type { Environment } from '../inventory/document.js';
 import { syncFolder, writeAtomically } from './atomic.js';
 import { constraintsText } from './constraints-document.js';
+import { hardwareUsageText } from './hardware-usage-document.js';
 import { figuresOf, metricsText } from './metrics-document.js';
-import type { SummaryContext } from './summary.js';
+import { type SummaryContext, summaryHead } from './summary.js';
 import { summaryText } from './summary-text.js';
 
 export const EVENTS_SCHEMA = 'lezea.events/v1';
@@ -23,6 +24,7 @@ export const ENVIRONMENT_FILE = 'environment/full.json';
 export const COST_FILE = 'business/cost_analysis_summary.json';
 export const CONSTRAINTS_FILE = 'constraints/constraints.json';
 export const METRICS_FILE = 'metrics.json';
+export const HARDWARE_USAGE_FILE = 'hardware_usage.json';
 export const EVENTS_FILE = 'events.jsonl';
 const FILES = [
   SUMMARY_FILE,
@@ -30,6 +32,7 @@ const FILES = [
   CONSTRAINTS_FILE,
   COST_FILE,
   METRICS_FILE,
+  HARDWARE_USAGE_FILE,
   EVENTS_FILE,
 ] as const;
 /** The same under the names that they also have at a tracker: of one node of several, of one attempt of several. */
@@ -73,6 +76,8 @@ export async function writeRunFiles(stateDir: string, input: RunFilesInput): Pro
   if (constraints !== undefined) await writeRunFile(folder, CONSTRAINTS_FILE, [constraints]);
   if (cost) await writeRunFile(folder, COST_FILE, cost);
   if (run.totals.knownMask !== 0) await writeRunFile(folder, METRICS_FILE, metricsText(figuresOf(run)));
+  const hardwareUsage = hardwareUsageText(summaryHead(run, input.context));
+  if (hardwareUsage !== undefined) await writeRunFile(folder, HARDWARE_USAGE_FILE, [hardwareUsage]);
   await writeRunFile(folder, SUMMARY_FILE, summaryText(run, input.processes, input.context));
   // The folders themselves are new: their names must be on the disk too.
   for (let path = folder; path.length >= stateDir.length; path = dirname(path)) await syncFolder(path);

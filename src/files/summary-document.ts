@@ -117,6 +117,10 @@ export interface SummaryHead {
     rank?: number;
     world_size?: number;
     progress?: { steps: number; episodes: number };
+    /** From the first to the last sample. */
+    elapsed_seconds?: number;
+    /** Its CPU time in windows of a second or little more: how many there were, and CPUs used in the busiest one. */
+    cpu_windows?: { count: number; busiest_cpus: number };
     /** Processes alive when this was written; 0 once the run has ended. */
     processes: number;
     cgroup?: string;

@@ -78,6 +78,7 @@ export function summaryHead(run: Run, context: SummaryContext): SummaryHead {
       ...optional('rank', run.rank),
       ...optional('world_size', run.worldSize),
       ...progressOf(run),
+      ...load(run),
       processes: run.processes,
       ...optional('cgroup', run.cgroup),
     },
@@ -90,6 +91,14 @@ export function summaryHead(run: Run, context: SummaryContext): SummaryHead {
     head.limits = Object.fromEntries(run.limits.map((state) => [keyText(state), summaryLimit(state)]));
   }
   return head;
+}
+
+function load({ coverage, cpuWindows }: Run): Pick<SummaryHead['run'], 'elapsed_seconds' | 'cpu_windows'> {
+  const { count = 0, busiestCpus } = cpuWindows ?? {};
+  return {
+    ...optional('elapsed_seconds', coverage.elapsedNs > 0n ? Number(coverage.elapsedNs) / 1e9 : undefined),
+    ...optional('cpu_windows', busiestCpus === undefined ? undefined : { count, busiest_cpus: busiestCpus }),
+  };
 }
 
 /** Each known column of the run with how it was got. */

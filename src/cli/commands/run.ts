@@ -23,6 +23,7 @@ export interface RunOptions extends LimitOptions {
   tag?: string[];
   summary?: string;
   metrics?: string;
+  hardwareUsage?: string;
   format: 'json' | 'yaml';
   createMlflowRun?: boolean;
   quiet?: boolean;
@@ -171,13 +172,19 @@ function asTotals(columns: Columns): SummaryDocument['totals'] {
   return Object.fromEntries(entries) as SummaryDocument['totals'];
 }
 
-async function writeDocuments(run: MeasuredRun, { summary, metrics, format }: RunOptions): Promise<void> {
-  if (summary === undefined && metrics === undefined) return;
+async function writeDocuments(run: MeasuredRun, options: RunOptions): Promise<void> {
+  const { summary, metrics, hardwareUsage, format } = options;
+  if ([summary, metrics, hardwareUsage].every((path) => path === undefined)) return;
   const json = (await run.summary()).toString();
   if (summary !== undefined) await writeSummary(summary, json, format);
-  if (metrics === undefined) return;
-  const { figuresOfSummary, metricsText } = await import('../../files/metrics-document.js');
-  await writeDocument(metrics, [...metricsText(figuresOfSummary(JSON.parse(json)))].join(''));
+  if (metrics !== undefined) {
+    const { figuresOfSummary, metricsText } = await import('../../files/metrics-document.js');
+    await writeDocument(metrics, [...metricsText(figuresOfSummary(JSON.parse(json)))].join(''));
+  }
+  if (hardwareUsage !== undefined) {
+    const { hardwareUsageText } = await import('../../files/hardware-usage-document.js');
+    await writeDocument(hardwareUsage, hardwareUsageText(JSON.parse(json)) ?? '{}\n');
+  }
 }
 
 async function writeSummary(path: string, json: string, format: 'json' | 'yaml'): Promise<void> {

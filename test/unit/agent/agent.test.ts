@@ -95,7 +95,10 @@ describe('the agent', () => {
     const ranOn = await client.result('run.get', { run_id: 'self', file: 'environment/full.json' });
     const environment = JSON.parse(Buffer.from(ranOn.data as string, 'base64').toString());
     expect(environment.hardware).toEqual(node.hardware);
-    expect(summary.environment).toEqual({ fingerprint: environment.fingerprint.stable });
+    expect(summary.environment).toEqual({
+      fingerprint: environment.fingerprint.stable,
+      run_fingerprint: environment.run.fingerprint.sha256,
+    });
     const bill = await client.result('run.get', {
       run_id: 'self',
       file: 'business/cost_analysis_summary.json',

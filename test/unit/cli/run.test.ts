@@ -244,9 +244,11 @@ describe('with an agent', () => {
     expect(JSON.parse((await reader).stdout)).toEqual(document);
   }, 15_000);
 
-  test('--metrics writes the figures flat, beside the summary or alone', async () => {
+  test('--metrics and --hardware-usage write theirs, beside the summary or alone', async () => {
     const document = {
       totals: { cpu_seconds: { value: 1.5 } },
+      run: { elapsed_seconds: 4, cpu_windows: { count: 4, busiest_cpus: 1 } },
+      node: { cpus: 2, memory_bytes: 1000 },
       scopes: [{ path: 'layer:l', self: { cpu_seconds: 1 }, inclusive: { cpu_seconds: 1.25 } }],
     };
     const data = Buffer.from(JSON.stringify(document));
@@ -261,6 +263,11 @@ describe('with an agent', () => {
     await cli(['run', '--metrics', metrics, '--summary', summary, 'true'], { env: env() });
     expect(readFileSync(metrics, 'utf8')).toBe(flat);
     expect(JSON.parse(readFileSync(summary, 'utf8'))).toEqual(document);
+    const usage = join(folder, 'u.json');
+    await cli(['run', '--hardware-usage', usage, 'true'], { env: env() });
+    expect(JSON.parse(readFileSync(usage, 'utf8'))).toEqual({
+      cpu: { mean_percent: 18.75, max_percent: 50, samples: 4 },
+    });
   }, 15_000);
 
   test('an agent that refuses does not keep the command from running', async () => {

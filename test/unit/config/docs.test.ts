@@ -5,6 +5,7 @@ import { expect, it } from 'vitest';
 import { describeConfig } from '../../../src/config/describe.js';
 import { constraintsSchema } from '../../../src/files/constraints-document.js';
 import { costSchema } from '../../../src/files/cost-document.js';
+import { hardwareUsageSchema } from '../../../src/files/hardware-usage-document.js';
 import { metricsSchema } from '../../../src/files/metrics-document.js';
 import { httpCounters } from '../../../src/http/counters.js';
 import { schemaOf } from '../../../src/inventory/schema.js';
@@ -25,6 +26,7 @@ it.each([
   ['schemas/environment.json', schemaOf],
   ['schemas/constraints.json', constraintsSchema],
   ['schemas/cost.json', costSchema],
+  ['schemas/hardware-usage.json', hardwareUsageSchema],
   ['schemas/metrics.json', metricsSchema],
 ])('docs/%s is fresh (else: npm run docs)', (name, describe) => {
   const written = readFileSync(new URL(`../../../docs/${name}`, import.meta.url), 'utf8');

@@ -78,6 +78,7 @@ export function fakeRun(parts: {
     version: 1,
     coverage: { observedNs: 999n, elapsedNs: 1000n, ratio: 0.999 },
     lostEvents: 2n,
+    cpuWindows: { count: 9, busiestCpus: 1.75, open: { elapsedNs: '900', cpuNs: '9' } },
     residualColumns: [],
     estimatedMask: parts.estimatedMask ?? 0,
     apportionedMask: 1,

@@ -17,6 +17,7 @@ import {
   ENVIRONMENT_FILE,
   EVENTS_FILE,
   eventLines,
+  HARDWARE_USAGE_FILE,
   METRICS_FILE,
   readRunFile,
   runFolder,
@@ -64,7 +65,13 @@ test('all documents are written, one JSON object a line in the audit trail', asy
   const run = exampleRun();
   await documents().write(run);
   const where = runFolder(folder, run);
-  expect(readdirSync(where).sort()).toEqual(['environment', EVENTS_FILE, METRICS_FILE, 'resources']);
+  expect(readdirSync(where).sort()).toEqual([
+    'environment',
+    EVENTS_FILE,
+    HARDWARE_USAGE_FILE,
+    METRICS_FILE,
+    'resources',
+  ]);
   expect(readdirSync(join(where, 'environment'))).toEqual(['full.json']);
   expect(readdirSync(join(where, 'resources'))).toEqual(['summary.json']);
   const lines = readFileSync(join(where, EVENTS_FILE), 'utf8').trimEnd().split('\n');
@@ -97,7 +104,13 @@ test('what a run ran on is with it, and its fingerprint in the summary', async (
   const summary = JSON.parse((await all.whole(run, SUMMARY_FILE)).toString());
   expect(summary.environment).toEqual(fingerprints);
   expect(await all.fingerprints(run)).toEqual(fingerprints);
-  expect(await all.list(run)).toEqual([SUMMARY_FILE, ENVIRONMENT_FILE, METRICS_FILE, EVENTS_FILE]);
+  expect(await all.list(run)).toEqual([
+    SUMMARY_FILE,
+    ENVIRONMENT_FILE,
+    METRICS_FILE,
+    HARDWARE_USAGE_FILE,
+    EVENTS_FILE,
+  ]);
 });
 
 test('a run that a reboot ended has no environment: the node may be another by now', async () => {
@@ -110,7 +123,7 @@ test('a run that a reboot ended has no environment: the node may be another by n
   });
   const all = documents([...events, restarted(true), restarted(false)]);
   await all.write(run);
-  expect(await all.list(run)).toEqual([SUMMARY_FILE, METRICS_FILE, EVENTS_FILE]);
+  expect(await all.list(run)).toEqual([SUMMARY_FILE, METRICS_FILE, HARDWARE_USAGE_FILE, EVENTS_FILE]);
   expect(JSON.parse((await all.whole(run, SUMMARY_FILE)).toString())).not.toHaveProperty('environment');
   expect(await all.fingerprints(run)).toBeUndefined();
   await expect(all.read(run, { file: ENVIRONMENT_FILE, offset: 0, limit: 1 })).rejects.toThrow('not there');
@@ -129,7 +142,14 @@ test('what a run cost is with it where anything that it used has a price', async
   }
   prices = pricesOf({ gpu_per_hour: 2, cpu_per_core_hour: 0.05 });
   await all.write(run);
-  expect(await all.list(run)).toEqual([SUMMARY_FILE, ENVIRONMENT_FILE, COST_FILE, METRICS_FILE, EVENTS_FILE]);
+  expect(await all.list(run)).toEqual([
+    SUMMARY_FILE,
+    ENVIRONMENT_FILE,
+    COST_FILE,
+    METRICS_FILE,
+    HARDWARE_USAGE_FILE,
+    EVENTS_FILE,
+  ]);
   const first = await all.whole(run, COST_FILE);
   expect(JSON.parse(first.toString())).toMatchObject({
     rates_eur: { gpu_hour_eur: 2, cpu_core_hour_eur: 0.05 },
