@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe } from 'vitest';
 import { authCases } from './auth.js';
 import { Bench, type Expected, START_MS, TEST_MS } from './bench.js';
 import { documentsCases } from './documents.js';
+import { factsCases } from './facts.js';
 import { figuresCases } from './figures.js';
 import { nodesCases } from './nodes.js';
 import { programCases } from './programs.js';
@@ -24,6 +25,7 @@ export function mlflowSuite(expected: Expected): void {
     runsCases(bench, expected);
     documentsCases(bench);
     waysCases(bench);
+    factsCases(bench, mlflow!);
     programCases(bench, mlflow!, expected.programs);
     nodesCases(bench);
     rollupsCases(bench);
