@@ -7,6 +7,7 @@ import { Files } from '../inventory/files.js';
 import { known, readGpus } from '../inventory/hardware.js';
 import { nvidiaDriver } from '../inventory/software.js';
 import type { Facts, PackageRequirement } from './check.js';
+import { visibleGpus } from './visible.js';
 
 const PYTHON_TIMEOUT_MS = 30_000;
 const MOST_BYTES = 1_000_000;
@@ -29,16 +30,19 @@ export interface FactsOptions {
   packages: readonly PackageRequirement[];
   /** @default the machine's own */
   files?: Files;
+  /** CUDA_VISIBLE_DEVICES. @default all of them */
+  visible?: string | undefined;
 }
 
 /** What is there, and what could not be found out. */
 export async function gatherFacts(options: FactsOptions): Promise<{ facts: Facts; problems: string[] }> {
   const { folder, python, packages, files = new Files() } = options;
   const problems: string[] = [];
-  const gpus = readGpus(files)?.map(({ uuid, model }) => ({
+  const all = readGpus(files)?.map(({ uuid, model }) => ({
     ...known('uuid', uuid),
     ...known('model', model),
   }));
+  const gpus = all && visibleGpus(all, options.visible);
   const facts: Facts = { ...known('gpus', gpus), ...known('driver_version', nvidiaDriver(files)) };
   try {
     const { bavail, bsize } = await statfs(folder);

@@ -31,7 +31,10 @@ export async function preflightCommand(options: PreflightOptions, io: Io): Promi
   const { python } = options;
   if (!python.startsWith('/')) throw usageError(`--python ${python}: expected an absolute path`);
   const packages = needs.packages ?? [];
-  const { facts, problems } = await gatherFacts({ folder: process.cwd(), python, packages });
+  const { facts, problems } = await gatherFacts({
+    ...{ folder: process.cwd(), python, packages },
+    visible: process.env.CUDA_VISIBLE_DEVICES,
+  });
   const verdict = checkNode(needs, facts, problems);
   io.out(options.json ? `${JSON.stringify(verdict, null, 2)}\n` : formatVerdict(verdict));
   return verdict.is_valid ? EXIT.ok : EXIT.notFine;

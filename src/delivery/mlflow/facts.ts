@@ -55,7 +55,9 @@ function paramsOf(facts: Facts): Param[] {
   for (const [name, value] of flat(facts[HYPERPARAMETERS])) {
     const key = keyOf(name);
     const written = texts.get(name);
-    const text = clean(typeof written === 'string' ? written : pythonText(value));
+    // What was said of an earlier value does not hold for this one.
+    const fits = typeof written === 'string' && typeof value === 'number' && Number(written) === value;
+    const text = clean(fits ? written : pythonText(value));
     if (key.length <= MAX_KEY_CHARS - PARAM_TAG.length && text !== '' && text.length <= MAX_PARAM_CHARS)
       params.set(key, text);
   }

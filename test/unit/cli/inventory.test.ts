@@ -8,6 +8,7 @@ import { parse } from 'yaml';
 import { main } from '../../../src/cli/main.js';
 import { collectEnvironment } from '../../../src/inventory/collect.js';
 import { type Environment, environment } from '../../../src/inventory/document.js';
+import { withRun } from '../../../src/inventory/run-environment.js';
 import { FakeAgent } from '../client/fake-agent.js';
 import { nodeFiles } from '../inventory/node-files.js';
 
@@ -65,6 +66,19 @@ test('the agent says what the node is: as a table, JSON and YAML', async () => {
   out = '';
   expect(await main(['inventory', '--format', 'yaml'], io)).toBe(0);
   expect(parse(out)).toEqual(live);
+});
+
+test('of two runs, what was said of them counts too, where it makes another run of it', async () => {
+  const one = withRun(live, { runId: 'r', attempt: 1 }, { seeds: 1, note: 'a' });
+  const noted = withRun(live, { runId: 's', attempt: 1 }, { seeds: 1, note: 'b' });
+  expect(await main(['inventory', '--diff', file('1.json', one), file('2.json', noted)], io)).toBe(0);
+  expect(out).toMatch(/^run\.facts\.note +no +a +b$/m);
+  out = '';
+  const seeded = withRun(live, { runId: 't', attempt: 1 }, { seeds: 2, note: 'a' });
+  expect(await main(['inventory', '--diff', file('1.json', one), file('3.json', seeded)], io)).toBe(1);
+  expect(out).toMatch(/^run\.facts\.seeds +yes +1 +2$/m);
+  // A node by itself has no facts.
+  expect(await main(['inventory', '--diff', file('1.json', one), 'live'], io)).toBe(0);
 });
 
 test('the same: 0; another microcode: 1, and what it was', async () => {

@@ -48,6 +48,8 @@ describe('params', () => {
       'optimizer.name': 'adam',
     });
     expect(params({ hyperparameters: 'none' })).toEqual({});
+    const later = { hyperparameters: { dropout: 1, name: 'x' }, param_texts: { dropout: '0.0', name: 'y' } };
+    expect(params(later)).toEqual({ dropout: '1', name: 'x' });
   });
 
   it('have keys that every MLflow takes, and no value that one would cut', () => {
