@@ -63,6 +63,11 @@ class LevelTest(unittest.TestCase):
 
 
 class CaptureTest(AgentTest):
+    def finish(self, run, *outcome):
+        """Ends the run when the capture is done, however busy the machine is."""
+        run._capture.wait(60)
+        run.end(*outcome)
+
     def captured(self):
         merged = {}
         for params in self.agent.called("run.update"):
@@ -71,8 +76,7 @@ class CaptureTest(AgentTest):
 
     def test_basic_by_default_on_a_thread_of_its_own(self):
         self.set_environment("LEZEA_MONITOR_CAPTURE_LEVEL", None)
-        run = self.start()
-        run.end()
+        self.finish(self.start())
         found = self.captured()
         self.assertEqual(sorted(found), ["folder", "host", "level", "program", "python"])
         self.assertEqual(found["level"], "basic")
@@ -82,7 +86,7 @@ class CaptureTest(AgentTest):
     def test_standard_and_complete(self):
         for level in ("standard", "complete"):
             self.agent.calls.clear()
-            self.start(capture_level=level).end()
+            self.finish(self.start(capture_level=level))
             found = self.captured()
             self.assertEqual(found["packages"]["pip"], installed.version_of("pip"))
             self.assertEqual("freeze" in found, level == "complete")
@@ -114,8 +118,8 @@ class CaptureTest(AgentTest):
         state = {"commit": "a" * 40, "dirty": True, "dirty_files": ["x"], "dirty_files_count": 1}
         with mock.patch.object(git_state, "git_state", lambda *_: state):
             with self.assertLogs("lezea_monitor", "WARNING") as logs:
-                self.start(capture_level=2).end()
-                self.start(capture_level=2).end()
+                self.finish(self.start(capture_level=2))
+                self.finish(self.start(capture_level=2))
         self.assertEqual(len(logs.output), 1)
         self.assertEqual(self.captured()["code"], state)
 
@@ -160,7 +164,7 @@ class CaptureTest(AgentTest):
                         run = self.start(capture_level="complete", tags={"from": url})
                         run.facts(data=url, hyperparameters={"password": secret}, tags={"t": url})
                         run.event("loaded", url="https://h/")
-                        run.end("FAILED", "no answer from " + url)
+                        self.finish(run, "FAILED", "no answer from " + url)
             found = self.captured()
         self.assertEqual(found["conda"]["packages"], {"numpy": "1.26.4=py311_0"})
         self.assertEqual(found["environment"]["CUDA_VISIBLE_DEVICES"], "0")

@@ -24,6 +24,7 @@ run.facts(data=url, hyperparameters={"lr": 0.1, "password": "${SECRET}", "db": {
 run.event("loaded", url=url, token="${SECRET}${SECRET}")
 with run.builder("b0"):
     sum(range(300000))
+run._capture.wait(30)  # longer than an end would wait
 raise ConnectionError("no answer from " + url)
 `;
 
