@@ -138,6 +138,19 @@ class AttachTest(AgentTest):
             {"scopes": {"tasker:t0": {"steps": 3}}},
         )
 
+    def test_constraints_say_how_they_stand_and_in_the_end_how_it_came_out(self):
+        stands = [{"limit": "runtime_seconds", "value": 600, "state": "ok"}]
+        type(self.attached.run).limits, before = stands, vars(type(self.attached.run)).get("limits")
+        self.addCleanup(setattr, type(self.attached.run), "limits", before)
+        written = self.tracker.log_constraints(600)
+        self.assertEqual(written["runtime_limit_seconds"], 600)
+        self.assertEqual(written["limits"], stands)
+        path = "constraints/constraints.json"
+        self.assertEqual(self.backend.documents[path], written)
+        self.files[path] = {"schema": "lezea.constraints/v1", "outcome": "within"}
+        self.tracker.end()
+        self.assertEqual(self.backend.documents[path], self.files[path])
+
     def test_components_get_true_figures(self):
         with self.tracker.tasker_scope("tasker#0"):
             pass
@@ -159,8 +172,21 @@ class AttachTest(AgentTest):
                     pass
         self.usage(cpu_seconds=1.0, memory_byte_seconds=1.0)
         self.tracker.log_component_resources(1, "layer", 0.0, 0.0)
-        asked = [call["scope"] for call in self.agent.called("run.usage")]
-        self.assertEqual(asked, ["builder:a/layer:1", "builder:b/layer:1"])
+        asked = {call["scope"] for call in self.agent.called("run.usage")}
+        self.assertEqual(asked, {"builder:a/layer:1", "builder:b/layer:1"})
+
+    def test_many_scopes_are_asked_for_at_once(self):
+        scopes = []
+        for number in range(9):
+            with self.tracker.builder_scope(number), self.tracker.layer_scope("x"):
+                pass
+            used = {"cpu_seconds": 1e6, "memory_byte_seconds": 1e12}
+            scopes.append({"path": "builder:%d/layer:x" % number, "self": {}, "inclusive": used})
+        self.files["resources/summary.json"] = {"scopes": scopes}
+        self.tracker.log_component_resources("x", "layer", 0.0, 0.0)
+        self.assertEqual(self.agent.called("run.usage"), [])
+        ((_, _, cpu_percent, memory_mb, _),) = self.tracker.seen
+        self.assertAlmostEqual(cpu_percent / memory_mb, 100 * 9e6 / (9e12 / 1e6))
 
     def test_a_component_without_a_scope_keeps_what_was_measured_of_it(self):
         parts = compat.ResourceLogger(run=self.attached.run)

@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import threading
+import time
 import unittest
 
 from lezea_monitor import noop
@@ -131,6 +133,37 @@ class ResourceLoggerTest(AgentTest):
         self.parts.start("other")
         self.parts.stop("other")
         self.assertEqual(list(self.parts.get_totals()["other"]), ["elapsed_s"])
+
+    def test_a_process_that_is_refused_is_not_asked_for_again(self):
+        from .fake_agent import error
+
+        self.agent.replies["session.open"] = error("not_authorized", "no descendant")
+        self.parts.register_part("other", pid=1)
+        for _ in range(3):
+            self.parts.start("other")
+            self.parts.stop("other")
+        opened = [call for call in self.agent.called("session.open") if call.get("pid") == 1]
+        self.assertEqual(len(opened), 1)
+
+    def test_starting_a_part_does_not_wait_for_a_sample(self):
+        asked, answered = threading.Event(), threading.Event()
+
+        def slow(params):
+            asked.set()
+            answered.wait(10)
+            return usage(HOUR_COLUMNS)
+
+        self.agent.replies["run.usage"] = slow
+        self.parts.start("a")
+        sampler = threading.Thread(target=self.parts.sample, args=("a",))
+        sampler.start()
+        self.assertTrue(asked.wait(10))
+        begun = time.monotonic()
+        self.parts.start("b")
+        self.parts.stop("b")
+        self.assertLess(time.monotonic() - begun, 1.0)  # the sample waits for two seconds
+        answered.set()
+        sampler.join()
 
     def test_totals_stay_when_the_run_has_ended(self):
         self.parts.start("a")

@@ -45,7 +45,7 @@ class Attached:
         self._components = Components(self.run)
         self._before: List[Tuple[str, bool, Any]] = []
         self._written: Dict[str, Any] = {}
-        self._ended = False
+        self._ended = self._constrained = False
         self._last_step: Optional[float] = None
         self._replace(MARK, self)
         self._scopes()
@@ -130,12 +130,17 @@ class Attached:
         """What goes to a backend as one of the four is ours, where there is one."""
         file = kwargs.get("artifact_file")
         if method == "log_dict" and file in FILES and args:
-            ours = self.document(file) or args[0]
+            ours = self.document(file) or self._with_limits(file, args[0])
             if not ours:
                 return None
             self._written[file] = ours
             args = (ours, *args[1:])
         return original(backend, method, *args, **kwargs)
+
+    def _with_limits(self, file: str, theirs: Any) -> Any:
+        """Constraints of a run that goes on are a document of theirs, with how they stand."""
+        limits = getattr(self.run, "limits", None) if file == documents.CONSTRAINTS else None
+        return {**theirs, "limits": limits} if limits else theirs
 
     def _writer(self, file: str) -> Callable[..., Any]:
         def write(original: Any, *args: Any, **kwargs: Any) -> Optional[Dict[str, Any]]:
@@ -155,8 +160,8 @@ class Attached:
         set_limits = getattr(self.run, "set_limits", None)
         if limits and set_limits is not None:
             _quietly(set_limits, limits)
-        written = self._writer(documents.CONSTRAINTS)(original, *args, **kwargs)
-        return written or {"limits": limits}
+        self._constrained = True
+        return self._writer(documents.CONSTRAINTS)(original, *args, **kwargs)
 
     # Figures
 
@@ -225,6 +230,9 @@ class Attached:
         if backend is not None:
             known = ((name, value) for name, value in columns.items() if value != 0)
             backend.log_metrics({"resources/total/" + name: float(value) for name, value in known})
+            outcome = self.document(documents.CONSTRAINTS) if self._constrained else None
+            if outcome is not None:
+                backend.log_dict(outcome, artifact_file=documents.CONSTRAINTS)
 
 
 FILES = (documents.SUMMARY, documents.ENVIRONMENT, documents.CONSTRAINTS, documents.COST)

@@ -8,8 +8,7 @@ import time
 from typing import Any, Dict, List, Optional, Tuple
 
 from ..names import clean_level, encode_name
-
-Columns = Dict[str, float]
+from .usages import Columns, usages
 
 
 class Components:
@@ -55,11 +54,12 @@ class Components:
 
     def _used(self, paths: List[str]) -> Columns:
         """What all of them have used; only columns that every one knows."""
-        total: Optional[Columns] = None
-        for path in paths:
-            columns = self._run.usage(path, fresh=True).columns
-            if total is None:
-                total = dict(columns)
-            else:
-                total = {name: total[name] + columns[name] for name in total if name in columns}
-        return total or {}
+        known = usages(self._run, paths)
+        if len(known) < len(paths):
+            return {}
+        first, *rest = known.values()
+        return {
+            name: value + sum(columns[name] for columns in rest)
+            for name, value in first.items()
+            if all(name in columns for columns in rest)
+        }

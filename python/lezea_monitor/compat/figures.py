@@ -21,12 +21,15 @@ KEYS: Dict[str, Any] = {
 class Unknown(float):
     """A figure that nobody knows, where a program insists on a number.
 
-    A NaN that stays one through arithmetic. Its only other trait: `int()` of it is 0, where that
-    of another NaN raises, for a training loop is not to end over what was not measured.
+    A NaN that stays one through arithmetic. Its only other trait: `int()` and `round()` of it are
+    0, where those of another NaN raise, for a training is not to end over what was not measured.
     """
 
     def __int__(self) -> int:
         return 0
+
+    def __round__(self, digits: Any = None) -> Any:
+        return 0 if digits is None else self
 
     def __repr__(self) -> str:
         return "unknown"

@@ -15,6 +15,7 @@ from typing import Any, Dict, List, Optional
 from .. import client
 from .figures import KEYS, Figures, figures
 from .shares import Shares
+from .usages import Columns
 
 
 class _Part:
@@ -30,6 +31,14 @@ class _Part:
 
     def elapsed(self, now: float) -> float:
         return self.elapsed_before + (0.0 if self.since is None else now - self.since)
+
+    def totals(self, columns: Optional[Columns]) -> Figures:
+        """So far. columns: what the agent says now; None: it does not."""
+        for key, value in figures(columns or {}).items():
+            self.known[key] = max(value, self.known.get(key, 0.0))
+        totals = Figures(self.known) if self.ever else Figures(dict.fromkeys(KEYS, 0.0))
+        totals["elapsed_s"] = self.elapsed(time.monotonic())
+        return totals
 
 
 class ResourceLogger:
@@ -65,9 +74,10 @@ class ResourceLogger:
 
     def sample(self, name: object) -> Figures:
         """What the part has used since it was last sampled. Waits for the agent, 2 s at most."""
+        part = self._part(name)
+        columns = self._ask(str(name), part)
         with self._lock:
-            part = self._part(name)
-            now = self._totals(str(name), part)
+            now = part.totals(columns)
             since = Figures({key: value - part.told.get(key, 0.0) for key, value in now.items()})
             part.told.update(now)
             return since
@@ -76,12 +86,20 @@ class ResourceLogger:
         """`sample` of every part that is started."""
         with self._lock:
             started = [name for name, part in self._parts.items() if part.since is not None]
-            return {name: self.sample(name) for name in started}
+        return {name: self.sample(name) for name in started}
 
     def get_totals(self) -> Dict[str, Figures]:
         """What every part has used so far."""
-        with self._lock:
-            return {name: self._totals(name, part) for name, part in self._parts.items()}
+        totals = {}
+        for name, part in list(self._parts.items()):
+            columns = self._ask(name, part)
+            with self._lock:
+                totals[name] = part.totals(columns)
+        return totals
+
+    def _ask(self, name: str, part: _Part) -> Optional[Columns]:
+        """Without the lock: who starts and stops parts does not wait for the agent."""
+        return self._shares.used_by(name) if part.ever else None
 
     def _part(self, name: object) -> _Part:
         self.register_part(name)
@@ -92,12 +110,3 @@ class ResourceLogger:
             name for name, part in self._parts.items() if part.pid == pid and part.since is not None
         ]
         self._shares.going_on(pid, tuple(sorted(going_on)))
-
-    def _totals(self, name: str, part: _Part) -> Figures:
-        columns = self._shares.used_by(name) if part.ever else None
-        if columns is not None:
-            for key, value in figures(columns).items():
-                part.known[key] = max(value, part.known.get(key, 0.0))
-        totals = Figures(part.known) if part.ever else Figures(dict.fromkeys(KEYS, 0.0))
-        totals["elapsed_s"] = part.elapsed(time.monotonic())
-        return totals

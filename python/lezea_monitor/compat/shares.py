@@ -6,14 +6,13 @@ sum is the process. Owns the open scope of each process; nothing here raises or,
 waits.
 """
 
-import logging
 import os
 import time
 from typing import Any, Dict, Optional, Set, Tuple
 
 from ..names import encode_name
-
-log = logging.getLogger("lezea_monitor")
+from ..noop import warn_once
+from .usages import Columns, usages
 
 LEVEL = "part"
 NONE_GOING_ON = "(none)"
@@ -30,6 +29,7 @@ class Shares:
         self.paths: Dict[str, Parts] = {}
         self.unknown: Set[str] = set()  # parts of processes that the agent does not let us say
         self._names: Dict[str, Parts] = {}
+        self._refused: Set[int] = set()  # processes that the agent does not let us bind
         self._open: Any = None
 
     def going_on(self, pid: int, parts: Parts) -> None:
@@ -63,7 +63,7 @@ class Shares:
 
     def _ask_to_bind(self, pid: int, path: str) -> bool:
         link = getattr(self._run, "_link", None)
-        if link is None or not self._run.active:
+        if link is None or not self._run.active or pid in self._refused:
             return False
         from ..wire import AgentError, Unavailable  # needs Linux, as a link does
 
@@ -78,7 +78,9 @@ class Shares:
             link.request("session.open", params, BIND_SECONDS)
             return True
         except (AgentError, Unavailable) as error:
-            log.warning("lezea-monitor: process %d cannot be told apart: %s", pid, error)
+            if isinstance(error, AgentError):
+                self._refused.add(pid)
+            warn_once("part", "what process %d uses cannot be told apart: %s", pid, error)
             return False
 
     def _name(self, parts: Parts) -> str:
@@ -88,44 +90,38 @@ class Shares:
             name += "'"
         return name
 
-    def used_by(self, part: str) -> Optional[Dict[str, float]]:
+    def used_by(self, part: str) -> Optional[Columns]:
         """Columns that the part has used so far; None where nobody knows."""
         if part in self.unknown:
             return None
-        total: Optional[Dict[str, float]] = None
-        for path, parts in list(self.paths.items()):
-            if part in parts:
-                columns = self._of(path)
-                if columns is None:
-                    return None
-                shared = {name: value / len(parts) for name, value in columns.items()}
-                total = shared if total is None else _sum(total, shared, 1)
-        return {} if total is None else total
-
-    def _of(self, path: str) -> Optional[Dict[str, float]]:
-        """The scope without the scopes of ours that were entered inside it."""
-        columns = self._ask(path)
-        for other in list(self.paths):
-            if columns is not None and self._outer(other) == path:
-                inner = self._ask(other)
-                columns = None if inner is None else _sum(columns, inner, -1)
-        return columns
-
-    def _outer(self, path: str) -> str:
-        """The nearest scope of ours that this one is in; empty: none."""
-        outer = path
-        while "/" in outer:
-            outer = outer.rpartition("/")[0]
-            if outer in self.paths:
-                return outer
-        return ""
-
-    def _ask(self, path: str) -> Optional[Dict[str, float]]:
-        if not self._run.active:
+        paths = dict(self.paths)  # other threads may go on meanwhile
+        inner = {path: _outer(path, paths) for path in paths}
+        own = [path for path, parts in paths.items() if part in parts]
+        needed = [path for path in paths if path in own or inner[path] in own]
+        known = usages(self._run, needed)
+        if len(known) < len(needed):
             return None
-        return self._run.usage(path, fresh=True).columns or None
+        total: Columns = {}
+        for number, path in enumerate(own):
+            # Less the scopes of ours that were entered inside it, whose figures it holds.
+            columns = known[path]
+            for other in needed:
+                if inner[other] == path:
+                    columns = _sum(columns, known[other], -1)
+            shared = {name: value / len(paths[path]) for name, value in columns.items()}
+            total = _sum(total, shared, 1) if number else shared
+        return total
 
 
-def _sum(one: Dict[str, float], other: Dict[str, float], sign: int) -> Dict[str, float]:
+def _outer(path: str, ours: Dict[str, Parts]) -> str:
+    """The nearest scope of ours that this one is in; empty: none."""
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        if path in ours:
+            return path
+    return ""
+
+
+def _sum(one: Columns, other: Columns, sign: int) -> Columns:
     """What both know."""
     return {name: one[name] + sign * other[name] for name in one if name in other}
