@@ -148,6 +148,25 @@ class ExamplesTest(unittest.TestCase):
         metrics = json.loads(self.run_in([python, "-c", code], environment, folder).splitlines()[-1])
         self.near(0.15, metrics["resources/seed/seed0/cpu_seconds"])
 
+    @unittest.skipUnless(has(MLFLOW, "mlflow"), "no mlflow: pip install 'mlflow==3.*' into LEZEA_MLFLOW_3")
+    def test_a_lezea_tracker_on_mlflow(self):
+        uri = "sqlite:///" + os.path.join(self.folder, "mlflow.db")
+        environment = self.environment(MLFLOW_TRACKING_URI=uri)
+        command = [program(MLFLOW, "python"), os.path.join(HERE, "attached.py")]
+        said = json.loads(self.run_in(command, environment).splitlines()[-1])
+        metrics = said["metrics"]
+        self.assertEqual(metrics["tasker.x3atasker.x230/loss"], 1.0)
+        self.near(0.3, metrics["resources/tasker/tasker.x230/cpu_seconds"])
+        self.near(0.2, metrics["resources/network/org.x252Fmodel/layer/3/cpu_seconds"])
+        self.assertGreater(metrics["resources/total/cpu_seconds"], 0.48)
+        self.assertGreater(metrics["resources/tasker/tasker.x230/cpu_percent"], 5)
+        self.assertEqual(said["schemas"], {
+            "resources/summary.json": "lezea.resources/v1",
+            "environment/full.json": "lezea.environment/v1",
+            "business/cost_analysis_summary.json": "lezea.cost/v1",
+        })  # fmt: skip
+        self.assertEqual(said["status"], "FINISHED")
+
     def test_rldk(self):
         self.example("rldk.py", self.folder)
         with open(os.path.join(self.folder, "experiment.json"), encoding="utf-8") as file:
