@@ -165,6 +165,17 @@ class AttachTest(AgentTest):
         asked = {call["scope"] for call in self.agent.called("run.usage")}
         self.assertEqual(asked, {"tasker:tasker#0"})
 
+    def test_no_answer_is_no_figure_and_the_next_one_is_of_all_the_time(self):
+        with self.tracker.tasker_scope("t0"):
+            pass
+        self.agent.replies["run.usage"] = error("unknown_run", "no such scope")
+        self.tracker.log_component_resources("t0", "tasker", 99.0, 99.0)
+        self.assertEqual(self.tracker.seen, [])
+        self.usage(cpu_seconds=1e6, memory_byte_seconds=1e12)
+        self.tracker.log_component_resources("t0", "tasker", 99.0, 99.0)
+        ((_, _, cpu_percent, memory_mb, _),) = self.tracker.seen
+        self.assertAlmostEqual(cpu_percent / memory_mb, 100 * 1e6 / (1e12 / 1e6))
+
     def test_a_component_in_two_places_is_their_sum_and_in_itself_once(self):
         for outer in ("a", "b"):
             with self.tracker.builder_scope(outer), self.tracker.layer_scope(1):
@@ -264,6 +275,20 @@ class AttachToARunTest(AgentTest):
         self.assertEqual(self.agent.called("run.end"), [])
         backend = tracker.backends["mlflow"]
         self.assertEqual(backend.values("resources/total/cpu_seconds"), [4.0])
+
+
+    def test_what_a_component_used_before_is_in_no_percent(self):
+        run = self.start()
+        with run.tasker("t0"):
+            pass
+        tracker = Tracker()
+        compat.attach(tracker, run)
+        columns = {"cpu_seconds": 1e6, "memory_byte_seconds": 1e12}
+        self.agent.replies["run.usage"] = lambda params: {"inclusive": columns}
+        tracker.log_component_resources("t0", "tasker", 1.0, 1.0)
+        self.assertEqual(tracker.seen, [])
+        tracker.log_component_resources("t0", "tasker", 1.0, 1.0)
+        self.assertEqual(tracker.seen, [("tasker", "t0", 0.0, 0.0, None)])
 
 
 class OtherShapesTest(AgentTest):

@@ -178,6 +178,45 @@ class ResourceLoggerTest(AgentTest):
         self.assertEqual(self.parts.sample("a"), zeros)
 
 
+class SeveralProcessesTest(AgentTest):
+    """Of one run: none is in another's scopes, so that none counts another's use as its own."""
+
+    def paths(self, **options):
+        run = self.start(**options)
+        parts = ResourceLogger(run)
+        parts.start("a")
+        parts.start("b")
+        parts.stop("a")
+        parts.stop("b")
+        return [path for path, activation in self.mine() if activation]
+
+    def test_one_that_attaches_to_a_run_has_parts_of_its_own(self):
+        self.agent.runs.add("theirs")
+        mark = "@%d" % os.getpid()
+        wanted = ["part:a" + mark, "part:a+b" + mark, "part:b" + mark]
+        self.assertEqual(self.paths(run_id="theirs"), wanted)
+
+    def test_a_rank_has_parts_of_its_own(self):
+        wanted = ["part:a@rank1", "part:a+b@rank1", "part:b@rank1"]
+        self.assertEqual(self.paths(rank=1, world_size=2), wanted)
+
+    def test_a_forked_child_has_parts_of_its_own(self):
+        run = self.start()
+        parts = ResourceLogger(run)
+        parts.start("a")
+        child = os.fork()
+        if child == 0:
+            try:
+                parts.register_part("mine")
+                parts.start("mine")
+                paths = list(parts._shares.paths)
+                os._exit(paths != ["part:a/part:mine@%d" % os.getpid()])
+            finally:
+                os._exit(2)
+        self.assertEqual(os.waitpid(child, 0)[1], 0)
+        self.assertEqual(list(parts._shares.paths), ["part:a"])
+
+
 class WithoutAnAgentTest(unittest.TestCase):
     def test_lezeas_quick_start_goes_through(self):
         """Its arithmetic on every key, `int()` included."""

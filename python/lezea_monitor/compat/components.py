@@ -17,20 +17,29 @@ class Components:
     def __init__(self, run: Any) -> None:
         self._run = run
         self._begun = time.monotonic()
+        tree = getattr(run, "_tree", None)
+        self._earlier = {node.path for node in (tree.nodes if tree else ())}
         self._last: Dict[Tuple[str, str], Tuple[float, Columns]] = {}
 
     def figures(self, kind: object, name: object) -> Optional[Columns]:
-        """LeZeA's four, as far as they are known; None where the run has no such scope."""
+        """LeZeA's four, as far as they are known; None where the run has no such scope.
+
+        Of a scope from before this object, nothing is known before the second question.
+        """
         key = (clean_level(kind), encode_name(name)[0])
         paths = self._paths(*key)
         if not paths:
             return None
         used = self._used(paths)
+        if not used:
+            return {}  # no answer: the next one is of the time since the last
         now = time.monotonic()
-        since, before = self._last.get(key, (self._begun, {}))
+        since, before = self._last.get(key, (self._begun, None))
         self._last[key] = (now, used)
+        if before is None:  # what was before the first question has to be of the time since, too
+            before = {} if self._earlier.intersection(paths) else dict.fromkeys(used, 0.0)
         seconds = max(now - since, 1e-9)
-        delta = {column: max(0.0, value - before.get(column, 0.0)) for column, value in used.items()}
+        delta = {name: max(0.0, used[name] - before[name]) for name in used if name in before}
         found = {}
         if "cpu_seconds" in delta:
             found["cpu_percent"] = delta["cpu_seconds"] / seconds * 100

@@ -26,6 +26,12 @@ class Shares:
 
     def __init__(self, run: Any) -> None:
         self._run = run
+        self._begin(_suffix(run))
+
+    def _begin(self, suffix: str) -> None:
+        """suffix: of names; processes of one run must not be in one another's scopes."""
+        self._pid = os.getpid()
+        self._suffix = suffix
         self.paths: Dict[str, Parts] = {}
         self.unknown: Set[str] = set()  # parts of processes that the agent does not let us say
         self._names: Dict[str, Parts] = {}
@@ -34,6 +40,8 @@ class Shares:
 
     def going_on(self, pid: int, parts: Parts) -> None:
         """From now on these parts of the process, and no others, are going on."""
+        if os.getpid() != self._pid:  # a forked child
+            self._begin("@%d" % os.getpid())
         if pid == os.getpid():
             self._enter(parts)
         else:
@@ -85,7 +93,7 @@ class Shares:
 
     def _name(self, parts: Parts) -> str:
         """One name for these parts; another where other parts have it (`a+b` may be one part)."""
-        name = "+".join(parts)
+        name = "+".join(parts) + self._suffix
         while self._names.setdefault(name, parts) != parts:
             name += "'"
         return name
@@ -111,6 +119,15 @@ class Shares:
             shared = {name: value / len(paths[path]) for name, value in columns.items()}
             total = _sum(total, shared, 1) if number else shared
         return total
+
+
+def _suffix(run: Any) -> str:
+    """Nothing for the process that made the run; of ranks, always the rank, so that runs compare."""
+    link = getattr(run, "_link", None)
+    told = {} if link is None else link.identity.run
+    if told.get("world_size", 1) > 1 and "rank" in told:
+        return "@rank%d" % told["rank"]
+    return "" if run.created else "@%d" % os.getpid()
 
 
 def _outer(path: str, ours: Dict[str, Parts]) -> str:
