@@ -119,6 +119,7 @@ class AttachTest(AgentTest):
         self.files.clear()
         self.agent.replies["node.inventory"] = error("unsupported", "no")
         tracker = self.tracker
+        tracker.cost_model._model.summary = dict
         self.assertEqual(tracker.log_environment_info(), {"node": "?"})
         self.assertEqual(tracker._compute_final_resource_summary(), {"total_cpu_percent_accumulated": 1234.5})
         tracker.end()
@@ -228,6 +229,37 @@ class AttachTest(AgentTest):
         self.assertAlmostEqual(sum(parts.values()), summary["total_eur"])
         sums = sum(bill["total_eur"] for bill in summary["scopes"].values())
         self.assertAlmostEqual(sums, summary["total_eur"])
+
+    def test_without_prices_of_the_agent_the_model_has_its_own_for_what_was_used(self):
+        del self.files["business/cost_analysis_summary.json"]
+        model = self.tracker.cost_model
+        model.update(scope_key="global", dt_seconds=1e9, cpu_percent=400.0)  # an estimate
+        told = []
+        model._model.update = lambda **said: told.append(said)
+        columns = {"cpu_seconds": 7200.0, "memory_byte_seconds": 3.6e12, "io_read_bytes": 5}
+        scope = {"path": "tasker:t0", "self": columns}
+        summary = {"scopes": [scope], "unattributed": {"cpu_seconds": 1.0}}
+        self.files["resources/summary.json"] = summary
+        model.summary()
+        model.summary()  # nothing more was used
+        self.assertEqual(
+            told,
+            [
+                {"scope_key": "tasker:t0", "dt_seconds": 7200.0, "cpu_percent": 100.0, "cpu_cores": 1},
+                {"scope_key": "tasker:t0", "dt_seconds": 3600.0, "ram_gb": 1.0},
+                {"scope_key": "tasker:t0", "dt_seconds": 1.0, "io_read_bytes": 5},
+                {"scope_key": "global", "dt_seconds": 1.0, "cpu_percent": 100.0, "cpu_cores": 1},
+            ],
+        )
+        columns["cpu_seconds"] += 10.0
+        model.summary()
+        self.assertEqual(told[4:], [dict(told[0], dt_seconds=10.0)])
+
+    def test_a_cost_model_that_does_not_work_is_no_harm(self):
+        self.tracker.cost_model._model.summary = None
+        self.assertEqual(self.tracker.cost_model.summary(), COST)
+        self.tracker.end()
+        self.assertEqual(self.tracker.total_cost, 0.05)
 
     def test_the_end_logs_true_totals_once(self):
         self.tracker.finalize_experiment()

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import platform
 import unittest
 
@@ -16,6 +17,15 @@ INVENTORY = {
     "software": {"kernel": "6"},
     "fingerprint": {"stable": "a" * 64, "volatile": "b" * 64},
 }
+
+
+class DocumentationTest(unittest.TestCase):
+    def test_it_names_everything(self):
+        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        with open(os.path.join(root, "docs", "compat.md"), encoding="utf-8") as file:
+            text = file.read()
+        for name in set(compat.__all__) - {"Attached"}:
+            self.assertIn("`%s" % name, text)
 
 
 class PixelisTest(AgentTest):

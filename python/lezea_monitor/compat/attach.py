@@ -112,9 +112,9 @@ class Attached:
     def _figures(self) -> None:
         self._wrap("log_component_resources", self._log_component_resources)
         self._wrap("log_resource_cost", self._log_resource_cost)
-        if hasattr(self.tracker, "cost_model"):
-            measured = lambda: documents.document(self.run, documents.COST)
-            self._replace("cost_model", Costs(self.tracker.cost_model, measured))
+        if self.run.active and hasattr(self.tracker, "cost_model"):
+            costs = Costs(self.tracker.cost_model, self._cost_document, self._used)
+            self._replace("cost_model", costs)
 
     # Documents
 
@@ -122,9 +122,22 @@ class Attached:
         """One of the four by its artifact path, as of now."""
         if file == documents.ENVIRONMENT:
             return documents.environment(self.run)
-        if file == documents.COST:
-            return getattr(self.tracker, "cost_model", None) and self.tracker.cost_model.summary()
+        model = getattr(self.tracker, "cost_model", None)
+        if file == documents.COST and model is not None:
+            found: Dict[str, Any] = model.summary()
+            return found
         return documents.document(self.run, file)
+
+    def _cost_document(self) -> Optional[Dict[str, Any]]:
+        return documents.document(self.run, documents.COST)
+
+    def _used(self) -> Dict[str, Dict[str, float]]:
+        """By scope, what it itself has used; `global` is what was in none."""
+        summary = documents.document(self.run, documents.SUMMARY)
+        if summary is None:
+            return {}
+        scopes = {scope["path"]: scope["self"] for scope in summary["scopes"]}
+        return {**scopes, "global": summary["unattributed"]}
 
     def _submit(self, original: Any, backend: str, method: str, *args: Any, **kwargs: Any) -> Any:
         """What goes to a backend as one of the four is ours, where there is one."""
