@@ -33,6 +33,17 @@ def parts(truth: Truth) -> None:
     truth.holds("no GPU is known: no gpu_h", not said["gpu"], str(said["gpu"]))
 
 
+@case("compat_pair")
+def pair(truth: Truth) -> None:
+    """A part of one name in two processes of one run: each has its own process's."""
+    run_id = truth.run_id()
+    said = truth.start("parts_pair", run_id).finish()
+    truth.document(run_id)
+    for which in ("first", "second"):
+        truth.within("the %s process's part" % which, said[which]["burnt"], said[which]["part"],
+                     "s", share=0.02, absolute=2 * TICK_SECONDS)  # fmt: skip
+
+
 RATE = 3.6  # of a core hour: a thousandth of the currency each second
 
 
