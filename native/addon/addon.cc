@@ -6,6 +6,7 @@
 
 #include "addon/sampler_object.h"
 #include "addon/values.h"
+#include "netlink/pid_info.h"
 #include "procfs/pid_cgroup.h"
 #include "procfs/process_files.h"
 #include "scope/peer.h"
@@ -80,6 +81,39 @@ Napi::Value process_identity(const Napi::CallbackInfo& info) {
   return out;
 }
 
+// Opened first, read then: whoever has the pid by now is another process, and is left alone. So is
+// one of another user's, whom the run's owner could not signal either.
+ReadStatus signal_exactly(int pid, uint64_t start_ticks, uint32_t uid, int signal) {
+  const Result<UniqueFd> pidfd = open_pidfd(pid);
+  if (!pidfd.ok()) return pidfd.status;
+  Result<ProcessFiles> files = ProcessFiles::open(open_proc().get(), pid);
+  if (!files.ok()) return files.status;
+  const Result<PidStatus> status = files.value.status();
+  const Result<PidStat> stat = files.value.stat();
+  if (!stat.ok()) return stat.status;
+  if (!status.ok()) return status.status;
+  if (stat.value.start_ticks != start_ticks) return ReadStatus::kGone;
+  if (status.value.uid != uid) return ReadStatus::kDenied;
+  return send_signal(pidfd.value.get(), signal);
+}
+
+Napi::Value signal_process(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!info[0].IsObject()) {
+    throw_type(env, "argument 1: expected an object");
+    return env.Undefined();
+  }
+  const auto target = info[0].As<Napi::Object>();
+  const uint32_t pid = u32_member(target, "pid");
+  const uint64_t start_ticks = u64_member(target, "startTicks");
+  const uint32_t uid = u32_member(target, "uid");
+  const uint32_t signal = u32_member(target, "signal");
+  if (env.IsExceptionPending()) return env.Undefined();
+  const ReadStatus status =
+      signal_exactly(static_cast<int>(pid), start_ticks, uid, static_cast<int>(signal));
+  return Napi::String::New(env, name(status));
+}
+
 Napi::Value monotonic_ns(const Napi::CallbackInfo& info) {
   return big(info.Env(), SystemClock().monotonic_ns());
 }
@@ -126,6 +160,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("Sampler", SamplerObject::define(env));
   exports.Set("peerCredentials", Napi::Function::New<peer_credentials>(env));
   exports.Set("processIdentity", Napi::Function::New<process_identity>(env));
+  exports.Set("signalProcess", Napi::Function::New<signal_process>(env));
   exports.Set("monotonicNs", Napi::Function::New<monotonic_ns>(env));
   exports.Set("bootId", Napi::Function::New<boot_id>(env));
   exports.Set("columns", Napi::Function::New<columns>(env));

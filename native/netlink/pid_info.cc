@@ -36,6 +36,12 @@ constexpr long kPidfdOpen = SYS_pidfd_open;
 constexpr long kPidfdOpen = 434;  // the same on every architecture
 #endif
 
+#ifdef SYS_pidfd_send_signal
+constexpr long kPidfdSendSignal = SYS_pidfd_send_signal;
+#else
+constexpr long kPidfdSendSignal = 424;  // the same on every architecture
+#endif
+
 #ifdef SO_PEERPIDFD
 constexpr int kPeerPidfd = SO_PEERPIDFD;
 #else
@@ -73,6 +79,11 @@ Result<PidInfo> pid_info(int pidfd) {
 bool pidfd_ended(int pidfd) {
   pollfd entry{pidfd, POLLIN, 0};
   return poll(&entry, 1, 0) > 0 && (entry.revents & (POLLIN | POLLHUP)) != 0;
+}
+
+ReadStatus send_signal(int pidfd, int signal) {
+  if (syscall(kPidfdSendSignal, pidfd, signal, nullptr, 0) == 0) return ReadStatus::kOk;
+  return status_of_errno(errno);
 }
 
 Result<UniqueFd> peer_pidfd(int socket_fd) {

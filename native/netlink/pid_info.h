@@ -32,6 +32,9 @@ Result<PidInfo> pid_info(int pidfd);
 // True when the process has ended (zombie or reaped): poll() says the pidfd is readable.
 bool pidfd_ended(int pidfd);
 
+// pidfd_send_signal. kGone: the process was reaped; kDenied: this process may not.
+ReadStatus send_signal(int pidfd, int signal);
+
 // SO_PEERPIDFD of a connected unix stream socket; kUnsupported before Linux 6.5.
 Result<UniqueFd> peer_pidfd(int socket_fd);
 

@@ -227,6 +227,18 @@ TEST("a pidfd tells who and how it ended, also after reaping") {
   CHECK_EQ(open_pidfd(999999999).status == ReadStatus::kOk, false);
 }
 
+TEST("a signal through a pidfd reaches that process, and nobody once it is reaped") {
+  LiveChild child([] {});
+  Result<UniqueFd> pidfd = open_pidfd(child.pid());
+  if (pidfd.status == ReadStatus::kUnsupported) SKIP("no pidfd_open on this kernel");
+  REQUIRE(pidfd.ok());
+  CHECK_EQ(send_signal(pidfd.value.get(), 0), ReadStatus::kOk);
+  CHECK_EQ(send_signal(pidfd.value.get(), SIGKILL), ReadStatus::kOk);
+  child.finish();
+  child.reap();
+  CHECK_EQ(send_signal(pidfd.value.get(), 0), ReadStatus::kGone);
+}
+
 TEST("a socket's peer has a pidfd") {
   int pair[2];
   REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);

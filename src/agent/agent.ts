@@ -221,6 +221,7 @@ export class Agent {
       isFull: (owner) => this.#retention.isFull(owner),
       prepareDelivery: (run, allDead) => this.#deliveries.prepare(run, allDead),
       prepareDocuments: (run) => this.#deliveries.prepareDocuments(run),
+      signal: (process, uid, signal) => addon.signalProcess({ ...process, uid, signal }),
       price: (totals) => priceOf(totals, config().cost),
     });
   }

@@ -3,7 +3,7 @@
 
 import type { Logger } from 'pino';
 import { LezeaError } from '../errors.js';
-import type { ProcessId, Sampler } from '../native/addon.js';
+import type { ProcessId, Sampler, Signalled } from '../native/addon.js';
 import { Budgets } from './budgets.js';
 import { Checkpoint } from './checkpoint.js';
 import { Commands } from './commands.js';
@@ -17,6 +17,7 @@ import { Registry } from './registry.js';
 import { restoreRuns } from './restore.js';
 import { Sessions } from './sessions.js';
 import { Starter } from './starting.js';
+import { Terminator } from './terminating.js';
 import { writeUndocumented } from './undocumented.js';
 
 export interface AttributionOptions {
@@ -42,6 +43,8 @@ export interface AttributionOptions {
   limits?: Limits;
   /** What totals cost, for limits of cost. @default not known */
   price?: Price;
+  /** Sends a signal to exactly that process of that user. @default cannot */
+  signal?(process: ProcessId, uid: number, signal: number): Signalled;
 }
 
 export class Attribution {
@@ -60,6 +63,7 @@ export class Attribution {
   readonly #unbalanced = new Set<number>();
   readonly #registry: Registry;
   readonly #lifecycle: Lifecycle;
+  readonly #terminator: Terminator;
   readonly #stopping = new AbortController();
 
   constructor(options: AttributionOptions) {
@@ -81,6 +85,8 @@ export class Attribution {
     this.#lifecycle = new Lifecycle({ ...common, retryDelay: () => this.#retryDelay() });
     const price = options.price ?? (() => undefined);
     this.budgets = new Budgets({ ...common, lifecycle: this.#lifecycle, price });
+    const signal = options.signal?.bind(options) ?? (() => 'unsupported' as const);
+    this.#terminator = new Terminator({ ...common, lifecycle: this.#lifecycle, signal });
     this.sessions = new Sessions(common);
     this.#lifecycle.partEnded = (part) => this.sessions.closeOf(part);
     this.checkpoint = new Checkpoint(
@@ -102,6 +108,7 @@ export class Attribution {
         this.#audit(runs);
         registry.emit('committed', runs);
         this.budgets.tell();
+        this.#terminator.act();
         lifecycle.settle();
       },
       busy: () => registry.liveCount > 0,

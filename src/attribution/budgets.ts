@@ -28,7 +28,11 @@ import {
 import type { TrackedRun } from './tracked-run.js';
 
 /** Names of the audit entries. */
-export const LIMIT_EVENTS = { warned: 'limit_warning', exceeded: 'limit_exceeded' } as const;
+export const LIMIT_EVENTS = {
+  warned: 'limit_warning',
+  exceeded: 'limit_exceeded',
+  signalled: 'limit_signalled',
+} as const;
 
 const NONE: readonly LimitState[] = [];
 const NO_CHANGE: LimitChange = { values: new Map(), experiment: new Map() };

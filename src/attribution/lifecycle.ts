@@ -7,8 +7,8 @@ import { messageOf } from '../errors.js';
 import type { ExitedProcess, ProcessId, Sampler, Snapshot } from '../native/addon.js';
 import type { Ledger } from './ledger.js';
 import type { FinalStatus, Outcome, Run } from './model.js';
-import { outcomeOfExit, worstOutcome } from './parts.js';
-import { type PartRecord, processKey } from './records.js';
+import { endedByLimit, outcomeOfExit, worstOutcome } from './parts.js';
+import { type PartRecord, processKey, processOfKey } from './records.js';
 import type { Registry } from './registry.js';
 import type { TrackedRun } from './tracked-run.js';
 
@@ -42,6 +42,8 @@ export class Lifecycle {
   readonly #o: LifecycleOptions;
   /** Living processes by the run they are bound to, as the sampler said. */
   readonly #bound = new Map<string, number>();
+  /** Living processes by the run they were bound to when the agent was started; what the sampler says since then wins. */
+  readonly #restored = new Map<string, { run: number; process: ProcessId }>();
   readonly #liveParts = new Map<string, PartRecord>();
   readonly #ghostRounds = new Map<PartRecord, number>();
   /** Parts of live runs that ended as LOST: since when, and through how many rounds somebody might have explained it. */
@@ -63,6 +65,18 @@ export class Lifecycle {
     return handle === undefined ? undefined : this.#o.registry.byHandle(handle);
   }
 
+  /** What is known to live of a run. One of them may have ended since. */
+  processesOf(run: TrackedRun): ProcessId[] {
+    const found = new Map(run.liveParts().map(({ process }) => [processKey(process), process]));
+    for (const [key, { run: handle, process }] of this.#restored)
+      if (handle === run.handle) found.set(key, process);
+    for (const [key, handle] of this.#bound) {
+      if (handle === run.handle) found.set(key, processOfKey(key));
+      else found.delete(key);
+    }
+    return [...found.values()];
+  }
+
   addPart(run: TrackedRun, part: PartRecord): void {
     run.parts.push(part);
     this.#liveParts.set(processKey(part.process), part);
@@ -75,8 +89,9 @@ export class Lifecycle {
     this.#o.registry.emit('status', run);
   }
 
-  /** Takes up the parts of a run that was restored. */
-  adopt(run: TrackedRun): void {
+  /** Takes up the parts of a run that was restored, and its processes. */
+  adopt(run: TrackedRun, processes: readonly ProcessId[]): void {
+    for (const process of processes) this.#restored.set(processKey(process), { run: run.handle, process });
     for (const part of run.liveParts()) this.#liveParts.set(processKey(part.process), part);
     for (const part of run.parts) this.#noteIfLost(part);
   }
@@ -120,6 +135,7 @@ export class Lifecycle {
     for (const exited of snapshot.exited) {
       const key = processKey(exited.process);
       if (this.#bound.get(key) === exited.run) this.#bound.delete(key);
+      this.#restored.delete(key);
       this.#endOf(exited);
     }
     const gone = new Set(snapshot.exited.map((e) => `${e.run}/${processKey(e.process)}`));
@@ -201,7 +217,8 @@ export class Lifecycle {
 
   async #finish(run: TrackedRun, given?: Outcome): Promise<void> {
     const { record } = run;
-    const outcome = record.outcome ?? given ?? worstOutcome(run.parts) ?? { status: 'FINISHED' };
+    const found = record.outcome ?? given ?? worstOutcome(run.parts) ?? { status: 'FINISHED' };
+    const outcome = record.outcome ? found : endedByLimit(found, record.limits?.ending?.text);
     for (const part of run.liveParts()) this.endPart(part, outcome);
     for (const part of run.parts) this.#unexplained.delete(part);
     if (record.status !== 'FINISHING') {

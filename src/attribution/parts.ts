@@ -42,3 +42,10 @@ export function worstOutcome(parts: readonly PartRecord[]): Outcome | undefined 
   }
   return worst;
 }
+
+/** The outcome of a run whose processes were ended because of a limit: it names the limit, and is no finish. */
+export function endedByLimit(outcome: Outcome, limit: string | undefined): Outcome {
+  if (limit === undefined) return outcome;
+  const status = outcome.status === 'FINISHED' ? 'INTERRUPTED' : outcome.status;
+  return { status, reason: outcome.reason === undefined ? limit : `${limit}: ${outcome.reason}` };
+}

@@ -206,6 +206,12 @@ export function factKey({ run, key }: Pick<FactRecord, 'run' | 'key'>): string {
   return `${run}:${key}`;
 }
 
+/** The process of such a key. */
+export function processOfKey(key: string): ProcessId {
+  const [pid = '', startTicks = ''] = key.split(':');
+  return { pid: Number(pid), startTicks: BigInt(startTicks) };
+}
+
 export function emptyBatch(): Batch {
   return {
     runs: new Map(),

@@ -37,7 +37,7 @@ export function restoreRuns(options: RestoreOptions): TrackedRun[] {
     const run = rebuildRun(saved);
     if (run.figures) run.figures.liveProcesses = sameBoot ? saved.processes.length : 0;
     registry.add(run);
-    lifecycle.adopt(run);
+    lifecycle.adopt(run, sameBoot ? saved.processes.map(({ process }) => process) : []);
     options.ledger.processesStored(saved.processes);
     if (sameBoot) giveBack(options.sampler, saved);
     else loseToReboot(options, run, saved);

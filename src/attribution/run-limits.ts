@@ -59,10 +59,8 @@ export interface LimitTable {
 export interface RunLimits extends LimitTable {
   onExceeded: OnExceeded;
   graceSeconds: number;
-  /** How they stood when the run ended. */
-  final?: LimitState[];
-  /** The run is being ended because of this one, since then (CLOCK_MONOTONIC, ns, decimal). */
-  ending?: { key: string; sinceNs: string; killed?: true };
+  /** Its processes got SIGTERM, because of this, then (CLOCK_MONOTONIC, ns, decimal); and SIGKILL. */
+  ending?: { text: string; sinceNs: string; killed?: true };
 }
 
 /** A change: null takes a limit away; what is not named stays. */

@@ -163,6 +163,8 @@ export interface NodeFigure {
   kind: 'counter' | 'gauge';
 }
 
+export type Signalled = 'ok' | 'gone' | 'denied' | 'unsupported' | 'malformed';
+
 export interface PeerCredentials {
   pid: number;
   uid: number;
@@ -192,6 +194,11 @@ export interface Addon {
   peerCredentials(fd: number): PeerCredentials;
   /** What /proc says of a living process; undefined when it is gone. */
   processIdentity(pid: number): ProcessIdentity | undefined;
+  /**
+   * Sends a signal to exactly this process, if it still is and is that user's, through a pidfd: never to whoever took its pid.
+   * `gone`: it has ended; `denied`: this agent may not, or the process is another user's.
+   */
+  signalProcess(target: ProcessId & { uid: number; signal: number }): Signalled;
   /** CLOCK_MONOTONIC, ns. */
   monotonicNs(): bigint;
   /** /proc/sys/kernel/random/boot_id. */
