@@ -60,6 +60,8 @@ export class Budgets {
   readonly #experiments = new Map<string, Experiment>();
   /** What a live run's earlier attempts used, by what the limit is of; undefined: nothing of it was there. */
   readonly #before = new WeakMap<TrackedRun, Map<string, Part | undefined>>();
+  /** What was put together already while everything is being looked at: several limits are of the same scopes. */
+  #together: Map<string, Part | undefined> | undefined;
   /** Marked, and not stored yet. */
   #untold: { run: TrackedRun; told: LimitTold }[] = [];
   /** Since the agent was started. */
@@ -156,6 +158,15 @@ export class Budgets {
    * that is done.
    */
   judge(): boolean {
+    this.#together = new Map();
+    try {
+      return this.#judgeAll();
+    } finally {
+      this.#together = undefined;
+    }
+  }
+
+  #judgeAll(): boolean {
     const before = this.#untold.length;
     const runs = [...this.#o.registry.live()];
     for (const run of runs) this.#judgeRun(run);
@@ -238,11 +249,24 @@ export class Budgets {
 
   /** Over all its attempts. */
   #usedByRun(run: TrackedRun, key: LimitKey): number | undefined {
+    const level = isLevel(key);
+    const name = `${run.handle} ${level} ${key.scope ?? key.level ?? ''}`;
+    const part = this.#once(name, () => this.#partOf(run, key, level));
+    return part && usedOf(part, key.limit, this.#o.price);
+  }
+
+  #once(name: string, make: () => Part | undefined): Part | undefined {
+    const together = this.#together;
+    if (!together) return make();
+    if (!together.has(name)) together.set(name, make());
+    return together.get(name);
+  }
+
+  #partOf(run: TrackedRun, key: LimitKey, level: boolean): Part | undefined {
     const now = partOf(run, key, runtimeSeconds(run.record, this.#o.monotonicNs()));
     // A level, not a sum, begins anew with each attempt.
-    const before = isLevel(key) ? undefined : this.#partBefore(run, key);
-    const part = now && before ? joined(now, [before]) : (now ?? before);
-    return part && usedOf(part, key.limit, this.#o.price);
+    const before = level ? undefined : this.#partBefore(run, key);
+    return now && before ? joined(now, [before]) : (now ?? before);
   }
 
   #partBefore(run: TrackedRun, key: LimitKey): Part | undefined {
@@ -273,10 +297,13 @@ export class Budgets {
 
   /** Over all its runs on this node, ended ones too. */
   #usedByExperiment(record: ExperimentRecord, { limit }: LimitKey): number | undefined {
-    const live = [...this.#o.registry.live()].filter((run) => isOf(run, record));
-    const now = this.#o.monotonicNs();
-    const parts = live.map((run) => wholeOf(run, runtimeSeconds(run.record, now)));
-    return usedOf(joined(this.#endedOf(record), parts), limit, this.#o.price);
+    const sum = this.#once(experimentKey(record), () => {
+      const live = [...this.#o.registry.live()].filter((run) => isOf(run, record));
+      const now = this.#o.monotonicNs();
+      const parts = live.map((run) => wholeOf(run, runtimeSeconds(run.record, now)));
+      return joined(this.#endedOf(record), parts);
+    });
+    return sum && usedOf(sum, limit, this.#o.price);
   }
 
   #endedOf(record: ExperimentRecord): Part {

@@ -2,6 +2,7 @@
 // experiments. Reads the tables of runs.
 
 import type { Database } from 'better-sqlite3';
+import { z } from 'zod';
 import { experimentKey, runtimeSeconds } from '../attribution/budgets.js';
 import { joined, type Part } from '../attribution/limit-figures.js';
 import type { Owner } from '../attribution/model.js';
@@ -21,6 +22,14 @@ interface ExperimentRow {
   removed: string | null;
 }
 
+const time = z.number().optional();
+const table = z.object({
+  values: z.record(z.string(), z.number().positive()),
+  marks: z.record(z.string(), z.object({ warnedAtMs: time, exceededAtMs: time })),
+});
+const amount = z.number().nonnegative();
+const removedUse = z.object({ steps: amount, episodes: amount, runtimeSeconds: amount });
+
 const COLUMNS = 'id, uid, CAST(pid_namespace AS TEXT) AS pid_namespace, name, record, removed_row, removed';
 const ENDED = "status NOT IN ('REGISTERED', 'RUNNING', 'FINISHING')";
 
@@ -33,11 +42,12 @@ export class Experiments {
 
   all(): ExperimentRecord[] {
     const rows = this.#db.prepare(`SELECT ${COLUMNS} FROM experiments ORDER BY id`).all() as ExperimentRow[];
-    return rows.map((row) => ({
-      owner: { uid: row.uid, pidNamespace: BigInt(row.pid_namespace) },
-      name: row.name,
-      ...(JSON.parse(row.record) as LimitTable),
-    }));
+    return rows.flatMap((row) => {
+      const owner = { uid: row.uid, pidNamespace: BigInt(row.pid_namespace) };
+      // Of a database that was damaged, a budget that cannot be read is none; its runs are not affected.
+      const read = table.safeParse(parsed(row.record));
+      return read.success ? [{ owner, name: row.name, ...(read.data as LimitTable) }] : [];
+    });
   }
 
   /** null: its budget is gone, and the sums with it. */
@@ -113,7 +123,17 @@ export class Experiments {
 
 function removedPart({ removed_row: row, removed }: ExperimentRow): Part {
   if (row === null || removed === null) return nothing();
-  return { totals: Totals.fromRow(frameRow(row)), ...(JSON.parse(removed) as Omit<Part, 'totals'>) };
+  const read = removedUse.safeParse(parsed(removed));
+  return read.success ? { totals: Totals.fromRow(frameRow(row)), ...read.data } : nothing();
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
 }
 
 function nothing(): Part {

@@ -110,7 +110,6 @@ function dropDamaged(db: Database, result: Salvaged): void {
     note(result, `delivery ${id}: where it goes is damaged`);
     db.prepare('DELETE FROM deliveries WHERE id = ?').run(id);
   }
-  db.prepare('DELETE FROM experiments WHERE NOT json_valid(record)').run();
   // What waits to be delivered does not need its run, unless its run was still to say that it is over.
   db.prepare('DELETE FROM deliveries WHERE ready = 0 AND run NOT IN (SELECT handle FROM runs)').run();
   db.prepare('DELETE FROM delivery_items WHERE delivery NOT IN (SELECT id FROM deliveries)').run();

@@ -8,6 +8,7 @@ import type { LimitTold, Run } from '../../../src/attribution/model.js';
 import type { LimitChange, RunLimitName } from '../../../src/attribution/run-limits.js';
 import { openDatabase } from '../../../src/state/database.js';
 import { Retention } from '../../../src/state/retention.js';
+import { SqlitePersistence } from '../../../src/state/sqlite-persistence.js';
 import {
   type Bench,
   callerOf,
@@ -206,6 +207,22 @@ describe('a limit of a run', () => {
     expect(stateOf(current(), 'core_hours')).toMatchObject({ value: 2, state: 'warned' });
   });
 
+  it('of the wall time counts of an attempt that a reboot ended what was seen of it', async () => {
+    await startRun('r', change({ runtime_seconds: 100 }));
+    const seen = Number(current().coverage.elapsedNs) / 1e9;
+    generation += 1;
+    const into = join(folder.path, `g${generation}`);
+    bench.crash(into);
+    bench = startBench(into, { ...options, bootId: 'boot-2' }, new Map());
+    bench.clock.monoNs = 1_000_000_000n; // a clock that has begun anew
+    await expect.poll(() => current().status).toBe('LOST');
+    const run = await startRun('r', change({}), 101);
+    bench.clock.monoNs += 7_000_000_000n;
+    await bench.checkpoint();
+    expect(seen).toBeGreaterThan(0);
+    expect(stateOf(run, 'runtime_seconds')?.used).toBeCloseTo(seen + 7, 6);
+  });
+
   it('stays with the run when it has ended, also for the next agent', async () => {
     await startRun('r', change({ core_hours: 1 }));
     await spend(90n);
@@ -354,6 +371,21 @@ describe('a budget of an experiment', () => {
       ['runtime_seconds', 5],
     ]);
     expect(told).toEqual(['r2 limit_warning core_hours demo']);
+  });
+
+  it('that cannot be read is none, and keeps nobody from starting', async () => {
+    await startRun('r1', change({}, { core_hours: 1 }), 100, 'demo');
+    const into = join(folder.path, 'damaged');
+    bench.crash(into);
+    for (const record of ['{"values":3}', '{', '{"values":{"steps":-1},"marks":{}}']) {
+      const db = openDatabase(into, silent, 0);
+      db.prepare('UPDATE experiments SET record = ?').run(record);
+      expect(new SqlitePersistence(db).experiments()).toEqual([]);
+      db.close();
+    }
+    bench = startBench(into, options, kernel);
+    await bench.checkpoint();
+    expect(current('r1').limits).toEqual([]);
   });
 
   it('needs an experiment, and goes when all of it is taken away', async () => {
