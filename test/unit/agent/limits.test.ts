@@ -257,3 +257,67 @@ it('ends the command that asked for it, with SIGTERM and then SIGKILL, and nothi
   expect(await told('beside')).toEqual(['warning runtime_seconds', 'exceeded runtime_seconds']);
   expect(bystander.child.exitCode ?? bystander.child.signalCode).toBe(null);
 });
+
+const PROGRAM = `
+import json, time
+import lezea_monitor as lm
+
+heard = []
+run = lm.start_run("demo", run_id="py", limits={"core_hours": 2 / 3600, "scopes": {"tasker:t": {"steps": 3}}},
+                   on_limit=lambda limit: heard.append("%s %s" % (limit["event"], limit["limit"])))
+said = False
+while not run.should_stop:
+    with run.tasker("t"):
+        end = time.process_time() + 0.05
+        while time.process_time() < end:
+            sum(range(100))
+    if heard and not said:
+        said = True
+        print("warned", flush=True)
+stopped = time.process_time()
+while len(heard) < 2:
+    time.sleep(0.01)
+with run.tasker("t"):
+    run.progress(steps=3)
+while len(heard) < 4:
+    time.sleep(0.01)
+limits = run.limits
+stop = run.should_stop
+run.end()
+print(json.dumps({"heard": heard, "limits": limits, "stopped": stopped, "stop": stop}), flush=True)
+`;
+
+it('are the same to a Python program’s callback, should_stop and what remains, over a kill', {
+  timeout: 60_000,
+}, async () => {
+  const child = spawn('python3', ['-c', PROGRAM], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: {
+      ...process.env,
+      PYTHONPATH: join(import.meta.dirname, '../../../python'),
+      LEZEA_MONITOR_SOCKET: agent.socket,
+    },
+  });
+  children.push(child);
+  let out = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    out += text;
+  });
+  await expect.poll(() => out, { timeout: 20_000 }).toContain('warned\n');
+  await restartAgent();
+  expect((await once(child, 'close'))[0]).toBe(0);
+  const { heard, limits, stopped, stop } = JSON.parse(out.trim().split('\n').at(-1) as string);
+  const each = (limit: string) => [`limit_warning ${limit}`, `limit_exceeded ${limit}`];
+  expect(heard).toEqual([...each('core_hours'), ...each('steps')]);
+  expect(stop).toBe(true);
+  expect(limits).toMatchObject([
+    { limit: 'core_hours', remaining: 0, state: 'exceeded' },
+    { limit: 'steps', scope: 'tasker:t', used: 3, remaining: 0, ratio: 1, state: 'exceeded' },
+  ]);
+  // The program read it a tick, a checkpoint and a turn later, on a machine that has other work too.
+  expect(stopped).toBeGreaterThan(1.9);
+  expect(stopped).toBeLessThan(2 + 3);
+  const all = await told('py');
+  expect(ofLimit(all, 'core_hours')).toEqual(['warning core_hours', 'exceeded core_hours']);
+  expect(ofLimit(all, 'steps tasker:t')).toEqual(['warning steps tasker:t', 'exceeded steps tasker:t']);
+});
