@@ -129,8 +129,12 @@ export function limitValueFault(value: unknown): string | undefined {
   return 'expected a number above 0 and at most 1e18';
 }
 
+/** Longest path of a scope that is taken, characters; as of paths elsewhere on the wire. */
+const MAX_PATH = 4200;
+
 /** Why this is no path of a scope; undefined when it is one. */
 export function scopePathFault(path: string): string | undefined {
+  if (path.length > MAX_PATH) return `the path is longer than ${MAX_PATH} characters`;
   const steps = parsePath(path);
   const bad = steps?.map(({ level, name }) => levelFault(level) ?? nameFault(name)).find((fault) => fault);
   if (steps && !bad) return undefined;

@@ -109,6 +109,7 @@ describe('a limit', () => {
     expect(scopePathFault('builder:b/tasker:t')).toBeUndefined();
     expect(scopePathFault('builder')).toMatch(/not the path of a scope/);
     expect(scopePathFault('Builder:b')).toMatch(/lower-case/);
+    expect(scopePathFault('layer:l/'.repeat(600))).toMatch(/longer than 4200/);
   });
 });
 
