@@ -2,7 +2,7 @@
 // their wiring and order; whoever composes the agent gives it the sampler, the database and the writer of documents.
 
 import type { Logger } from 'pino';
-import { LezeaError } from '../errors.js';
+import { LezeaError, messageOf } from '../errors.js';
 import type { ProcessId, Sampler, Signalled } from '../native/addon.js';
 import { Budgets } from './budgets.js';
 import { Checkpoint } from './checkpoint.js';
@@ -64,6 +64,7 @@ export class Attribution {
   readonly #registry: Registry;
   readonly #lifecycle: Lifecycle;
   readonly #terminator: Terminator;
+  #limitsFailed = false;
   readonly #stopping = new AbortController();
 
   constructor(options: AttributionOptions) {
@@ -103,12 +104,14 @@ export class Attribution {
     const registry = this.#registry;
     return {
       sampled: lifecycle.observe.bind(lifecycle),
-      judged: () => this.budgets.judge(),
+      judged: () => this.#ofLimits(() => this.budgets.judge()) ?? false,
       committed: (runs: Run[]) => {
         this.#audit(runs);
         registry.emit('committed', runs);
-        this.budgets.tell();
-        this.#terminator.act();
+        this.#ofLimits(() => {
+          this.budgets.tell();
+          this.#terminator.act();
+        });
         lifecycle.settle();
       },
       busy: () => registry.liveCount > 0,
@@ -118,6 +121,18 @@ export class Attribution {
         else this.#o.log.info('figures are stored again');
       },
     };
+  }
+
+  /** Figures are kept and published whatever goes wrong with limits; that is said once. */
+  #ofLimits<T>(work: () => T): T | undefined {
+    try {
+      return work();
+    } catch (error) {
+      if (!this.#limitsFailed)
+        this.#o.log.error({ reason: messageOf(error), err: error }, 'limits cannot be looked at');
+      this.#limitsFailed = true;
+      return undefined;
+    }
   }
 
   /** Takes up what was left open, starts the sampler and the checkpoints. */

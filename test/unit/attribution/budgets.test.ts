@@ -6,6 +6,7 @@ import type { AttributionOptions } from '../../../src/attribution/attribution.js
 import { DEFAULT_LIMITS } from '../../../src/attribution/limits.js';
 import type { LimitTold, Run } from '../../../src/attribution/model.js';
 import type { LimitChange, RunLimitName } from '../../../src/attribution/run-limits.js';
+import type { TrackedRun } from '../../../src/attribution/tracked-run.js';
 import { openDatabase } from '../../../src/state/database.js';
 import { Retention } from '../../../src/state/retention.js';
 import { SqlitePersistence } from '../../../src/state/sqlite-persistence.js';
@@ -142,6 +143,28 @@ describe('a limit of a run', () => {
     expect(told).toEqual(['r limit_warning core_hours', 'r limit_exceeded core_hours']);
     expect(audited(current()).map(({ event }) => event)).toEqual(['limit_warning', 'limit_exceeded']);
     expect(stateOf(current(), 'core_hours')).toMatchObject({ state: 'exceeded', used: 1.85 });
+  });
+
+  it('that cannot be looked at keeps no figure from being stored and shown', async () => {
+    bench.close();
+    const broken: Partial<AttributionOptions> = {
+      ...options,
+      price: () => {
+        throw new Error('no price');
+      },
+    };
+    bench = startBench(folder.path, broken, kernel);
+    const { commands } = bench.attribution;
+    const { run } = commands.start(callerOf(100), { runId: 'r' });
+    await commands.openSession(callerOf(100), openRequest('r', 100));
+    Object.assign((run as TrackedRun).record, {
+      limits: { values: { cost: 1 }, marks: {}, onExceeded: 'tell', graceSeconds: 1 },
+    });
+    await spend(50n);
+    await spend(10n);
+    expect(run.totals.value('cpu_seconds')).toBe(2160);
+    await endRun('r');
+    expect(run.status).toBe('FINISHED');
   });
 
   it('is not told while it cannot be stored', async () => {
