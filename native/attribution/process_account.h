@@ -82,6 +82,7 @@ class ProcessAccount {
   // Ends all but these (sorted): nobody told that some have gone.
   void keep_threads(const std::vector<int>& tids, uint64_t t_ns);
   bool has_threads() const { return !threads_.empty(); }
+  size_t thread_count() const { return threads_.size(); }
   // The thread that exec'd goes on under the leader's id, and by then the ends of all others were told:
   // `leader_ended` says whether the leader's was.
   void exec(int leader, bool leader_ended, uint64_t t_ns);

@@ -278,6 +278,7 @@ class Engine {
   uint64_t lost_records_ = 0;
   uint64_t forged_records_ = 0;
   uint64_t undefined_records_ = 0;
+  std::vector<int> tids_;  // scratch: threads to read
   uint64_t cut_stamps_ = 0;
 };
 

@@ -27,9 +27,7 @@ std::optional<uint32_t> Engine::slot_of_record(const Process& process,
 }
 
 std::optional<uint64_t> Engine::thread_clock(Process& process, int tid) {
-  const auto [found, fresh] = process.thread_clocks.emplace(tid, std::nullopt);
-  if (fresh) found->second = process.reader.thread_cpu_ns(tid);
-  return found->second;
+  return process.thread_clocks.of(tid, process.reader);
 }
 
 void Engine::apply_record(Process& process, const Event& event) {

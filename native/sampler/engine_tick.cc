@@ -108,7 +108,7 @@ void Engine::read_all(bool slow) {
   std::unordered_map<uint64_t, std::vector<Process*>> children;
   for (Process* process : children_first()) {
     process->next_stamps.clear();
-    process->thread_clocks.clear();
+    process->forget_thread_clocks();
     process->listed_tids.reset();
     process->unlisted_tids = 0;
     process->was_read = false;
@@ -211,10 +211,9 @@ bool Engine::know_thread_clocks(Process& process) {
   const Reading& reading = process.reading;
   process.account.settle(reading.t_ns);
   if (!process.account.behind(reading, kCpu)) return true;
-  std::vector<int> tids;
-  process.account.threads_to_read(tids);
+  process.account.threads_to_read(tids_);
   bool known = true;
-  for (const int tid : tids) {
+  for (const int tid : tids_) {
     const bool told = thread_clock(process, tid) || process.next_stamps.count(tid) != 0;
     known = known && told;
   }
@@ -242,9 +241,8 @@ void Engine::close_process(Process& process) {
   const bool io =
       reading.slow && (account.behind(reading, kIoRead) || account.behind(reading, kIoWrite));
   if (io || account.behind(reading, kCpu)) {
-    std::vector<int> tids;
-    process.account.threads_to_read(tids);
-    for (const int tid : tids) {
+    process.account.threads_to_read(tids_);
+    for (const int tid : tids_) {
       const auto next = process.next_stamps.find(tid);
       std::optional<Stamp> next_stamp;
       if (next != process.next_stamps.end()) next_stamp = next->second;
@@ -313,7 +311,7 @@ void Engine::tick(bool slow) {
   read_rings(events);
   for (int more = 1; more < kMostRingReadings && !know_all_thread_clocks(); ++more) {
     // What comes now may be younger than the clocks that were read.
-    for (auto& [serial, process] : processes_) process->thread_clocks.clear();
+    for (auto& [serial, process] : processes_) process->forget_thread_clocks();
     read_rings(events);
   }
   for (auto& [serial, process] : processes_) find_ended_threads(*process);
@@ -328,7 +326,7 @@ void Engine::tick(bool slow) {
 void Engine::drain() {
   for (auto& [serial, process] : processes_) {
     process->was_read = false;
-    process->thread_clocks.clear();
+    process->forget_thread_clocks();
     process->listed_tids.reset();
     process->unlisted_tids = 0;
   }

@@ -82,6 +82,29 @@ struct SavedRing {
   std::vector<uint64_t> positions;
 };
 
+// The threads' CPU clocks, each read once after the rings were. Places are kept: most threads are read in every tick.
+class ThreadClocks {
+ public:
+  // `threads`: about how many have one.
+  void forget(size_t threads) {
+    ++round_;
+    if (places_.size() > 2 * threads + 64) places_.clear();
+  }
+  std::optional<uint64_t> of(int tid, ProcessReader& reader) {
+    Place& place = places_[tid];
+    if (place.round != round_) place = {round_, reader.thread_cpu_ns(tid)};
+    return place.cpu_ns;
+  }
+
+ private:
+  struct Place {
+    uint64_t round = 0;
+    std::optional<uint64_t> cpu_ns;
+  };
+  std::unordered_map<int, Place> places_;
+  uint64_t round_ = 1;
+};
+
 struct Process {
   Process(uint64_t serial_number, int process_id, ProcessReader&& process_reader,
           ProcessAccount&& process_account)
@@ -134,7 +157,9 @@ struct Process {
   std::optional<uint64_t> oom_kills;  // of its memory cgroup, at binding
   uint64_t ended_ns = 0;
   std::unordered_map<int, Stamp> next_stamps;  // first one after the interval's end, by tid
-  std::unordered_map<int, std::optional<uint64_t>> thread_clocks;  // read after the rings
+  ThreadClocks thread_clocks;
+
+  void forget_thread_clocks() { thread_clocks.forget(account.thread_count()); }
 };
 
 }  // namespace lezea
