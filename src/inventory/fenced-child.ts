@@ -1,10 +1,16 @@
 // Runs a command in a process of its own, fenced: a fixed PATH and nothing else of the agent's environment,
-// killed with everything that it started when its time is up. What it prints is the answer.
+// killed with everything that it started when its time is up, also where this process has gone by then. What it prints is
+// the answer.
 
 import { type ChildProcess, spawn } from 'node:child_process';
+import { access, constants } from 'node:fs/promises';
 
 /** Where its commands may come from. */
 export const FIXED_PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
+/** Of coreutils: waits for the command, and kills its group for us should we have been killed ourselves. */
+const WATCHDOG = '/usr/bin/timeout';
+/** How much longer than we it waits, seconds. */
+const WATCHDOG_GRACE_SECONDS = 1;
 
 export interface Fence {
   timeoutMs: number;
@@ -17,7 +23,10 @@ export async function runFenced(
   [program, ...args]: readonly [string, ...string[]],
   { timeoutMs, mostBytes }: Fence,
 ): Promise<string> {
-  const child = spawn(program, args, {
+  // The watchdog would say no more than that it cannot.
+  await access(program, constants.X_OK);
+  const watchdogSeconds = timeoutMs / 1000 + WATCHDOG_GRACE_SECONDS;
+  const child = spawn(WATCHDOG, ['--signal=KILL', String(watchdogSeconds), program, ...args], {
     cwd: '/',
     env: { PATH: FIXED_PATH, LC_ALL: 'C' },
     stdio: ['ignore', 'pipe', 'ignore'],

@@ -1,10 +1,13 @@
 // The child that asks systeminformation cannot outlive its time, see the agent's environment or say too much.
 
+import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { FIXED_PATH, runFenced } from '../../../src/inventory/fenced-child.js';
+
+const BUILT = new URL('../../../dist/inventory/fenced-child.js', import.meta.url);
 
 let folder: string;
 
@@ -32,21 +35,31 @@ test('it has a fixed PATH, the C locale and nothing else', async () => {
   expect(JSON.parse(said)).toEqual({ PATH: FIXED_PATH, LC_ALL: 'C' });
 });
 
-test('what it starts is killed with it when its time is up', async () => {
-  const pidFile = join(folder, 'pid');
-  const hanging = script(`
-    import { spawn } from 'node:child_process';
-    import { renameSync, writeFileSync } from 'node:fs';
-    const { pid } = spawn('/bin/sleep', ['1000'], { stdio: 'inherit' });
-    writeFileSync(${JSON.stringify(`${pidFile}.new`)}, String(pid));
-    renameSync(${JSON.stringify(`${pidFile}.new`)}, ${JSON.stringify(pidFile)});
-    setInterval(() => undefined, 1000);`);
+test('it and what it starts are killed when its time is up, however busy and deaf they are', async () => {
+  const { pids, hanging } = hangingScript();
   const running = runFenced(hanging, { ...FENCE, timeoutMs: 3000 });
   const ended = expect(running).rejects.toThrow('ended by SIGKILL, perhaps after 3000 ms');
-  await vi.waitFor(() => expect(existsSync(pidFile)).toBe(true), { timeout: 10_000 });
-  const pid = Number(readFileSync(pidFile, 'utf8'));
+  const started = await pids();
   await ended;
-  await vi.waitFor(() => expect(isRunning(pid)).toBe(false), { timeout: 10_000 });
+  await vi.waitFor(() => expect(started.filter(isRunning)).toEqual([]), { timeout: 10_000 });
+});
+
+test('they are killed when its time is up though the agent was killed before', async () => {
+  const { pids, hanging } = hangingScript();
+  const agent = spawn(
+    process.execPath,
+    [
+      '--input-type=module',
+      '--eval',
+      `const { runFenced } = await import(${JSON.stringify(BUILT.href)});
+      await runFenced(${JSON.stringify(hanging)}, { timeoutMs: 3000, mostBytes: 100 });`,
+    ],
+    { stdio: 'ignore' },
+  );
+  const started = await pids();
+  agent.kill('SIGKILL');
+  expect(started.filter(isRunning)).toHaveLength(2);
+  await vi.waitFor(() => expect(started.filter(isRunning)).toEqual([]), { timeout: 10_000 });
 });
 
 test('what it leaves behind is killed when it has answered', async () => {
@@ -69,6 +82,25 @@ test.each([
 ])('%s: %s', async (text, message) => {
   await expect(runFenced(script(text), FENCE)).rejects.toThrow(message);
 });
+
+/** A command that never ends, as little as what it started; `pids` are theirs. */
+function hangingScript(): { hanging: [string, string]; pids: () => Promise<number[]> } {
+  const pidFile = join(folder, 'pids');
+  const hanging = script(`
+    import { spawn } from 'node:child_process';
+    import { renameSync, writeFileSync } from 'node:fs';
+    process.on('SIGTERM', () => undefined);
+    const { pid } = spawn('/bin/sleep', ['1000'], { stdio: 'inherit' });
+    writeFileSync(${JSON.stringify(`${pidFile}.new`)}, process.pid + ' ' + pid);
+    renameSync(${JSON.stringify(`${pidFile}.new`)}, ${JSON.stringify(pidFile)});
+    // Nothing of its own gets a turn any more, as in a command that it waits for.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);`);
+  const pids = async () => {
+    await vi.waitFor(() => expect(existsSync(pidFile)).toBe(true), { timeout: 10_000 });
+    return readFileSync(pidFile, 'utf8').split(' ').map(Number);
+  };
+  return { hanging, pids };
+}
 
 /** A zombie has ended. */
 function isRunning(pid: number): boolean {
