@@ -182,6 +182,7 @@ print(json.dumps([name for name in json.load(sys.stdin) if not found(name)]))
 `;
 
 function missingInPython(names: readonly string[]): string[] {
+  if (names.length === 0) return [];
   const said = execFileSync('python3', ['-c', LOOK], {
     input: JSON.stringify(names),
     encoding: 'utf8',
