@@ -27,7 +27,7 @@ import type {
 } from './model.js';
 import { nameFault } from './names.js';
 import { sameOwner } from './owners.js';
-import { type PartRecord, processKey } from './records.js';
+import { type PartRecord, type PhaseRecord, processKey } from './records.js';
 import type { Registry } from './registry.js';
 import { redacted, withoutSecrets } from './secrets.js';
 import type { OpenSession, Sessions } from './sessions.js';
@@ -248,32 +248,31 @@ export class Commands implements RunCommands {
     limiter.admitSize('nameBytes', Buffer.byteLength(name));
     const fault = nameFault(name);
     if (fault) throw new LezeaError('invalid_params', fault);
-    limiter.admit('phasesPerRun', run.phaseRecords.length);
     await this.#o.checkpoint();
     if (!run.isLive || run.status === 'FINISHING') throw runEnded(run);
-    // Others may have waited for the same sample.
-    limiter.admit('phasesPerRun', run.phaseRecords.length);
-    this.#turnPhase(run, name);
+    // Every process of a run may say it, and one that had no answer says it again: the phase goes on.
+    if (run.phaseRecords.at(-1)?.name !== name) {
+      limiter.admit('phasesPerRun', run.phaseRecords.length);
+      this.#turnPhase(run, name);
+    }
+    // Whoever is answered may rely on it: it outlives the agent.
+    await this.#o.checkpoint();
   }
 
-  /** Closes the phase that was and begins the next, at the totals of the sample just taken. */
+  /** Begins the next phase at the totals of the sample just taken. */
   #turnPhase(run: TrackedRun, name: string): void {
-    const now = this.#o.nowMs();
-    const row = run.totals.toRow();
     if (run.phaseRecords.length === 0) {
       const startRow = emptyRow(run.handle);
-      run.phaseRecords.push({ run: run.handle, seq: 0, name: null, startedAtMs: run.startedAtMs, startRow });
+      this.#addPhase(run, { name: null, startedAtMs: run.startedAtMs, startRow });
     }
-    const last = run.phaseRecords.at(-1);
-    if (last) {
-      last.endedAtMs = now;
-      last.endRow = row;
-      this.#o.ledger.phaseChanged(last);
-    }
-    const next = { run: run.handle, seq: run.phaseRecords.length, name, startedAtMs: now, startRow: row };
-    run.phaseRecords.push(next);
-    this.#o.ledger.phaseChanged(next);
+    this.#addPhase(run, { name, startedAtMs: this.#o.nowMs(), startRow: run.totals.toRow() });
     this.#o.lifecycle.audit(run, 'phase.began', { name });
+  }
+
+  #addPhase(run: TrackedRun, phase: Pick<PhaseRecord, 'name' | 'startedAtMs' | 'startRow'>): void {
+    const record = { run: run.handle, seq: run.phaseRecords.length, ...phase };
+    run.phaseRecords.push(record);
+    this.#o.ledger.phaseAdded(record);
   }
 
   async usage(caller: Caller, request: UsageRequest): Promise<Usage> {

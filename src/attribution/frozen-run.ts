@@ -21,6 +21,7 @@ export function frozenRun(run: TrackedRun): Run {
     figures: run.figures,
     totals: run.totals,
     limits: run.limits,
+    phases: run.phases,
     unattributed: new Totals(rows, UNATTRIBUTED_ROW),
     version: run.version,
     scopeCount: scopes.length,

@@ -78,8 +78,8 @@ export class Ledger {
     this.#batch.parts.set(part.id, part);
   }
 
-  phaseChanged(phase: PhaseRecord): void {
-    this.#batch.phases.set(`${phase.run}:${phase.seq}`, phase);
+  phaseAdded(phase: PhaseRecord): void {
+    this.#batch.phases.push(phase);
   }
 
   eventAdded(event: Batch['events'][number]): void {
@@ -185,6 +185,11 @@ export class Ledger {
       run.totals = this.#notBelow(run.totals, figures.row);
       run.figures = figures;
       changed.add(run);
+    }
+    for (const phase of batch.phases) {
+      const run = this.#runs.get(phase.run);
+      run?.committedPhases.push(phase);
+      if (run) changed.add(run);
     }
     for (const record of batch.scopes.values()) {
       const run = this.#runs.get(record.run);

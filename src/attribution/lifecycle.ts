@@ -232,7 +232,6 @@ export class Lifecycle {
     this.#o.registry.emit('status', run);
     this.#o.sampler.closeRun(run.handle);
     await this.#committed({ durable: true });
-    this.#closePhase(run);
     if (run.limits.length > 0) record.limitStates = [...run.limits];
     // The documents say what the run will be once they are there.
     const ended: Run = Object.create(run, { status: { value: outcome.status, enumerable: true } });
@@ -260,14 +259,6 @@ export class Lifecycle {
       }
       await this.#o.retryDelay();
     }
-  }
-
-  #closePhase(run: TrackedRun): void {
-    const last = run.phaseRecords.at(-1);
-    if (!last || last.endedAtMs !== undefined) return;
-    last.endedAtMs = run.endedAtMs ?? this.#o.nowMs();
-    last.endRow = run.totals.toRow();
-    this.#o.ledger.phaseChanged(last);
   }
 
   #committed(how?: { durable?: boolean }): Promise<void> {

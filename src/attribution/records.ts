@@ -96,15 +96,14 @@ export interface PartRecord {
   end?: { status: FinalStatus | 'MOVED'; reason?: string; atMs: number };
 }
 
+/** A phase ends where the next one begins: what they say cannot disagree. */
 export interface PhaseRecord {
   run: RunHandle;
   seq: number;
   name: string | null;
   startedAtMs: number;
-  endedAtMs?: number;
-  /** The run's totals at its beginning and, once it is over, at its end. */
+  /** The run's totals then. */
   startRow: BigUint64Array;
-  endRow?: BigUint64Array;
 }
 
 export interface EventRecord extends RunEvent {
@@ -139,7 +138,7 @@ export interface Batch {
   scopes: Map<Slot, ScopeRecord>;
   pages: PageRecord[];
   parts: Map<number, PartRecord>;
-  phases: Map<string, PhaseRecord>;
+  phases: PhaseRecord[];
   /** By processKey; null: no longer living, drop it. */
   processes: Map<string, ProcessStateRecord | null>;
   exited: ExitedProcess[];
@@ -219,7 +218,7 @@ export function emptyBatch(): Batch {
     scopes: new Map(),
     pages: [],
     parts: new Map(),
-    phases: new Map(),
+    phases: [],
     processes: new Map(),
     exited: [],
     events: [],

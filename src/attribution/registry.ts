@@ -240,6 +240,7 @@ export function rebuildRun(saved: SavedRun): TrackedRun {
   run.eventSeq = saved.lastEventSeq;
   run.parts.push(...saved.parts);
   run.phaseRecords.push(...saved.phases);
+  run.committedPhases.push(...saved.phases);
   const places = new Map([[run.unattributedSlot, UNATTRIBUTED_ROW]]);
   for (const record of saved.scopes) places.set(record.slot, run.tree.restore(record).index);
   for (const [slot, row] of saved.rows) {

@@ -27,7 +27,10 @@ export class TrackedRun implements Run {
   readonly tree: ScopeTree;
   /** Every part the run ever had, oldest first. */
   readonly parts: PartRecord[] = [];
+  /** In order; they run ahead of those that are committed. */
   readonly phaseRecords: PhaseRecord[] = [];
+  /** As committed. */
+  readonly committedPhases: PhaseRecord[] = [];
   /** Sequence number of the newest audit entry. */
   eventSeq = 0;
   version = 0;
@@ -155,15 +158,18 @@ export class TrackedRun implements Run {
     return (this.apportionedMask & bit) !== 0 ? 'apportioned' : 'measured';
   }
 
+  /** Each ends where the next begins; the last one where the run is, or has ended. */
   get phases(): readonly Phase[] {
-    return this.phaseRecords.map((record) => {
-      const end = record.endRow ? Totals.fromRow(record.endRow) : this.totals;
+    return this.committedPhases.map((record, at) => {
+      const next = this.committedPhases[at + 1];
+      const end = next ? Totals.fromRow(next.startRow) : this.totals;
       const phase = {
         name: record.name,
         startedAtMs: record.startedAtMs,
         totals: end.minus(Totals.fromRow(record.startRow)),
       };
-      return record.endedAtMs === undefined ? phase : { ...phase, endedAtMs: record.endedAtMs };
+      const endedAtMs = next ? next.startedAtMs : this.endedAtMs;
+      return endedAtMs === undefined ? phase : { ...phase, endedAtMs };
     });
   }
 

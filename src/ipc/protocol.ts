@@ -227,7 +227,9 @@ export const METHODS = {
   }),
   'run.phase': method({
     dear: true,
-    summary: 'The phase the whole run is in from now on. Phases partition the run’s totals by time.',
+    summary:
+      'The phase the whole run is in from now on, begun at a sample that is taken now and stored when this is answered. ' +
+      'Phases partition the run’s totals by time. Naming the current one again changes nothing.',
     refuses: ['unknown_run', 'run_ended', 'too_many'],
     params: z.object({ run_id: runId, name: text(512) }),
     result: z.object({}),

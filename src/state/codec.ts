@@ -94,9 +94,7 @@ export interface PhaseRow {
   seq: number;
   name: string | null;
   started_ms: number;
-  ended_ms: number | null;
   start_row: Buffer;
-  end_row: Buffer | null;
 }
 
 export function phaseRecordOf(row: PhaseRow): PhaseRecord {
@@ -106,8 +104,6 @@ export function phaseRecordOf(row: PhaseRow): PhaseRecord {
     name: row.name,
     startedAtMs: row.started_ms,
     startRow: frameRow(row.start_row),
-    ...(row.ended_ms === null ? {} : { endedAtMs: row.ended_ms }),
-    ...(row.end_row === null ? {} : { endRow: frameRow(row.end_row) }),
   };
 }
 

@@ -70,6 +70,7 @@ const TABLES: Record<string, Record<string, string>> = {
     seq: 'INTEGER NOT NULL',
     name: 'TEXT',
     started_ms: 'INTEGER NOT NULL',
+    /** When and where the next one begins, as earlier programs read it. */
     ended_ms: 'INTEGER',
     start_row: 'BLOB NOT NULL',
     end_row: 'BLOB',

@@ -152,13 +152,14 @@ export class SqlitePersistence implements Persistence {
 
   #putPhases(batch: Batch): void {
     const put = this.#sql(
-      `INSERT OR REPLACE INTO phases (run, seq, name, started_ms, ended_ms, start_row, end_row)
-       VALUES (?, ?, ?, ?, ?, ?, ?)`,
+      'INSERT OR REPLACE INTO phases (run, seq, name, started_ms, start_row) VALUES (?, ?, ?, ?, ?)',
     );
-    for (const p of batch.phases.values()) {
-      const ended = p.endedAtMs === undefined ? null : Math.round(p.endedAtMs);
-      const endRow = p.endRow ? rowToBlob(p.endRow) : null;
-      put.run(p.run, p.seq, p.name, Math.round(p.startedAtMs), ended, rowToBlob(p.startRow), endRow);
+    const end = this.#sql('UPDATE phases SET ended_ms = ?, end_row = ? WHERE run = ? AND seq = ?');
+    for (const p of batch.phases) {
+      const row = rowToBlob(p.startRow);
+      const startedMs = Math.round(p.startedAtMs);
+      put.run(p.run, p.seq, p.name, startedMs, row);
+      end.run(startedMs, row, p.run, p.seq - 1);
     }
   }
 

@@ -55,6 +55,8 @@ export class FakeSampler implements Sampler {
   ignoreBinds = false;
   /** Fails the next pulls with this. */
   failure: Error | undefined;
+  /** Adds further columns to a row; what follows from its CPU time in proportion still adds up. */
+  dress: (row: BigUint64Array) => void = () => undefined;
   /** Resolves pulls only when told to; undefined: at once. */
   gate: Promise<void> | undefined;
   #dirtySlots = new Set<Slot>();
@@ -275,6 +277,7 @@ export class FakeSampler implements Sampler {
     const row = emptyRow(id);
     row[1] = KNOWN;
     row[CPU.word] = cpuNs;
+    this.dress(row);
     return row;
   }
 }
