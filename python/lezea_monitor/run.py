@@ -1,7 +1,7 @@
 """A live run: what `start_run` returns when there is an agent. Linux only.
 
 Owns the process's tree, rings, link and hooks for as long as the run lasts. Recording (scopes,
-progress, events) never raises and never waits for the agent; only `usage` and `end` do, for a
+progress, events) never raises and never waits for the agent; only `phase`, `usage` and `end` do, for a
 bounded time.
 """
 
@@ -34,6 +34,7 @@ log = logging.getLogger("lezea_monitor")
 LEVELS = ("builder", "tasker", "algorithm", "network", "layer")
 START_SECONDS = 5.0  # for the whole of start_run's talk with the agent
 USAGE_SECONDS = 2.0
+EDGE_SECONDS = 0.25  # that a phase waits for the sample which is its beginning
 MAX_WORD_CHARS = 512  # of an event's or a phase's name
 MAX_EVENT_BYTES = 16 * 1024  # of a whole run.event message; the agent's limit is for its data
 AGENT_EVENTS = ("run.", "process.", "agent.", "phase.")
@@ -144,8 +145,27 @@ class Run:
     # Reports
 
     def phase(self, name: object) -> None:
-        """The whole run is in phase `name` from now on."""
-        self._notify("run.phase", {"name": text_of(name)[:MAX_WORD_CHARS]})
+        """The whole run is in phase `name` from now on; said again, it goes on.
+
+        Returns once the agent has taken the sample at its edge, after a quarter of a second at
+        most; at once where there is no agent: the phase then begins when there is one again.
+        """
+        try:
+            if self.active:
+                self._link.start()
+                self._say_phase({"run_id": self.id, "name": text_of(name)[:MAX_WORD_CHARS]})
+        except Exception as error:  # a name that cannot be read
+            self._lose("run.phase: %r", error)
+
+    def _say_phase(self, params: Dict[str, Any]) -> None:
+        if not self._link.connected:
+            return self._link.outbox.notify("run.phase", params)
+        said = self._link.ask_ahead("run.phase", params)
+        # Native code may follow that keeps the interpreter's lock: nobody would send it till its end.
+        if said.done.wait(EDGE_SECONDS) and isinstance(said.error, Unavailable):
+            self._link.outbox.notify("run.phase", params)  # the agent went away: the next one hears it
+        elif isinstance(said.error, AgentError):
+            self._lose("run.phase: %s", said.error)
 
     def event(self, name: object, **data: Any) -> None:
         """An entry in the run's audit trail; `data` is at most 16 KiB as JSON."""

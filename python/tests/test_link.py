@@ -90,6 +90,31 @@ class ReconnectTest(AgentTest):
         self.assertIsNone(run.usage().cpu_seconds)
         self.assertEqual(len(self.agent.called("session.open")), 2)
 
+    def test_a_phase_is_with_the_agent_before_what_follows_it(self):
+        run = self.start(run_id="r")
+        run.phase("train")
+        self.assertEqual([call["name"] for call in self.agent.called("run.phase")], ["train"])
+        self.agent.stalled.set()
+        run.event("wake")  # makes the agent notice that it reads nothing
+        begun = time.monotonic()
+        run.phase("eval")
+        self.assertLess(time.monotonic() - begun, 2)
+        self.agent.stalled.clear()
+        self.agent.wait(lambda: len(self.agent.called("run.phase")) == 2)
+        self.assertEqual(run.dropped, 0)
+
+    def test_a_phase_that_a_killed_agent_did_not_answer_is_said_to_the_next(self):
+        run = self.start(run_id="r")
+        run.phase("load")
+        self.agent.replies["run.phase"] = lambda params: self.agent.kill()
+        run.phase("train")
+        del self.agent.replies["run.phase"]
+        run.phase("eval")  # there is no agent, or the connection's end was not noticed yet
+        self.agent.start()
+        self.agent.wait(lambda: len(self.agent.called("run.phase")) >= 4)
+        said = [call["name"] for call in self.agent.called("run.phase")]
+        self.assertEqual(said, ["load", "train", "train", "eval"])
+
     def test_a_transient_refusal_is_tried_again(self):
         run = self.start()
         self.agent.kill()

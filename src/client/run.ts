@@ -35,7 +35,7 @@ export interface Progress {
   scope?: string | null;
 }
 
-/** Longest wait at the end for an agent that is being restarted, milliseconds. */
+/** Longest wait of a phase, and at the end, for an agent that is being restarted, milliseconds. */
 const COME_BACK_MS = 3000;
 
 const OUTSIDE: EnteredScope = { path: '', exit: () => undefined };
@@ -57,6 +57,7 @@ export class Run {
   readonly #link: Link | null;
   readonly #limits: LimitBook;
   #ended = false;
+  #lastPhase: Promise<unknown> = Promise.resolve();
   #failure: string | undefined;
   #warned = false;
   #restoreEnvironment: () => void = () => undefined;
@@ -214,9 +215,17 @@ export class Run {
     await this.#ask('run.update', { facts: rest, ...(tags === undefined ? {} : { tags }) });
   }
 
-  /** The phase the whole run is in from now on. */
+  /**
+   * The phase the whole run is in from now on; said again, it goes on. Resolves when the sample that is its beginning is
+   * stored, also by an agent that comes back within seconds.
+   */
   async phase(name: string): Promise<void> {
-    if (this.#link && !this.#ended) await this.#ask('run.phase', { name });
+    const link = this.#link;
+    if (!link || this.#ended) return;
+    // In the order in which they were named, also where they wait for an agent.
+    const asked = this.#lastPhase.then(() => link.requestAgain('run.phase', { name }, COME_BACK_MS));
+    this.#lastPhase = this.#answerTo(asked, 'run.phase');
+    await this.#lastPhase;
   }
 
   /** Ends this process's part of the run. Resolves to the run's totals, or undefined when no agent can say. */

@@ -144,6 +144,18 @@ test('the end waits for an agent that is being restarted', async () => {
   expect(await ended).toEqual({ cpu_seconds: 1.5 });
 });
 
+test('phases that were named while no agent was there are said in their order', async () => {
+  agent.answers['run.phase'] = () => ({});
+  const run = await startRun({ socket: agent.path });
+  await agent.die();
+  const named = ['load', 'train', 'eval'];
+  const said = named.map((name) => run.phase(name));
+  await agent.listen();
+  await Promise.all(said);
+  expect(agent.of('run.phase').map(({ params }) => params.name)).toEqual(named);
+  await run.end();
+});
+
 test('an agent that refuses from now on is not waited for', async () => {
   const run = await startRun({ socket: agent.path });
   await agent.die();
