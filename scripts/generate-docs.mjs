@@ -27,6 +27,8 @@ async function documents() {
   const { costSchema } = await built('files/cost-document.js');
   const { constraintsSchema } = await built('files/constraints-document.js');
   const { metricsSchema } = await built('files/metrics-document.js');
+  const { summarySchema } = await built('files/summary-schema.js');
+  const { eventsSchema } = await built('files/event-line.js');
   const { hardwareUsageSchema } = await built('files/hardware-usage-document.js');
   const registry = new AgentRegistry();
   httpCounters(registry);
@@ -39,6 +41,8 @@ async function documents() {
     'schemas/cost.json': costSchema(),
     'schemas/hardware-usage.json': hardwareUsageSchema(),
     'schemas/metrics.json': metricsSchema(),
+    'schemas/summary.json': summarySchema(),
+    'schemas/events.json': eventsSchema(),
   };
 }
 

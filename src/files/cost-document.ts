@@ -68,12 +68,28 @@ export const costDocument = z
   })
   .meta({
     title: 'Cost of a run',
-    description: `In the names, \`${CURRENCY}\` is the currency in small letters where that is another.`,
+    description: 'The names end in the currency in small letters.',
   });
 
 /** JSON Schema, draft 2020-12. */
 export function costSchema(): string {
-  return `${JSON.stringify({ $id: COST_SCHEMA, ...z.toJSONSchema(costDocument) }, null, 2)}\n`;
+  const schema = z.toJSONSchema(costDocument, { override: ({ jsonSchema }) => inAnyCurrency(jsonSchema) });
+  return `${JSON.stringify({ $id: COST_SCHEMA, ...schema }, null, 2)}\n`;
+}
+
+/** Names that end in a currency may end in any; that none of them is missing can be said by their number only. */
+function inAnyCurrency(schema: z.core.JSONSchema.BaseSchema): void {
+  const { properties = {}, required = [] } = schema;
+  const ofCurrency = (name: string) => name.endsWith(`_${CURRENCY}`);
+  const named = Object.entries(properties).filter(([name]) => ofCurrency(name));
+  if (named.length === 0) return;
+  const stem = (name: string) => name.slice(0, -CURRENCY.length);
+  schema.properties = Object.fromEntries(Object.entries(properties).filter(([name]) => !ofCurrency(name)));
+  schema.patternProperties = Object.fromEntries(
+    named.map(([name, value]) => [`^${stem(name)}[a-z]{3}$`, value]),
+  );
+  schema.minProperties = required.length;
+  schema.required = required.filter((name) => !ofCurrency(name));
 }
 
 /** Pieces of JSON; together they are one document. */

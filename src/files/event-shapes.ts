@@ -1,20 +1,10 @@
 // The audit trail in the shapes of the tracking systems that read one: LeZeA's, rldk's, SpectraMind's. Pure.
 
-import type { EVENTS_SCHEMA } from './run-files.js';
+import type { z } from 'zod';
+import type { eventLine } from './event-line.js';
 
 /** One line of events.jsonl. */
-export interface EventLine {
-  schema: typeof EVENTS_SCHEMA;
-  seq: number;
-  /** ISO 8601, UTC. */
-  ts: string;
-  /** CLOCK_MONOTONIC, ns. */
-  mono: number;
-  run_id: string;
-  attempt: number;
-  event: string;
-  data: Record<string, unknown>;
-}
+export type EventLine = z.infer<typeof eventLine>;
 
 /** What those systems know of a run beside its events. */
 export interface EventContext {

@@ -3,40 +3,17 @@
 
 import type { FinalStatus } from '../attribution/model.js';
 import { BADNESS } from '../attribution/parts.js';
-import { COLUMN_LIST, type Column, type ColumnName } from '../native/frame.js';
+import { COLUMN_LIST, type Column } from '../native/frame.js';
 import { mergeScopes, mergeUnattributed, sumTotals } from './merged-figures.js';
 import type { NodeSummary } from './node-summary.js';
 import {
+  type MergedSummary,
+  type MergedTotal,
   SUMMARY_SCHEMA,
   type SummaryConservation,
-  type SummaryDocument,
-  type SummaryNode,
   type SummaryScope,
   type SummaryTotal,
 } from './summary-document.js';
-
-/** A figure of all nodes together. */
-export interface MergedTotal extends SummaryTotal {
-  /** Of a peak: each node's, of which `value` is the greatest. */
-  nodes?: Record<string, number>;
-  /** Nodes that do not know this figure: `value` is what the others have. */
-  unknown_on?: string[];
-}
-
-export interface MergedSummary
-  extends Pick<SummaryDocument, 'schema' | 'unattributed' | 'conservation' | 'scopes'> {
-  /** In the beginning: by this a merge is known for what it is. */
-  merged_from: { node: string; attempt: number; sha256: string }[];
-  run: Omit<SummaryDocument['run'], 'rank' | 'processes' | 'cgroup' | 'progress'>;
-  /** Each machine once, however many documents come from it. */
-  nodes: SummaryNode[];
-  /** Stable fingerprints by node, of each node's last attempt, where they are known. */
-  environments?: Record<string, string>;
-  /** Of the machines together. */
-  hosts: { count: number; cpus: number; memory_bytes: number };
-  totals: Partial<Record<ColumnName, MergedTotal>>;
-  agent: { versions: string[]; lost_events: number };
-}
 
 /** Which documents there are, each once, in an order that does not depend on how they were found. */
 export function inOrder(documents: Iterable<NodeSummary>): NodeSummary[] {

@@ -13,7 +13,9 @@ export interface Figures {
   scopes: readonly { path: string; self(): Columns; inclusive(): Columns }[];
 }
 
-export const metricsDocument = z.record(z.string(), z.number().nonnegative()).meta({
+const key = z.string().regex(new RegExp(`^.+/(?:${COLUMN_LIST.map(({ name }) => name).join('|')})$`));
+
+export const metricsDocument = z.record(key, z.number().nonnegative()).meta({
   title: 'Figures of a run',
   description:
     '`total/<column>`, then for every scope, by its path, `<path>/<column>` and `<path>/inclusive/<column>`, in base units ' +

@@ -11,6 +11,7 @@ import { LezeaError } from '../errors.js';
 import type { Environment } from '../inventory/document.js';
 import { syncFolder, writeAtomically } from './atomic.js';
 import { constraintsText } from './constraints-document.js';
+import type { EventLine } from './event-shapes.js';
 import { hardwareUsageText } from './hardware-usage-document.js';
 import { figuresOf, metricsText } from './metrics-document.js';
 import { type SummaryContext, summaryHead } from './summary.js';
@@ -92,7 +93,7 @@ async function writeRunFile(folder: string, name: string, text: Iterable<string>
 /** The audit trail, one JSON object a line: `ts` is wall time, `mono` CLOCK_MONOTONIC in ns. */
 export function* eventLines(run: Run, events: Iterable<RunEvent>): Generator<string> {
   for (const event of events) {
-    const line = {
+    const line: EventLine = {
       schema: EVENTS_SCHEMA,
       seq: event.seq,
       ts: new Date(event.wallMs).toISOString(),

@@ -11,6 +11,7 @@ import {
   type SummaryConservation,
   type SummaryDocument,
   type SummaryEnvironment,
+  type SummaryExit,
   type SummaryHead,
   type SummaryLimit,
   type SummaryNode,
@@ -216,13 +217,13 @@ export function summaryProcess(process: ProcessTotals): SummaryProcess {
   };
 }
 
-function exitOf(process: ProcessTotals): SummaryProcess['exit'] {
+function exitOf(process: ProcessTotals): SummaryExit | undefined {
   if (process.released) return { released: true };
   const exit = {
     ...optional('code', process.exitCode),
     ...optional('signal', process.exitSignal || undefined),
     ...optional('oom_killed', process.oomKilled || undefined),
-  } as NonNullable<SummaryProcess['exit']>;
+  } as SummaryExit;
   return Object.keys(exit).length > 0 ? exit : undefined;
 }
 

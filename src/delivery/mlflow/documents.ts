@@ -2,8 +2,8 @@
 // merge of theirs. Reads the run's documents and what is at the server; owns nothing.
 
 import { messageOf } from '../../errors.js';
-import type { MergedSummary } from '../../files/merged-summary.js';
 import { type NodeSummary, readNodeSummary } from '../../files/node-summary.js';
+import type { MergedSummary } from '../../files/summary-document.js';
 import { commonKey, type Delivery, type Draft, SendError } from '../model.js';
 import { RunArtifacts, sha256 } from './artifacts.js';
 import type { ArtifactBody, MergeBody, Tag } from './items.js';

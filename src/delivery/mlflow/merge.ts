@@ -4,14 +4,9 @@
 // wrote less than there is by then sees it and writes again; who dies in between is sent again.
 
 import { LezeaError } from '../../errors.js';
-import {
-  inOrder,
-  lastAttempts,
-  type MergedSummary,
-  mergedText,
-  mergeSummaries,
-} from '../../files/merged-summary.js';
+import { inOrder, lastAttempts, mergedText, mergeSummaries } from '../../files/merged-summary.js';
 import { mergedFrom, type NodeSummary, readNodeSummary } from '../../files/node-summary.js';
+import type { MergedSummary } from '../../files/summary-document.js';
 import { commonKey, type Delivery, SendError } from '../model.js';
 import { MAX_REPLACED_BYTES, type RunArtifacts, sha256 } from './artifacts.js';
 import type { MergeBody } from './items.js';

@@ -4,8 +4,9 @@
 import { expect, it } from 'vitest';
 import { bodyOf } from '../../../src/delivery/mlflow/items.js';
 import { metricBatches } from '../../../src/delivery/mlflow/plan.js';
-import { type MergedSummary, mergedText, mergeSummaries } from '../../../src/files/merged-summary.js';
+import { mergedText, mergeSummaries } from '../../../src/files/merged-summary.js';
 import { readNodeSummary } from '../../../src/files/node-summary.js';
+import type { MergedSummary } from '../../../src/files/summary-document.js';
 import { type NodeRun, nodeRun } from '../../unit/support/node-run.js';
 import { type Bench, SUMMARY, tagsOf } from './bench.js';
 import { deliver, deliveryOf, itemsOf, targetOf } from './courier.js';

@@ -2,8 +2,7 @@
 // last, and whoever dies before it has delivered, what is shown is the sum of both.
 
 import { afterEach, describe, expect, it } from 'vitest';
-import type { MergedSummary } from '../../../src/files/merged-summary.js';
-import type { SummaryDocument } from '../../../src/files/summary-document.js';
+import type { MergedSummary, SummaryDocument } from '../../../src/files/summary-document.js';
 import { COLUMN_LIST } from '../../../src/native/frame.js';
 import { type Bench, SUMMARY, tagsOf } from './bench.js';
 import { noMachines, onMachine } from './namespaces.js';

@@ -3,8 +3,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { baseOf, nativeOf } from '../../../src/files/exact.js';
-import { type MergedSummary, mergedText, mergeSummaries } from '../../../src/files/merged-summary.js';
+import { mergedText, mergeSummaries } from '../../../src/files/merged-summary.js';
 import { mergedFrom, type Natives, readNodeSummary, totalOf } from '../../../src/files/node-summary.js';
+import type { MergedSummary } from '../../../src/files/summary-document.js';
 import { summaryText } from '../../../src/files/summary-text.js';
 import { COLUMN_LIST, type ColumnUnit } from '../../../src/native/frame.js';
 import { added, columnsOf, type NodeParts, nodeDocument, totalsOf } from '../support/node-document.js';
