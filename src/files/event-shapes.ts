@@ -44,7 +44,7 @@ function isNumber(value: unknown): value is number {
   return typeof value === 'number';
 }
 
-/** `start`, and how it ended: `done`, `error` with the status that a shell would see, or `exception`. Nothing else. */
+/** `start`, and how it ended: `done`, `error` with the status that a shell would see, `timeout` or `exception`. Nothing else. */
 function* spectramind({ ts, event, run_id, attempt, data }: EventLine) {
   const common = { ts, run_dir: `${run_id}/${attempt}`, id: run_id };
   if (event === 'run.started') yield { ...common, event: 'start' };
@@ -54,6 +54,8 @@ function* spectramind({ ts, event, run_id, attempt, data }: EventLine) {
 function endOf({ status, reason }: Record<string, unknown>): { event: string; rc?: number } {
   if (status === 'FINISHED') return { event: 'done', rc: 0 };
   const text = typeof reason === 'string' ? reason : '';
+  // Ended because its time was over (exceededText of src/attribution/run-limits.ts).
+  if (/^limit runtime_seconds of \S+ exceeded/.test(text)) return { event: 'timeout' };
   const [, code] = /^exit code (\d+)$/.exec(text) ?? [];
   if (code !== undefined) return { event: 'error', rc: Number(code) };
   const [, signal] = /signal (\d+)/.exec(text) ?? [];
