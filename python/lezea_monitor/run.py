@@ -1,8 +1,8 @@
 """A live run: what `start_run` returns when there is an agent. Linux only.
 
 Owns the process's tree, rings, link and hooks for as long as the run lasts. Recording (scopes,
-progress, events) never raises and never waits for the agent; only `phase`, `usage` and `end` do, for a
-bounded time.
+progress, events) never raises and never waits for the agent; only `phase`, `usage` and `end` do,
+for a bounded time.
 """
 
 import functools
@@ -158,12 +158,14 @@ class Run:
             self._lose("run.phase: %r", error)
 
     def _say_phase(self, params: Dict[str, Any]) -> None:
-        if not self._link.connected:
-            return self._link.outbox.notify("run.phase", params)
-        said = self._link.ask_ahead("run.phase", params)
-        # Native code may follow that keeps the interpreter's lock: nobody would send it till its end.
+        link = self._link
+        if not link.connected:
+            link.outbox.notify("run.phase", params)
+            return
+        said = link.ask_ahead("run.phase", params)
+        # Native code that keeps the interpreter's lock may follow: till its end nobody could send it.
         if said.done.wait(EDGE_SECONDS) and isinstance(said.error, Unavailable):
-            self._link.outbox.notify("run.phase", params)  # the agent went away: the next one hears it
+            link.outbox.notify("run.phase", params)  # the agent went away: the next one hears it
         elif isinstance(said.error, AgentError):
             self._lose("run.phase: %s", said.error)
 
