@@ -107,7 +107,10 @@ export class Budgets {
   /** The limits that a run begins with: those of its attempt before, changed. */
   begin(run: TrackedRun, change: LimitChange = NO_CHANGE, earlier?: TrackedRun): void {
     const limits = mergedLimits(carriedOver(earlier), change);
-    if (limits) run.record.limits = limits;
+    if (limits) {
+      run.record.limits = limits;
+      this.#rearmChanged(run, limits, change);
+    }
     this.#setBudget(run, change);
     this.#look(run);
   }
@@ -119,11 +122,15 @@ export class Budgets {
     if (change.experiment.size > 0) this.#admitBudget(run.record);
     if (limits) {
       run.record.limits = limits;
-      for (const key of change.values.keys()) rearm(limits, key, this.#usedByRun(run, keyOf(key)));
+      this.#rearmChanged(run, limits, change);
       this.#o.ledger.runChanged(run);
     }
     this.#setBudget(run, change);
     this.#look(run);
+  }
+
+  #rearmChanged(run: TrackedRun, limits: RunLimits, { values }: LimitChange): void {
+    for (const key of values.keys()) rearm(limits, key, this.#usedByRun(run, keyOf(key)));
   }
 
   #setBudget(run: TrackedRun, { experiment: change }: LimitChange): void {

@@ -65,7 +65,7 @@ export class Lifecycle {
     return handle === undefined ? undefined : this.#o.registry.byHandle(handle);
   }
 
-  /** What is known to live of a run. One of them may have ended since. */
+  /** What is known to live of a run. One of them may have ended since; one that left it since the last sample is none. */
   processesOf(run: TrackedRun): ProcessId[] {
     const found = new Map(run.liveParts().map(({ process }) => [processKey(process), process]));
     for (const [key, { run: handle, process }] of this.#restored)
@@ -73,6 +73,11 @@ export class Lifecycle {
     for (const [key, handle] of this.#bound) {
       if (handle === run.handle) found.set(key, processOfKey(key));
       else found.delete(key);
+    }
+    const left = new Set(run.parts.filter(({ end }) => end).map(({ process }) => processKey(process)));
+    for (const key of found.keys()) {
+      const part = this.#liveParts.get(key);
+      if (part ? part.run !== run.handle : left.has(key)) found.delete(key);
     }
     return [...found.values()];
   }

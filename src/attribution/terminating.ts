@@ -54,8 +54,13 @@ export class Terminator {
     if (!limits.ending) {
       if (this.#send(run, SIGTERM, text)) limits.ending = { text, sinceNs: String(now) };
     } else if (now - BigInt(limits.ending.sinceNs) >= BigInt(Math.round(limits.graceSeconds * 1e9))) {
-      if (this.#send(run, SIGKILL, text)) limits.ending.killed = true;
-    } else return;
+      if (!this.#send(run, SIGKILL, text)) return;
+      limits.ending.killed = true;
+    } else {
+      // Who was born or bound meanwhile is asked too, before it is killed.
+      this.#send(run, SIGTERM, text);
+      return;
+    }
     this.#o.ledger.runChanged(run);
   }
 
@@ -68,8 +73,7 @@ export class Terminator {
 
   /** Whether anybody got it. */
   #send(run: TrackedRun, signal: typeof SIGTERM | typeof SIGKILL, limit: string): boolean {
-    const done = this.#done.get(run) ?? new Set<string>();
-    this.#done.set(run, done);
+    const done = this.#doneWith(run);
     const pids: number[] = [];
     const refused: { pid: number; reason: string }[] = [];
     for (const target of this.#o.lifecycle.processesOf(run)) {
@@ -86,6 +90,16 @@ export class Terminator {
       this.#o.log.info({ run: run.key, ...data }, 'processes of a run past its limit were signalled');
     }
     return pids.length > 0;
+  }
+
+  /** Of a run that the agent before this one began to end, whoever is there had its SIGTERM. */
+  #doneWith(run: TrackedRun): Set<string> {
+    const known = this.#done.get(run);
+    if (known) return known;
+    const had = run.record.limits?.ending ? this.#o.lifecycle.processesOf(run) : [];
+    const done = new Set(had.map((process) => `${SIGTERM}/${processKey(process)}`));
+    this.#done.set(run, done);
+    return done;
   }
 }
 

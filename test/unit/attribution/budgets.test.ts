@@ -230,6 +230,18 @@ describe('a limit of a run', () => {
     expect(stateOf(current(), 'core_hours')).toMatchObject({ value: 2, state: 'warned' });
   });
 
+  it('that is raised with the start of a further attempt is no longer reached', async () => {
+    await startRun('r', change({ core_hours: 1, cost: 1 }));
+    await spend(100n);
+    await endRun('r');
+    expect(told).toHaveLength(4);
+    const run = await startRun('r', change({ core_hours: 10 }), 101);
+    expect(stateOf(run, 'core_hours')).toMatchObject({ value: 10, used: 1, state: 'ok' });
+    expect(stateOf(run, 'cost')).toMatchObject({ value: 1, used: 2, state: 'exceeded' });
+    await spend(700n, 101);
+    expect(told.slice(4)).toEqual(['r limit_warning core_hours']);
+  });
+
   it('of the wall time counts of an attempt that a reboot ended what was seen of it', async () => {
     await startRun('r', change({ runtime_seconds: 100 }));
     const seen = Number(current().coverage.elapsedNs) / 1e9;

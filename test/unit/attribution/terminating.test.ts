@@ -152,6 +152,48 @@ describe('a run past its limit', () => {
     }
   });
 
+  it('that is begun again with a raised limit is left alone; with the same one it is not', async () => {
+    await startRun(terminating());
+    await exceed();
+    await bench.attribution.commands.end(callerOf(100), { runId: 'r', status: 'FAILED', all: true });
+    sent = [];
+    await startRun(change({}, 9), 'r', 300);
+    await bench.checkpoint();
+    expect(sent).toEqual([]);
+    await bench.attribution.commands.end(callerOf(300), { runId: 'r', status: 'FAILED', all: true });
+    await startRun(change({}, 1), 'r', 400);
+    expect(sent).toEqual(['15 400:40000 of 1000', '15 401:40100 of 1000']);
+  });
+
+  it('reaches no process that left it for another run, or whose own part has ended, since the last sample', async () => {
+    const { commands } = bench.attribution;
+    await startRun(terminating());
+    commands.start(callerOf(100), { runId: 'other' });
+    await commands.openSession(callerOf(100), openRequest('r', 500)); // bound by another; it may move
+    await commands.openSession(callerOf(600), openRequest('r', 600));
+    // As when the next sample was begun before either left.
+    bench.sampler.bind = () => undefined;
+    bench.sampler.endPart = () => undefined;
+    await commands.openSession(callerOf(500), openRequest('other', 500));
+    await commands.end(callerOf(600), { runId: 'r', status: 'FINISHED' });
+    await exceed();
+    expect(sent).toEqual(['15 100:10000 of 1000', '15 101:10100 of 1000']);
+  });
+
+  it('asks who is born within the grace too, once, and nobody again after a restart', async () => {
+    await startRun(terminating());
+    await exceed();
+    sent = [];
+    bench.sampler.fork(processOf(100), processOf(102));
+    await bench.checkpoint();
+    await bench.checkpoint();
+    expect(sent).toEqual(['15 102:10200 of 1000']);
+    restart();
+    await bench.checkpoint();
+    await bench.checkpoint();
+    expect(sent).toHaveLength(1);
+  });
+
   it('says whom it may not signal, once', async () => {
     answer = (pid) => (pid === 100 ? 'denied' : 'gone');
     await startRun(terminating());
