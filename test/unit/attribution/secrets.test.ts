@@ -25,6 +25,12 @@ test.each([
   '?key&key'.repeat(8000),
   `-----BEGIN ${'PRIVATE KEY-----'.repeat(4000)}`,
   'bearer '.repeat(9000),
+  '-eyJaaaaaaa'.repeat(5900),
+  '--password'.repeat(6500),
+  'password="'.repeat(6500),
+  "'password': ".repeat(5400),
+  'authorization '.repeat(4600),
+  '?-sig'.repeat(13_000),
 ])('the time is that of the length: %#', (text) => {
   const begun = performance.now();
   withoutSecrets(text);
