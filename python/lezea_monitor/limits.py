@@ -231,7 +231,7 @@ class Limits:
                 for callback in self._callbacks:
                     try:
                         callback(dict(state))
-                    except Exception as error:
+                    except BaseException as error:  # sys.exit() ends no program from here
                         warn_once("on_limit", "on_limit raised %r", error)
 
 

@@ -1,6 +1,7 @@
 """Limits as a program has them: what is sent, what is heard, and who is called back."""
 
 import os
+import sys
 import threading
 import time
 
@@ -110,6 +111,17 @@ class LimitsTest(AgentTest):
         self.tell("exceeded")
         self.agent.wait(lambda: run.should_stop)
         release.set()
+        self.wait_heard(2)
+
+    def test_callback_that_exits_is_called_again(self):
+        def leave(given):
+            self.on_limit(given)
+            sys.exit(3)
+
+        self.start(run_id="r1", on_limit=leave)
+        self.tell("warned")
+        self.wait_heard(1)
+        self.tell("exceeded")
         self.wait_heard(2)
 
     def test_budget_that_was_used_up_before_the_start(self):

@@ -6,7 +6,7 @@ import { LezeaError, messageOf } from '../errors.js';
 import type { ProcessId, Sampler } from '../native/addon.js';
 import { emptyRow } from '../native/frame.js';
 import { type Budgets, LIMIT_EVENTS } from './budgets.js';
-import { type Facts, mergeFacts } from './facts.js';
+import { type Facts, isDeeper, mergeFacts } from './facts.js';
 import type { Ledger } from './ledger.js';
 import type { Lifecycle } from './lifecycle.js';
 import type { Limiter } from './limits.js';
@@ -198,21 +198,28 @@ export class Commands implements RunCommands {
     runId: string,
     { facts, limits, ...settings }: Pick<StartRequest, 'tags' | 'tracker' | 'limits'> & { facts?: Facts },
   ): TrackedRun {
+    const { starter, budgets } = this.#o;
     const run = this.#liveRun(caller, runId);
-    if (limits) this.#o.budgets.set(run, limits);
-    if (facts) this.#addFacts(run, facts);
-    this.#o.starter.merge(run, settings);
+    // Nothing is taken of a request that is refused.
+    const merged = starter.merged(run.record, settings);
+    const factsChange = facts && this.#mergedFacts(run, facts);
+    if (limits) budgets.set(run, limits);
+    if (factsChange) this.#setFacts(run, factsChange);
+    starter.settle(run, merged);
     return run;
   }
 
-  #addFacts(run: TrackedRun, facts: Facts): void {
-    const { registry, limiter, ledger } = this.#o;
+  #mergedFacts(run: TrackedRun, facts: Facts): FactsChange {
+    const { registry, limiter } = this.#o;
     const known = {
       size: run.record.facts ?? { count: 0, bytes: 0 },
       text: (key: string) => registry.factText(run, key),
     };
-    const { texts, size } = mergeFacts(known, facts, limiter);
-    for (const [key, text] of texts) ledger.factChanged({ run: run.handle, key, text });
+    return mergeFacts(known, facts, limiter);
+  }
+
+  #setFacts(run: TrackedRun, { texts, size }: FactsChange): void {
+    for (const [key, text] of texts) this.#o.ledger.factChanged({ run: run.handle, key, text });
     run.record.facts = size;
   }
 
@@ -355,14 +362,11 @@ export class Commands implements RunCommands {
   }
 }
 
+type FactsChange = ReturnType<typeof mergeFacts>;
+
 /** A token is worth something to the process it was given to; what a process bound, it knows the token of too. */
 function isHolder({ process, outside }: OpenSession, caller: Caller): boolean {
   return outside || processKey(process) === processKey(caller.process);
-}
-
-function isDeeper(value: unknown, levels: number): boolean {
-  if (typeof value !== 'object' || value === null) return false;
-  return levels === 0 || Object.values(value).some((inner) => isDeeper(inner, levels - 1));
 }
 
 function isBy(part: PartRecord, caller: string): boolean {

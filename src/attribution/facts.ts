@@ -28,6 +28,10 @@ export function mergeFacts(
   changes: Facts,
   limiter: Limiter,
 ): { texts: Map<string, string | null>; size: FactsSize } {
+  // Before anything goes into it: what is nested thousands of levels deep would overflow the stack.
+  const { factLevels } = limiter.limits;
+  if (Object.values(changes).some((change) => isDeeper(change, factLevels)))
+    limiter.admitSize('factLevels', Number.POSITIVE_INFINITY);
   const texts = new Map<string, string | null>();
   const size = { ...known.size };
   for (const [key, change] of Object.entries(redacted(changes))) {
@@ -43,6 +47,12 @@ export function mergeFacts(
   limiter.admit('factsPerRun', size.count - 1);
   limiter.admitSize('factBytesPerRun', size.bytes);
   return { texts, size };
+}
+
+/** Whether lists and objects are nested in more levels than these; looks no deeper. */
+export function isDeeper(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return levels === 0 || Object.values(value).some((inner) => isDeeper(inner, levels - 1));
 }
 
 function bytesOf(key: string, text: string | undefined): number {

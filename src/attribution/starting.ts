@@ -71,13 +71,14 @@ export class Starter {
   /** The same id again: what the first start left open is filled in, tags are merged, the lowest rank is the run's. */
   #attach(run: TrackedRun, request: StartRequest): void {
     const { record } = run;
+    const merged = this.merged(record, request);
     for (const key of ['experiment', 'name', 'worldSize', 'localWorldSize'] as const) {
       if (record[key] === undefined && request[key] !== undefined)
         Object.assign(record, { [key]: request[key] });
     }
     if (request.rank !== undefined) record.rank = Math.min(request.rank, record.rank ?? request.rank);
     if (request.limits) this.#o.budgets.set(run, request.limits);
-    this.merge(run, request);
+    this.settle(run, merged);
   }
 
   #create(caller: Caller, runId: string, request: StartRequest, earlier?: TrackedRun): TrackedRun {
@@ -86,7 +87,7 @@ export class Starter {
       throw new LezeaError('run_ended', `attempt ${request.attempt} of ${runId} has ended`);
     }
     // Before anything of it exists: what is refused leaves no run behind.
-    const merged = this.#merged({ tags: {}, tracker: {} }, request);
+    const merged = this.merged({ tags: {}, tracker: {} }, request);
     limiter.admitOwner(
       'liveRuns',
       caller.owner,
@@ -129,13 +130,13 @@ export class Starter {
     return run;
   }
 
-  /** Adds tags and the tracker's settings; a later value replaces an earlier one. */
-  merge(run: TrackedRun, changes: Settings): void {
-    Object.assign(run.record, this.#merged(run.record, changes));
+  settle(run: TrackedRun, merged: Required<Settings>): void {
+    Object.assign(run.record, merged);
     this.#o.ledger.runChanged(run);
   }
 
-  #merged(known: Required<Settings>, changes: Settings): Required<Settings> {
+  /** Tags and the tracker's settings after a change: a later value replaces an earlier one. Throws where that is too much. */
+  merged(known: Required<Settings>, changes: Settings): Required<Settings> {
     const tags = { ...known.tags, ...redacted(changes.tags ?? {}) };
     const tracker = { ...known.tracker };
     for (const [key, value] of Object.entries(changes.tracker ?? {})) tracker[key] = withoutPassword(value);

@@ -126,11 +126,9 @@ export class LimitBook {
   }
 
   #call(event: LimitEvent): void {
-    try {
-      this.#o.onLimit?.(event);
-    } catch (error) {
-      this.#o.onFault(error);
-    }
+    // It may be async, too.
+    const call = async () => this.#o.onLimit?.(event);
+    call().catch((error) => this.#o.onFault(error));
   }
 }
 

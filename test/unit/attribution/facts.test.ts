@@ -105,6 +105,20 @@ describe('facts of a run', () => {
     expect(() => commands.update(callerOf(100, 2000), 'r', { facts: {} })).toThrow('no run');
   });
 
+  it('are refused however deep they are nested, and nothing of that request is taken', async () => {
+    const { commands } = bench.attribution;
+    const deep = JSON.parse(`${'['.repeat(30_000)}${']'.repeat(30_000)}`);
+    const limits = { values: new Map([['steps', 5]]), experiment: new Map() };
+    const refused = { tags: { team: 'nlp' }, limits, facts: { fine: 1, deep } };
+    expect(() => commands.update(caller, 'r', refused)).toThrow('the limit factLevels is 16');
+    const large = Object.fromEntries(Array.from({ length: 70 }, (_, i) => [`t${i}`, 'x'.repeat(1000)]));
+    const other = { tags: large, limits, facts: { fine: 1 } };
+    expect(() => commands.update(caller, 'r', other)).toThrow('the limit tagBytesPerRun');
+    await commands.stored();
+    expect(told()).toEqual({});
+    expect(bench.attribution.store.get(caller.owner, 'r')).toMatchObject({ tags: {}, limits: [] });
+  });
+
   it('cannot be said of a run that has ended', async () => {
     const { commands } = bench.attribution;
     await commands.end(caller, { runId: 'r', status: 'FINISHED', all: true });

@@ -175,7 +175,7 @@ describe('a run past its limit', () => {
     bench.sampler.bind = () => undefined;
     bench.sampler.endPart = () => undefined;
     await commands.openSession(callerOf(500), openRequest('other', 500));
-    await commands.end(callerOf(600), { runId: 'r', status: 'FINISHED' });
+    await commands.end(callerOf(600), { runId: 'r', status: 'FINISHED', all: false });
     await exceed();
     expect(sent).toEqual(['15 100:10000 of 1000', '15 101:10100 of 1000']);
   });

@@ -1,6 +1,6 @@
 // Limits in the client: what is sent, what is heard, and when the program is called back.
 
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { type Limit, type LimitEvent, type Run, startRun } from '../../../src/client/index.js';
 import { mergedLimits } from '../../../src/client/limits.js';
 import { FakeAgent } from './fake-agent.js';
@@ -81,6 +81,22 @@ test('a callback that throws harms nobody; a budget that was used up is told at 
   expect(at.shouldStop).toBe(true);
   await expect.poll(() => heard).toEqual(['limit_warning cost', 'limit_exceeded cost']);
   expect(await at.usage()).toBeDefined();
+});
+
+test('an async callback that is rejected harms nobody either', async () => {
+  states = [{ limit: 'cost', experiment: 'e', value: 1, used: 2, state: 'exceeded' }];
+  const unhandled = vi.fn();
+  process.on('unhandledRejection', unhandled);
+  await start({
+    onLimit: async (limit: LimitEvent) => {
+      onLimit(limit);
+      throw new Error('the program’s own');
+    },
+  });
+  await expect.poll(() => heard).toEqual(['limit_warning cost', 'limit_exceeded cost']);
+  await new Promise((resolve) => setImmediate(resolve));
+  process.off('unhandledRejection', unhandled);
+  expect(unhandled).not.toHaveBeenCalled();
 });
 
 test('what was missed is heard from the next agent, and asked for where something was left out', async () => {
