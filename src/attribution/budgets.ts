@@ -60,8 +60,10 @@ export class Budgets {
   readonly #experiments = new Map<string, Experiment>();
   /** What a live run's earlier attempts used, by what the limit is of; undefined: nothing of it was there. */
   readonly #before = new WeakMap<TrackedRun, Map<string, Part | undefined>>();
-  /** What was put together already while everything is being looked at: several limits are of the same scopes. */
-  #together: Map<string, Part | undefined> | undefined;
+  /** While limits are being looked at: several are of the same scopes, and of the same earlier attempts. */
+  #together:
+    | { parts: Map<string, Part | undefined>; attempts: Map<string, TrackedRun | undefined> }
+    | undefined;
   /** Marked, and not stored yet. */
   #untold: { run: TrackedRun; told: LimitTold }[] = [];
   /** Since the agent was started. */
@@ -77,6 +79,14 @@ export class Budgets {
 
   /** Throws where a change cannot be, or where its run asked not to begin over a budget. Before anything of it exists. */
   admit(run: Pick<RunRecord, 'owner' | 'experiment'>, change: LimitChange, earlier?: TrackedRun): void {
+    this.#atOnce(() => this.#admit(run, change, earlier));
+  }
+
+  #admit(
+    run: Pick<RunRecord, 'owner' | 'experiment'>,
+    change: LimitChange,
+    earlier: TrackedRun | undefined,
+  ): void {
     const { limiter, registry } = this.#o;
     const merged = mergedLimits(carriedOver(earlier), change);
     limiter.admit('limitsPerRun', Object.keys(merged?.values ?? {}).length - 1);
@@ -107,12 +117,8 @@ export class Budgets {
   /** The limits that a run begins with: those of its attempt before, changed. */
   begin(run: TrackedRun, change: LimitChange = NO_CHANGE, earlier?: TrackedRun): void {
     const limits = mergedLimits(carriedOver(earlier), change);
-    if (limits) {
-      run.record.limits = limits;
-      this.#rearmChanged(run, limits, change);
-    }
-    this.#setBudget(run, change);
-    this.#look(run);
+    if (limits) run.record.limits = limits;
+    this.#changed(run, change);
   }
 
   /** Merges a change into the limits of a live run, and of its experiment. */
@@ -122,15 +128,19 @@ export class Budgets {
     if (change.experiment.size > 0) this.#admitBudget(run.record);
     if (limits) {
       run.record.limits = limits;
-      this.#rearmChanged(run, limits, change);
       this.#o.ledger.runChanged(run);
     }
-    this.#setBudget(run, change);
-    this.#look(run);
+    this.#changed(run, change);
   }
 
-  #rearmChanged(run: TrackedRun, limits: RunLimits, { values }: LimitChange): void {
-    for (const key of values.keys()) rearm(limits, key, this.#usedByRun(run, keyOf(key)));
+  #changed(run: TrackedRun, change: LimitChange): void {
+    const { limits } = run.record;
+    this.#atOnce(() => {
+      if (limits)
+        for (const key of change.values.keys()) rearm(limits, key, this.#usedByRun(run, keyOf(key)));
+      this.#setBudget(run, change);
+      this.#look(run);
+    });
   }
 
   #setBudget(run: TrackedRun, { experiment: change }: LimitChange): void {
@@ -165,9 +175,15 @@ export class Budgets {
    * that is done.
    */
   judge(): boolean {
-    this.#together = new Map();
+    return this.#atOnce(() => this.#judgeAll());
+  }
+
+  /** Nothing is put together twice meanwhile. */
+  #atOnce<T>(work: () => T): T {
+    if (this.#together) return work();
+    this.#together = { parts: new Map(), attempts: new Map() };
     try {
-      return this.#judgeAll();
+      return work();
     } finally {
       this.#together = undefined;
     }
@@ -263,10 +279,10 @@ export class Budgets {
   }
 
   #once(name: string, make: () => Part | undefined): Part | undefined {
-    const together = this.#together;
-    if (!together) return make();
-    if (!together.has(name)) together.set(name, make());
-    return together.get(name);
+    const parts = this.#together?.parts;
+    if (!parts) return make();
+    if (!parts.has(name)) parts.set(name, make());
+    return parts.get(name);
   }
 
   #partOf(run: TrackedRun, key: LimitKey, level: boolean): Part | undefined {
@@ -289,17 +305,28 @@ export class Budgets {
   }
 
   #sumOfAttempts(run: TrackedRun, attempts: readonly number[], key: LimitKey): number | undefined {
-    const part = isLevel(key) ? undefined : this.#partOfAttempts(run.key, attempts, key);
+    if (isLevel(key)) return undefined;
+    const name = `${run.key} ${key.scope ?? key.level ?? ''}`;
+    const part = this.#once(name, () => this.#partOfAttempts(run.key, attempts, key));
     return part && usedOf(part, key.limit, this.#o.price);
   }
 
   #partOfAttempts(key: string, attempts: readonly number[], of: LimitKey): Part | undefined {
     const now = this.#o.monotonicNs();
     const [first, ...rest] = attempts.flatMap((attempt) => {
-      const run = this.#o.registry.byKey(key, attempt);
+      const run = this.#attempt(key, attempt);
       return (run && partOf(run, of, runtimeSeconds(run.record, now))) ?? [];
     });
     return first && joined(first, rest);
+  }
+
+  #attempt(key: string, attempt: number): TrackedRun | undefined {
+    const known = this.#together?.attempts;
+    const name = `${key} ${attempt}`;
+    if (known?.has(name)) return known.get(name);
+    const run = this.#o.registry.byKey(key, attempt);
+    known?.set(name, run);
+    return run;
   }
 
   /** Over all its runs on this node, ended ones too. */

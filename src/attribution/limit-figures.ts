@@ -25,12 +25,18 @@ export function partOf(run: Run, key: LimitKey, runtimeSeconds: number): Part | 
   if (scope === undefined && level === undefined) return wholeOf(run, runtimeSeconds);
   const nodes =
     scope === undefined ? outermost(run, level ?? '') : [run.scope(scope)].filter((node) => !!node);
-  const [first, ...rest] = nodes.map((node) => ({
-    totals: node.inclusive(),
-    ...progressBelow([node]),
-    runtimeSeconds,
-  }));
-  return first && joined(first, rest);
+  const [first] = nodes;
+  if (!first) return undefined;
+  const all = withBelow(nodes);
+  // All at once: a sum for each scope of a large level would be made in vain.
+  const totals =
+    nodes.length === 1
+      ? first.inclusive()
+      : Totals.sum(
+          first.self,
+          all.filter((node) => node !== first).map(({ self }) => self),
+        );
+  return { totals, ...progressOf(all), runtimeSeconds };
 }
 
 /** One after the other, or side by side: sums. The peak is the first's, since peaks do not add up. */
@@ -76,7 +82,7 @@ export function usedOf(part: Part, limit: RunLimitName, price: Price): number | 
 
 /** Steps and episodes of a run are all that were reported, in whatever scope. */
 export function wholeOf(run: Run, runtimeSeconds: number): Part {
-  const below = progressBelow(run.roots);
+  const below = progressOf(withBelow(run.roots));
   const { steps, episodes } = run.progress;
   return {
     totals: run.totals,
@@ -86,13 +92,21 @@ export function wholeOf(run: Run, runtimeSeconds: number): Part {
   };
 }
 
-function progressBelow(nodes: readonly ScopeNode[]): { steps: number; episodes: number } {
-  const sum = { steps: 0, episodes: 0 };
+function withBelow(nodes: readonly ScopeNode[]): ScopeNode[] {
+  const found: ScopeNode[] = [];
   const waiting = [...nodes];
   for (let node = waiting.pop(); node; node = waiting.pop()) {
-    sum.steps += node.progress.steps;
-    sum.episodes += node.progress.episodes;
+    found.push(node);
     waiting.push(...node.children);
+  }
+  return found;
+}
+
+function progressOf(nodes: readonly ScopeNode[]): { steps: number; episodes: number } {
+  const sum = { steps: 0, episodes: 0 };
+  for (const { progress } of nodes) {
+    sum.steps += progress.steps;
+    sum.episodes += progress.episodes;
   }
   return sum;
 }

@@ -126,7 +126,7 @@ function runHandlers(
     },
     'run.update': (connection, params) => {
       const { tags, tracker, facts, limits } = params;
-      if (facts) connection.spend(DEAR_TOKENS);
+      if (facts || limits) connection.spend(DEAR_TOKENS);
       const run = commands.update(
         connection.caller,
         params.run_id,

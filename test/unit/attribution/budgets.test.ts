@@ -1,7 +1,7 @@
 // Limits of running runs and of experiments, on a real database: told once, over kills of the agent and over attempts.
 
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { AttributionOptions } from '../../../src/attribution/attribution.js';
 import { DEFAULT_LIMITS } from '../../../src/attribution/limits.js';
 import type { LimitTold, Run } from '../../../src/attribution/model.js';
@@ -240,6 +240,17 @@ describe('a limit of a run', () => {
     expect(stateOf(run, 'cost')).toMatchObject({ value: 1, used: 2, state: 'exceeded' });
     await spend(700n, 101);
     expect(told.slice(4)).toEqual(['r limit_warning core_hours']);
+  });
+
+  it('of many scopes are looked up at once: an earlier attempt is read once', async () => {
+    const places = ['builder:b', 'builder:b/tasker:t', 'builder:b/tasker:u', 'builder', 'tasker', 'network'];
+    const values = Object.fromEntries(places.map((place) => [`core_hours@${place}`, 1]));
+    await startRun('r', change({ core_hours: 1, ...values }));
+    await endRun('r');
+    restart();
+    const find = vi.spyOn(bench.persistence, 'findByKey');
+    await startRun('r', change({ steps: 5 }, {}, { onExceeded: 'refuse' }), 101);
+    expect(find.mock.calls.length).toBeLessThanOrEqual(2); // to admit it, and to begin it
   });
 
   it('of the wall time counts of an attempt that a reboot ended what was seen of it', async () => {
