@@ -6,7 +6,6 @@ reads has it asked for at most once a second.
 """
 
 import collections
-import difflib
 import logging
 import threading
 import time
@@ -76,6 +75,8 @@ def _values(place: str, what: str, values: Any) -> Dict[str, Any]:
     for name, value in _items(what, values):
         if name not in known:
             others = known + (SECTIONS if place == "run" else ())
+            import difflib  # only for a mistake
+
             near = difflib.get_close_matches(str(name), others, 1)
             hint = " (did you mean %s?)" % near[0] if near else ""
             expected = "expected one of " + ", ".join(known)
