@@ -3,6 +3,7 @@
 import base64
 import json
 import unittest
+from fractions import Fraction
 
 from lezea_monitor import compat
 from lezea_monitor.compat.attach import limits_of
@@ -138,6 +139,31 @@ class AttachTest(AgentTest):
             limits_of(None, {"tasker:t0": {"steps": 3}, "max_steps": "many", "note": 4}),
             {"scopes": {"tasker:t0": {"steps": 3}}},
         )
+
+    def test_what_is_no_limit_becomes_none(self):
+        for given in (
+            {"max_steps_per_episode": 200, "min_steps": 3, "eval_every_steps": 5, "max_steps": 0},
+            {"max_episodes": float("nan"), "steps": True},
+            [1, 2],
+            "max_steps",
+        ):
+            self.assertEqual(limits_of(-1, given), {}, given)
+        self.assertEqual(
+            limits_of(60, {"max_steps": 0, "total_episodes": 5}),
+            {"runtime_seconds": 60, "episodes": 5},
+        )
+        told = []
+        self.attached.run.set_limits = told.append
+        self.tracker.log_constraints(60, [1, 2])
+        self.assertEqual(told, [{"runtime_seconds": 60}])
+
+    def test_numbers_of_another_kind_count(self):
+        self.assertEqual(limits_of(Fraction(60), {"steps": Fraction(5)}), {"runtime_seconds": 60, "steps": 5})
+        told = []
+        self.attached.run.progress = lambda steps: told.append(steps)
+        for step in (Fraction(3), Fraction(7)):  # as numpy's int64, which is no int
+            self.tracker.log_training_step(step, {"loss": 1.0})
+        self.assertEqual(told, [1, 4])
 
     def test_constraints_say_how_they_stand_and_in_the_end_how_it_came_out(self):
         stands = [{"limit": "runtime_seconds", "value": 600, "state": "ok"}]

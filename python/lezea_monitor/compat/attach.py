@@ -12,6 +12,7 @@ with its own books and backends stays as it is. Nothing that is ours raises into
 import contextlib
 import logging
 import math
+import numbers
 import re
 import sys
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
@@ -25,6 +26,10 @@ from .monitor import LEVELS, Monitor
 log = logging.getLogger("lezea_monitor")
 
 MARK = "_lezea_monitor"
+# Of all steps or episodes; the least of them, or how many an episode may have, is no such limit.
+_LIMITED = re.compile(
+    r"(?:max(?:imum)?_?|total_?|limit_?)?(?:(?:num|n)_)?(step|episode)s?(?:_?(?:limit|max))?\Z"
+)
 # Not in every MLflow's names of metrics, or not the same after its normalising.
 _NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_./ -]")
 
@@ -169,7 +174,7 @@ class Attached:
 
     def _log_constraints(self, original: Any, *args: Any, **kwargs: Any) -> Any:
         given = dict(zip(("runtime_limit_seconds", "step_episode_limits"), args), **kwargs)
-        limits = limits_of(**given)
+        limits = limits_of(given.get("runtime_limit_seconds"), given.get("step_episode_limits"))
         set_limits = getattr(self.run, "set_limits", None)
         if limits and set_limits is not None:
             _quietly(set_limits, limits)
@@ -216,7 +221,7 @@ class Attached:
     def _log_training_step(self, original: Any, step: Any, *args: Any, **kwargs: Any) -> Any:
         """Limits of steps count these."""
         if _is_finite(step):
-            last, self._last_step = self._last_step, step
+            last, self._last_step = self._last_step, float(step)
             self.run.progress(steps=step - last if last is not None and step > last else 1)
         return original(step, *args, **kwargs)
 
@@ -260,17 +265,19 @@ def limits_of(
     `{"tasker:t0": {…}}`.
     """
     limits: Dict[str, Any] = {}
-    if _is_finite(runtime_limit_seconds):
-        limits["runtime_seconds"] = runtime_limit_seconds
-    for key, value in (step_episode_limits or {}).items():
+    if _is_amount(runtime_limit_seconds):
+        limits["runtime_seconds"] = float(runtime_limit_seconds)
+    if not isinstance(step_episode_limits, Mapping):
+        return limits
+    for key, value in step_episode_limits.items():
         if isinstance(value, Mapping):
             inner = limits_of(None, value)
             if inner:
                 limits.setdefault("scopes" if ":" in str(key) else "levels", {})[str(key)] = inner
-        elif _is_finite(value):
-            for word in ("steps", "episodes"):
-                if word[:-1] in str(key).lower():
-                    limits[word] = value
+            continue
+        found = _LIMITED.match(str(key).lower())
+        if found and _is_amount(value):
+            limits[found.group(1) + "s"] = float(value)
     return limits
 
 
@@ -292,7 +299,12 @@ def _escaped(found: "re.Match[str]") -> str:
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """numbers.Real: numpy's are too."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_amount(value: Any) -> bool:
+    return _is_finite(value) and value > 0
 
 
 def _quietly(function: Callable[..., Any], *args: Any) -> None:
