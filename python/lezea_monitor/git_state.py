@@ -20,6 +20,8 @@ MAX_OUTPUT_BYTES = 4 * 1024 * 1024  # of a list of files
 MAX_DIFF_BYTES = 512 * 1024 * 1024
 MAX_FILES = 100
 MAX_FILTERS = 64
+MAX_SUBMODULES = 64  # of one working tree
+MAX_LEVELS = 4  # of submodules in submodules
 _HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _SWITCHES = [
     ("core.fsmonitor", "false"),
@@ -48,10 +50,11 @@ def git_state(folder: str, with_diff: bool) -> Dict[str, Any]:
     if git is None:
         return state
     try:
-        call = _Git(git, root)
-        state.update(_changes(call))
+        trees = list(_trees(_Git(git, root, time.monotonic() + TIMEOUT_SECONDS)))
+        state.update(_changes(trees))
         if with_diff and state.get("dirty"):
-            state["diff_sha256"] = call.hash("diff", "HEAD", "--no-ext-diff", "--no-textconv", "--binary", "--no-color", "--no-renames", "--full-index", "--ignore-submodules=dirty")  # fmt: skip
+            calls = [call for _, call in trees]
+            state["diff_sha256"] = _hash(calls, "diff", "HEAD", "--no-ext-diff", "--no-textconv", "--binary", "--no-color", "--no-renames", "--full-index", "--ignore-submodules=dirty")  # fmt: skip
     except (OSError, ValueError, subprocess.SubprocessError):
         pass  # too old, too slow, somebody else's: what has changed is not known
     return state
@@ -104,9 +107,28 @@ def _packed(directory: str, reference: str) -> str:
     return ""
 
 
-def _changes(git: "_Git") -> Dict[str, Any]:
-    listed = git.read("status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=normal", "--ignore-submodules=dirty")  # fmt: skip
-    files = [entry[3:].decode("utf-8", "replace") for entry in listed.split(b"\0") if entry]
+def _trees(git: "_Git", prefix: str = "", level: int = 0) -> Iterator[Tuple[str, "_Git"]]:
+    """A working tree and those of its submodules, with their paths.
+
+    git itself would look into a submodule with what that one's configuration says.
+    """
+    yield prefix, git
+    if level >= MAX_LEVELS:
+        return
+    for path in git.submodules():
+        inside = os.path.join(git.root, path)
+        if not os.path.realpath(inside).startswith(git.root + os.sep):
+            raise ValueError("a submodule that is outside")
+        if os.path.exists(os.path.join(inside, ".git")):  # else nothing was checked out
+            yield from _trees(git.inside(inside), prefix + path + "/", level + 1)
+
+
+def _changes(trees: List[Tuple[str, "_Git"]]) -> Dict[str, Any]:
+    files: List[str] = []
+    for prefix, git in trees:
+        listed = git.read("status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=normal", "--ignore-submodules=dirty")  # fmt: skip
+        entries = listed.split(b"\0")
+        files += [prefix + entry[3:].decode("utf-8", "replace") for entry in entries if entry]
     state: Dict[str, Any] = {"dirty": bool(files)}
     if files:
         state["dirty_files"] = files[:MAX_FILES]
@@ -114,13 +136,22 @@ def _changes(git: "_Git") -> Dict[str, Any]:
     return state
 
 
+def _hash(calls: List["_Git"], *arguments: str) -> str:
+    """SHA-256 of what each of them writes, one after the other."""
+    digest = hashlib.sha256()
+    for call in calls:
+        for piece in call.pieces(*arguments):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
 class _Git:
     """A git whose repository decides nothing. Raises OSError, ValueError or SubprocessError."""
 
-    def __init__(self, path: str, root: str) -> None:
-        self._path, self._root = path, root
+    def __init__(self, path: str, root: str, until: float) -> None:
+        """until: CLOCK_MONOTONIC, seconds; what is not done by then is not done."""
+        self._path, self.root, self._until = path, root, until
         self._switches = list(_SWITCHES)
-        self._until = time.monotonic() + TIMEOUT_SECONDS
         version = re.match(rb"git version (\d+)\.(\d+)", self.read("version"))
         if version is None or tuple(map(int, version.groups())) < OLDEST:
             raise ValueError("git is older than %d.%d" % OLDEST)
@@ -159,18 +190,32 @@ class _Git:
     def read(self, *arguments: str) -> bytes:
         return b"".join(self._output(arguments, MAX_OUTPUT_BYTES))
 
-    def hash(self, *arguments: str) -> str:
-        """SHA-256 of what it writes."""
-        digest = hashlib.sha256()
-        for piece in self._output(arguments, MAX_DIFF_BYTES):
-            digest.update(piece)
-        return digest.hexdigest()
+    def pieces(self, *arguments: str) -> Iterator[bytes]:
+        """What it writes, which may be much."""
+        return self._output(arguments, MAX_DIFF_BYTES)
+
+    def inside(self, root: str) -> "_Git":
+        return _Git(self._path, os.path.realpath(root), self._until)
+
+    def submodules(self) -> List[str]:
+        """Their paths, as .gitmodules says."""
+        if not os.path.isfile(os.path.join(self.root, ".gitmodules")):
+            return []
+        wanted = r"^submodule\..*\.path$"
+        try:
+            listed = self.read("config", "--file", ".gitmodules", "--null", "--get-regexp", wanted)
+        except subprocess.CalledProcessError:  # exit status 1: there are none
+            return []
+        paths = [entry.partition(b"\n")[2] for entry in listed.split(b"\0") if entry]
+        if len(paths) > MAX_SUBMODULES:
+            raise ValueError("%d submodules" % len(paths))
+        return sorted({path.decode("utf-8", "surrogateescape") for path in paths if path})
 
     def _output(self, arguments: Tuple[str, ...], most: int) -> Iterator[bytes]:
         command = [self._path, "--no-optional-locks", "--no-pager", *arguments]
         with subprocess.Popen(
             command,
-            cwd=self._root,
+            cwd=self.root,
             env=self._environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -216,6 +216,29 @@ class GitTest(unittest.TestCase):
         with tempfile.TemporaryDirectory() as nowhere:
             self.assertEqual(git_state.git_state(nowhere, True), {})
 
+    def test_what_changed_in_a_submodule_is_a_change_and_nothing_of_it_runs(self):
+        inner = os.path.join(self.root, "inner")
+        git(self.root, "clone", "-q", self.root, inner)
+        git(self.root, "submodule", "--quiet", "add", "./inner", "inner")
+        git(self.root, "commit", "-q", "-m", "two")
+        self.assertFalse(self.state()["dirty"])
+        trap = os.path.join(self.root, ".git", "trap")
+        for key in ("core.fsmonitor", "filter.evil.clean"):
+            git(inner, "config", key, "touch " + trap)
+        with open(os.path.join(inner, ".gitattributes"), "w") as file:
+            file.write("* filter=evil\n")
+        before = self.state(True)
+        self.assertEqual(before["dirty_files"], ["inner/.gitattributes"])
+        with open(os.path.join(inner, "sub", "a.py"), "a") as file:
+            file.write("# more\n")
+        after = self.state(True)
+        self.assertEqual(after["dirty_files_count"], 2)
+        self.assertNotEqual(after["diff_sha256"], before["diff_sha256"])
+        self.assertFalse(os.path.exists(trap))
+        with open(os.path.join(self.root, ".gitmodules"), "w") as file:
+            file.write('[submodule "out"]\n\tpath = ../elsewhere\n')
+        self.assertNotIn("dirty", self.state())
+
     def test_a_hostile_repository_runs_nothing(self):
         trap = os.path.join(self.root, ".git", "trap")
         write(self.root, ".git/trap", "#!/bin/sh\ntouch '%s/.git/sprung'\ncat\n" % self.root)
