@@ -81,7 +81,8 @@ def _head(directory: str) -> Dict[str, Any]:
     head = (_text(os.path.join(directory, "HEAD")) or "").strip()
     if _HASH.match(head):
         return {"commit": head}  # detached
-    if not head.startswith("ref: refs/") or ".." in head:
+    # refs/heads/.invalid: the references are kept in another format (reftable).
+    if not head.startswith("ref: refs/") or ".." in head or head.endswith("/.invalid"):
         return {}
     reference = head[len("ref: ") :]
     state: Dict[str, Any] = {}

@@ -195,6 +195,8 @@ class GitTest(unittest.TestCase):
         self.assertEqual(self.state(), clean)
         git(self.root, "checkout", "-q", "--detach")
         self.assertEqual(self.state(), {"commit": self.commit, "dirty": False})
+        write(self.root, ".git/HEAD", "ref: refs/heads/.invalid\n")  # as a reftable has it
+        self.assertNotIn("branch", self.state())
 
     def test_dirty(self):
         write(self.root, "sub/a.py", "a = 2\n")
