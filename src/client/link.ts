@@ -8,6 +8,12 @@ import { type Limits, mergedLimits } from './limits.js';
 import { type Announcer, monotonicNs, ScopeTracker } from './scope-tracker.js';
 import { definitionOf, type Scope, ScopeTable } from './scopes.js';
 
+interface Started {
+  run_id: string;
+  created?: boolean;
+  limits?: unknown;
+}
+
 /** What `run.start` is told, by the names of the wire. */
 export interface StartParams {
   run_id?: string;
@@ -91,8 +97,15 @@ export class Link implements Announcer {
   }
 
   async #bind(connection: AgentConnection): Promise<void> {
-    const started = await connection.request<{ run_id: string; limits?: unknown }>('run.start', this.#start);
+    const { limits, ...rest } = this.#start;
+    // An agent that was restarted has them, and with them what others changed meanwhile.
+    const again = this.runId !== '';
+    const started = await connection.request<Started>('run.start', again ? rest : this.#start);
     this.runId = started.run_id;
+    if (again && started.created && limits) {
+      const told = { run_id: this.runId, limits };
+      started.limits = (await connection.request<Pick<Started, 'limits'>>('run.update', told)).limits;
+    }
     this.#start = { ...this.#start, run_id: started.run_id };
     const opened = await connection.request<{ session: string }>('session.open', {
       run_id: this.runId,
@@ -106,7 +119,7 @@ export class Link implements Announcer {
     this.#attempts = 0;
   }
 
-  /** What a further start is to say: an agent that was restarted is told all of it again. */
+  /** What a further start is to say: an agent that came back without its memory is told all of it again. */
   changeLimits(change: Limits): void {
     this.#start = { ...this.#start, limits: mergedLimits(this.#start.limits, change) };
   }

@@ -37,7 +37,7 @@ const reached = (state: 'warned' | 'exceeded', more: object = {}) => ({
 const tell = (params: object) =>
   agent.send({ jsonrpc: '2.0', method: 'limit', params: { run_id: 'r', attempt: 1, event: 'x', ...params } });
 
-test('are said at the start, changed by name, and said again as they are then', async () => {
+test('are said at the start, changed by name, and said again as they are then to an agent that has forgotten them', async () => {
   const at = await start({ limits: { steps: 10, levels: { tasker: { steps: 5 } } } });
   expect(agent.of('run.start')[0]?.params.limits).toEqual({ steps: 10, levels: { tasker: { steps: 5 } } });
   expect(at.limits).toEqual(states);
@@ -46,11 +46,21 @@ test('are said at the start, changed by name, and said again as they are then', 
   expect(await at.setLimits({ steps: 5 })).toBe(false);
   await agent.die();
   await agent.listen();
-  await agent.until(() => agent.of('run.start').length === 2);
-  expect(agent.of('run.start')[1]?.params.limits).toEqual({
-    steps: 100,
-    levels: { tasker: { steps: null } },
-  });
+  await agent.until(() => agent.of('run.update').length === 3);
+  const said = { steps: 100, levels: { tasker: { steps: null } } };
+  expect(agent.of('run.start')[1]?.params.limits).toBeUndefined();
+  expect(agent.of('run.update')[2]?.params).toEqual({ run_id: 'r', limits: said });
+});
+
+test('are not said again to an agent that has the run: others may have changed them', async () => {
+  const at = await start({ limits: { steps: 10 } });
+  await agent.die();
+  states = [{ limit: 'steps', value: 99, used: 1, remaining: 98, ratio: 0.01, state: 'ok' }];
+  agent.answers['run.start'] = () => ({ run_id: 'r', created: false, limits: states });
+  await agent.listen();
+  await expect.poll(() => at.limits).toEqual(states);
+  expect(agent.of('run.start')[1]?.params.limits).toBeUndefined();
+  expect(agent.of('run.update')).toEqual([]);
 });
 
 test('the program is called back once each, and may be again where a limit is raised', async () => {
