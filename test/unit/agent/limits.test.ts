@@ -263,17 +263,16 @@ import json, time
 import lezea_monitor as lm
 
 heard = []
+def hear(what):
+    heard.append(what)
+    print("heard", what, flush=True)
 run = lm.start_run("demo", run_id="py", limits={"core_hours": 2 / 3600, "scopes": {"tasker:t": {"steps": 3}}},
-                   on_limit=lambda limit: heard.append("%s %s" % (limit["event"], limit["limit"])))
-said = False
+                   on_limit=lambda limit: hear("%s %s" % (limit["event"], limit["limit"])))
 while not run.should_stop:
     with run.tasker("t"):
         end = time.process_time() + 0.05
         while time.process_time() < end:
             sum(range(100))
-    if heard and not said:
-        said = True
-        print("warned", flush=True)
 stopped = time.process_time()
 while len(heard) < 2:
     time.sleep(0.01)
@@ -299,13 +298,14 @@ it('are the same to a Python program’s callback, should_stop and what remains,
     },
   });
   children.push(child);
+  const closed = once(child, 'close');
   let out = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     out += text;
   });
-  await expect.poll(() => out, { timeout: 20_000 }).toContain('warned\n');
+  await expect.poll(() => out, { timeout: 20_000 }).toContain('heard limit_warning core_hours\n');
   await restartAgent();
-  expect((await once(child, 'close'))[0]).toBe(0);
+  expect((await closed)[0]).toBe(0);
   const { heard, limits, stopped, stop } = JSON.parse(out.trim().split('\n').at(-1) as string);
   const each = (limit: string) => [`limit_warning ${limit}`, `limit_exceeded ${limit}`];
   expect(heard).toEqual([...each('core_hours'), ...each('steps')]);

@@ -132,13 +132,23 @@ function isPlace(file: string, pointer: string): boolean {
   let node = JSON.parse(read(source)) as Record<string, unknown> | undefined;
   const words = pointer.slice(1).split('/');
   for (const [i, word] of words.entries()) {
-    const inner = source.startsWith('docs/') ? node?.properties : node;
+    const inner = source.startsWith('docs/') ? propertyOf(node, word) : node;
     if (i === 2 && file === ENVIRONMENT_FILE && pointer.startsWith('/run/facts/'))
       return words.slice(i).every(isCaptured);
     if (!isObject(inner) || !Object.hasOwn(inner, word)) return false;
     node = inner[word] as Record<string, unknown>;
   }
   return true;
+}
+
+/** What a schema says of a property, by its name or by a pattern of names. */
+function propertyOf(schema: Record<string, unknown> | undefined, word: string): Record<string, unknown> {
+  const patterns = Object.entries(isObject(schema?.patternProperties) ? schema.patternProperties : {});
+  const said = patterns.find(([pattern]) => new RegExp(pattern).test(word))?.[1];
+  return {
+    ...(said !== undefined && { [word]: said }),
+    ...(isObject(schema?.properties) && schema.properties),
+  };
 }
 
 function isCaptured(word: string): boolean {
