@@ -5,7 +5,14 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Run, ScopeNode } from '../attribution/model.js';
 import type { Totals } from '../attribution/totals.js';
 import { priceParts } from './apportion.js';
-import { type CostSettings, MEASURED, RESOURCES, type ResourceName, ratesOf } from './cost-rates.js';
+import {
+  type CostSettings,
+  MEASURED,
+  RESOURCE_NAMES,
+  RESOURCES,
+  type ResourceName,
+  ratesOf,
+} from './cost-rates.js';
 
 /** So many scopes are read before other work has its turn. */
 const SCOPES_TOGETHER = 500;
@@ -62,6 +69,19 @@ export async function costOf(run: Run, settings: CostSettings): Promise<RunCost 
   return { scopes: scopes.map(({ parent: _parent, ...scope }) => scope), unattributed, total };
 }
 
+/** What a run cost in all: the total of its cost document, and what is not in it. Undefined where there would be none. */
+export function costTotal(
+  { totals }: Pick<Run, 'totals'>,
+  settings: CostSettings,
+): { currency: string; total: number; unpriced: ResourceName[] } | undefined {
+  const [rates, used] = [ratesOf(settings), usedOf(totals)];
+  const priced = MEASURED.filter((name) => rates.has(name) && used[name] !== undefined);
+  if (priced.length === 0) return undefined;
+  const sum = priced.reduce((before, name) => before + priceOfOne(name, used[name] ?? 0n, rates), 0n);
+  const unpriced = RESOURCE_NAMES.filter((name) => !priced.includes(name));
+  return { currency: settings.currency, total: Number(sum) / 1e9, unpriced };
+}
+
 /**
  * What totals cost, for a limit of cost: the total that the cost document would have. Undefined where nothing that is
  * measured has a price, or something that has one is not known.
@@ -75,9 +95,13 @@ export function priceOf(totals: Totals, settings: CostSettings): number | undefi
   for (const name of priced) {
     const amount = used[name];
     if (amount === undefined) return undefined;
-    sum += priceParts([amount], { rate: rates.get(name) ?? 0n, unit: RESOURCES[name].natives }).total;
+    sum += priceOfOne(name, amount, rates);
   }
   return Number(sum) / 1e9;
+}
+
+function priceOfOne(name: ResourceName, amount: bigint, rates: ReturnType<typeof ratesOf>): bigint {
+  return priceParts([amount], { rate: rates.get(name) ?? 0n, unit: RESOURCES[name].natives }).total;
 }
 
 type Open = ScopeBill & { parent: string | undefined };

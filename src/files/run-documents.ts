@@ -75,11 +75,11 @@ export class RunDocuments {
     const processes = store.endedProcesses(run);
     const node = hasRebooted(store.events(run)) ? undefined : await this.#o.environment();
     const environment = node && withRun(node, run, store.facts(run));
+    const prices = this.#o.prices();
     const context = {
-      ...this.#context(run),
+      ...this.#context(run, prices),
       ...(environment && { environment: fingerprintsIn(environment) }),
     };
-    const prices = this.#o.prices();
     const cost = await costOf(run, prices);
     await writeRunFiles(stateDir, {
       ...{ run, processes, events: store.events(run), context },
@@ -184,13 +184,14 @@ export class RunDocuments {
     return Buffer.concat([...slices, Buffer.from(slice.join(''))]);
   }
 
-  #context(run: Run): SummaryContext {
+  #context(run: Run, prices = this.#o.prices()): SummaryContext {
     const overhead = this.#o.overheadCpuSeconds();
     const { version, node } = this.#o;
     return {
       node,
       agent: overhead === undefined ? { version } : { version, overhead_cpu_seconds: overhead },
       user: userName(run.owner.uid),
+      prices,
     };
   }
 }

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import type { FinalStatus, RunStatus } from '../attribution/model.js';
 import { RUN_LIMIT_NAMES } from '../attribution/run-limits.js';
 import { COLUMN_LIST, type Column, type ColumnName } from '../native/frame.js';
+import { RESOURCE_NAMES } from './cost-rates.js';
 import { SUMMARY_SCHEMA } from './summary-document.js';
 
 const time = z.iso.datetime().describe('ISO 8601, UTC.');
@@ -165,6 +166,16 @@ export const head = z.strictObject({
     .record(z.string(), limit)
     .optional()
     .describe('By `NAME`, `NAME@SCOPE`, `NAME@LEVEL`, `experiment.NAME`; only where there is one.'),
+  cost: z
+    .strictObject({
+      currency: z.string().describe('`cost.currency`, ISO 4217.'),
+      total: amount.describe('As in business/cost_analysis_summary.json, which has every scope.'),
+      unpriced: z
+        .array(z.enum(RESOURCE_NAMES))
+        .describe('What is not in the total: not measured, or without a rate.'),
+    })
+    .optional()
+    .describe('Only where something that was used has a price.'),
 });
 
 /** What comes after the scopes. */

@@ -5,6 +5,8 @@ import type { Phase, ProcessTotals, Run, ScopeNode } from '../attribution/model.
 import { keyText, type LimitState } from '../attribution/run-limits.js';
 import type { Totals } from '../attribution/totals.js';
 import { COLUMN_LIST, type Column, type ColumnName } from '../native/frame.js';
+import { costTotal } from './cost.js';
+import type { CostSettings } from './cost-rates.js';
 import {
   SUMMARY_SCHEMA,
   type SummaryAgent,
@@ -31,6 +33,8 @@ export interface SummaryContext {
   user: string;
   /** Of an ended run, where it is known what it ran on. */
   environment?: SummaryEnvironment;
+  /** Absent: nothing is said of cost. */
+  prices?: CostSettings;
 }
 
 /** What a column is read from. The client's announcements are the only source that is not the kernel. */
@@ -91,6 +95,8 @@ export function summaryHead(run: Run, context: SummaryContext): SummaryHead {
   if (run.limits.length > 0) {
     head.limits = Object.fromEntries(run.limits.map((state) => [keyText(state), summaryLimit(state)]));
   }
+  const cost = context.prices && costTotal(run, context.prices);
+  if (cost) head.cost = cost;
   return head;
 }
 

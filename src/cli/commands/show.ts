@@ -31,7 +31,7 @@ export function formatRun(document: SummaryDocument): string {
   ].join('\n');
 }
 
-function formatHead({ run, node, agent, environment }: SummaryDocument): string {
+function formatHead({ run, node, agent, environment, cost }: SummaryDocument): string {
   const seconds =
     run.ended_at === undefined ? undefined : (Date.parse(run.ended_at) - Date.parse(run.started_at)) / 1000;
   const what = [run.experiment, run.name].filter((part) => part !== undefined).join(' / ');
@@ -47,6 +47,8 @@ function formatHead({ run, node, agent, environment }: SummaryDocument): string 
       ` on ${node.name} as ${run.user}`,
   ];
   if (environment?.run_fingerprint !== undefined) lines.push(`fingerprint ${environment.run_fingerprint}`);
+  if (cost)
+    lines.push(`cost ${cost.total.toPrecision(4)} ${cost.currency}, without ${cost.unpriced.join(', ')}`);
   if (agent.coverage !== undefined && agent.coverage < 0.9995) {
     lines.push(`observed ${(100 * agent.coverage).toFixed(1)} % of its time`);
   }

@@ -51,6 +51,19 @@ describe('the document', () => {
     expect(costDocument.parse(JSON.parse(text))).toBeTruthy();
   });
 
+  it('has the total that the summary has', async () => {
+    const odd = runOf(
+      [1n, 3n, 7n, 11n, 13n].map((n) => ({ cpu: n * 999n, ram: n ** 20n, read: n, write: n })),
+    );
+    for (const run of [exampleRun(), odd]) {
+      const { total_eur: total, currency, unpriced } = JSON.parse(await textOf(run));
+      expect(buildSummary(run, [], { ...CONTEXT, prices: PRICES }).cost).toEqual({
+        ...{ currency, total, unpriced },
+      });
+      expect(buildSummary(run, [], { ...CONTEXT, prices: pricesOf({}) }).cost).toBeUndefined();
+    }
+  });
+
   it('has the names of the currency', async () => {
     const { rates_usd, total_usd, currency, scopes } = JSON.parse(
       await textOf(exampleRun(), { ...PRICES, currency: 'USD' }),
