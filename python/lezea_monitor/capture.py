@@ -40,6 +40,17 @@ Json = Dict[str, Any]
 Level = Union[None, bool, int, str]
 
 
+# https://slurm.schedmd.com/sbatch.html#SECTION_OUTPUT-ENVIRONMENT-VARIABLES
+SLURM_JOB = {
+    "job_id": "SLURM_JOB_ID",
+    "job_name": "SLURM_JOB_NAME",
+    "array_task_id": "SLURM_ARRAY_TASK_ID",
+    "cluster": "SLURM_CLUSTER_NAME",
+    "partition": "SLURM_JOB_PARTITION",
+    "nodes": "SLURM_JOB_NODELIST",
+}
+
+
 def level_of(given: Level) -> int:
     """0 to 3; None: as LEZEA_MONITOR_CAPTURE_LEVEL says. Raises ValueError for what is no level."""
     if given is None:
@@ -159,7 +170,28 @@ def _standard() -> Json:
     container = container_of(os.environ)
     if container:
         found["container"] = container
+    scheduler = scheduler_of(os.environ)
+    if scheduler:
+        found["scheduler"] = scheduler
     return found
+
+
+def scheduler_of(environment: Any, root: str = "/") -> Optional[Json]:
+    """Who placed the process here, and as what: the Slurm job, or the Kubernetes pod."""
+    job = {key: environment.get(name) for key, name in SLURM_JOB.items()}
+    if job["job_id"]:
+        return {"name": "slurm", **{key: v[:MAX_VALUE_CHARS] for key, v in job.items() if v}}
+    account = os.path.join(root, "var/run/secrets/kubernetes.io/serviceaccount")
+    if not os.path.isdir(account):
+        return None
+    try:
+        with open(os.path.join(account, "namespace"), encoding="utf-8") as file:
+            namespace = file.read(MAX_VALUE_CHARS).strip()
+    except (OSError, UnicodeError):
+        namespace = ""
+    pod = environment.get("HOSTNAME") or ""  # which a pod's name is, unless it says another
+    told = {"namespace": namespace, "pod": pod[:MAX_VALUE_CHARS]}
+    return {"name": "kubernetes", **{key: value for key, value in told.items() if value}}
 
 
 def container_of(environment: Any, root: str = "/") -> Optional[str]:

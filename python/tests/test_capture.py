@@ -132,6 +132,19 @@ class CaptureTest(AgentTest):
             write(root, "run/systemd/container", "lxc\n")
             self.assertEqual(capture.container_of({}, root), "lxc")
 
+    def test_the_scheduler_is_slurm_or_kubernetes_with_what_it_calls_the_job(self):
+        with tempfile.TemporaryDirectory() as root:
+            self.assertIsNone(capture.scheduler_of({"HOSTNAME": "h"}, root))
+            slurm = {"SLURM_JOB_ID": "17", "SLURM_JOB_PARTITION": "gpu", "SLURM_JOB_NODELIST": "n[1-2]"}
+            told = {"name": "slurm", "job_id": "17", "partition": "gpu", "nodes": "n[1-2]"}
+            self.assertEqual(capture.scheduler_of(slurm, root), told)
+            account = "var/run/secrets/kubernetes.io/serviceaccount/"
+            write(root, account + "token", "planted5ecret")
+            self.assertEqual(capture.scheduler_of({}, root), {"name": "kubernetes"})
+            write(root, account + "namespace", "research\n")
+            told = {"name": "kubernetes", "namespace": "research", "pod": "train-0"}
+            self.assertEqual(capture.scheduler_of({"HOSTNAME": "train-0"}, root), told)
+
     def test_no_planted_secret_leaves_the_process(self):
         secret = "planted5ecret"
         with tempfile.TemporaryDirectory() as folder:
