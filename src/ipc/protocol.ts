@@ -164,7 +164,8 @@ export const METHODS = {
     result: z.object({}),
   }),
   'run.progress': method({
-    summary: 'Adds to what the program says it got done.',
+    summary:
+      'Adds to what the program says it got done. What an agent that is killed had not stored yet, of a second at most, is lost.',
     refuses: ['unknown_run', 'run_ended'],
     params: z.object({
       run_id: runId,

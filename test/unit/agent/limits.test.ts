@@ -259,7 +259,7 @@ it('ends the command that asked for it, with SIGTERM and then SIGKILL, and nothi
 });
 
 const PROGRAM = `
-import json, time
+import json, sys, time
 import lezea_monitor as lm
 
 heard = []
@@ -276,6 +276,7 @@ while not run.should_stop:
 stopped = time.process_time()
 while len(heard) < 2:
     time.sleep(0.01)
+sys.stdin.readline()  # what is reported to an agent that dies within the second is not counted
 with run.tasker("t"):
     run.progress(steps=3)
 while len(heard) < 4:
@@ -290,7 +291,7 @@ it('are the same to a Python program’s callback, should_stop and what remains,
   timeout: 60_000,
 }, async () => {
   const child = spawn('python3', ['-c', PROGRAM], {
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['pipe', 'pipe', 'inherit'],
     env: {
       ...process.env,
       PYTHONPATH: join(import.meta.dirname, '../../../python'),
@@ -305,6 +306,7 @@ it('are the same to a Python program’s callback, should_stop and what remains,
   });
   await expect.poll(() => out, { timeout: 20_000 }).toContain('heard limit_warning core_hours\n');
   await restartAgent();
+  child.stdin.end('\n');
   expect((await closed)[0]).toBe(0);
   const { heard, limits, stopped, stop } = JSON.parse(out.trim().split('\n').at(-1) as string);
   const each = (limit: string) => [`limit_warning ${limit}`, `limit_exceeded ${limit}`];
