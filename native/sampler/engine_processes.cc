@@ -88,6 +88,7 @@ void Engine::close_before_leaving(Process& process) {
   std::vector<Process*> children;
   for (const uint64_t serial : children_of_[process.serial]) children.push_back(find(serial));
   read_with_children(process, true, children);
+  process.forget_thread_clocks();
   close_process(process);
   // What it uses from now on is still its cgroup's, but not the run's.
   extras_[process.account.run()].cgroup.active = false;

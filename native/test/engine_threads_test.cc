@@ -306,9 +306,7 @@ TEST(
   CHECK(it.total(kOuter, kCpu) >= 35 * kMs - 1);
 }
 
-TEST(
-    "a thread that leaves its scope and ends after the rings were noted has what it used until "
-    "then") {
+TEST("a thread that leaves its scope and ends after the rings were noted keeps what it used") {
   Rig rig;
   const int tid = rig.world.clone_thread(rig.pid);
   rig.world.announce(rig.pid, tid, 1, true, true);
@@ -324,6 +322,28 @@ TEST(
   };
   rig.tick();
   // Its last stamp is 1 ms younger than the interval: until then by time.
+  CHECK(rig.total(kOuter, kCpu) >= 89 * kMs);
+  CHECK(rig.total(kUnattributed, kCpu) <= kMs);
+}
+
+TEST("a thread has what it used since the tick when its process leaves the run") {
+  Rig rig;
+  const int tid = rig.world.clone_thread(rig.pid);
+  rig.world.announce(rig.pid, tid, 1, true, true);
+  rig.world.use(rig.pid, tid, 20 * kMs);
+  rig.pass(100);
+  rig.tick();
+  rig.world.use(rig.pid, tid, 70 * kMs);
+  rig.pass(100);
+  rig.world.publish();
+  BindCommand command;
+  command.session = 77;
+  command.pid = command.primary_tid = rig.pid;
+  command.start_ticks = rig.process().start_ticks;
+  command.run = kRun + 1;
+  rig.engine->open_run(command.run, 99);
+  rig.engine->bind(command);
+  rig.look();
   CHECK(rig.total(kOuter, kCpu) >= 89 * kMs);
   CHECK(rig.total(kUnattributed, kCpu) <= kMs);
 }
