@@ -161,11 +161,11 @@ class Load {
     enter.slot = number * 10 + 2;
     enter.t_ns = SystemClock().monotonic_ns();
     live_.sampler->post([enter](Engine& engine) { engine.enter(enter); });
-    live_.close_run(number);
-    // As clients wait for their answers: else the queue would only grow.
+    // As clients wait for their answers: else the queue would only grow, and no ring would find its session.
     const uint64_t before = carried_out_;
     live_.sampler->post([this](Engine&) { ++carried_out_; });
     wait_for([this, before] { return carried_out_ > before; });
+    live_.close_run(number);
   }
 
   // Not for ever: what is posted while the sampler is stopped is dropped.
