@@ -125,6 +125,7 @@ void Engine::collect_records(std::vector<Event>& events) {
       lost_records_ += losses.lost;
       forged_records_ += losses.forged;
       Run* run = table_.run(process->account.run());
+      if (run == nullptr) continue;  // closed under it
       run->lost_events += losses.lost;
       if (losses.lost > 0) run->estimated |= bit(kCpu);
     }
