@@ -4,6 +4,11 @@
 #include "base/text.h"
 
 namespace lezea {
+namespace {
+
+constexpr uint64_t kExiting = 0x4;  // PF_EXITING of the kernel's linux/sched.h
+
+}  // namespace
 
 Result<PidStat> parse_pid_stat(std::string_view text) {
   const auto malformed = Result<PidStat>::fail(ReadStatus::kMalformed);
@@ -19,17 +24,20 @@ Result<PidStat> parse_pid_stat(std::string_view text) {
   stat.comm.assign(text.data() + open + 1, close - open - 1);
   TextScanner fields(text.substr(close + 1));
   std::string_view state;
-  // proc(5) numbers the state 3. Between: 5-9 process group to flags, 13 children's major faults,
+  uint64_t flags = 0;
+  // proc(5) numbers the state 3. Between: 5-8 process group to terminal's group, 13 children's major faults,
   // 18, 19 and 21 priority, nice and a field that is always 0.
-  bool whole =
-      fields.word(state) && state.size() == 1 && fields.number(stat.ppid) && fields.skip_words(5) &&
-      fields.number(stat.minor_faults) && fields.number(stat.reaped_minor_faults) &&
-      fields.number(stat.major_faults) && fields.skip_words(1) && fields.number(stat.utime_ticks) &&
-      fields.number(stat.stime_ticks) && fields.number(stat.cutime_ticks) &&
-      fields.number(stat.cstime_ticks) && fields.skip_words(2) && fields.number(stat.threads) &&
-      fields.skip_words(1) && fields.number(stat.start_ticks);
+  bool whole = fields.word(state) && state.size() == 1 && fields.number(stat.ppid) &&
+               fields.skip_words(4) && fields.number(flags) && fields.number(stat.minor_faults) &&
+               fields.number(stat.reaped_minor_faults) && fields.number(stat.major_faults) &&
+               fields.skip_words(1) && fields.number(stat.utime_ticks) &&
+               fields.number(stat.stime_ticks) && fields.number(stat.cutime_ticks) &&
+               fields.number(stat.cstime_ticks) && fields.skip_words(2) &&
+               fields.number(stat.threads) && fields.skip_words(1) &&
+               fields.number(stat.start_ticks);
   if (!whole) return malformed;
   stat.state = state[0];
+  stat.exiting = (flags & kExiting) != 0;
   return Result<PidStat>::of(std::move(stat));
 }
 

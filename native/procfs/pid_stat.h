@@ -13,6 +13,7 @@ struct PidStat {
   char state = '?';  // R S D T t Z X I as the kernel prints it
   std::string comm;  // at most 15 bytes for user processes, any byte but NUL
   int ppid = 0;
+  bool exiting = false;      // PF_EXITING: set before its exit record is sent, and on a zombie
   uint64_t start_ticks = 0;  // since boot; ticks are sysconf(_SC_CLK_TCK), 10 ms
   // Cumulative, clock ticks. For a process: all its threads, exited ones too. The split between
   // user and system is sampled at timer ticks and then scaled; only the sum is trustworthy.

@@ -193,7 +193,7 @@ void ProcessReader::add_thread_io(int tid, ThreadReading& reading) {
 
 void ProcessReader::thread_ended(int tid) {
   thread_io_.gone(tid);
-  leader_told_ = leader_told_ || tid == pid_;
+  told_.insert(tid);
   thread_scheduling_.ended(tid, nullptr);
   files_.forget_thread(tid);
 }
@@ -206,7 +206,7 @@ void ProcessReader::miss_threads() {
 void ProcessReader::keep_threads(const std::vector<int>& listed) { files_.keep_threads(listed); }
 
 void ProcessReader::exec() {
-  leader_told_ = false;
+  told_.erase(pid_);
   wait_status_.reset();  // another's, who had the leader's id before
   thread_io_.exec(pid_);
   thread_scheduling_.exec(pid_);
@@ -223,12 +223,12 @@ void ProcessReader::note_exit_record(const TaskUsage& usage) {
     const IoFigures figures = io_figures(usage.io);
     thread_io_.ended(usage.tid, &figures);
   }
+  told_.insert(usage.tid);
   // A task too short for the tick that samples this split has neither part: taken for user.
   const uint64_t sampled_us = usage.user_us + usage.system_us;
   ended_user_ns_ += sampled_us == 0 ? usage.cpu_ns : usage.cpu_ns / sampled_us * usage.user_us;
   if (usage.tid == pid_) {
     leader_exit_ = usage;
-    leader_told_ = true;
     wait_status_ = usage.exit_code;
   }
 }
@@ -278,7 +278,7 @@ void ProcessReader::encode(ByteWriter& out) const {
     figures(values);
   }
   figures(thread_scheduling_.left());
-  out.u8(leader_told_ ? 1 : 0);
+  out.u8(leader_told() ? 1 : 0);
   out.u8(raw_io_known_ ? 1 : 0);
   figures(raw_io_);
   figures(absorbed_);
@@ -297,7 +297,7 @@ void ProcessReader::decode(ByteReader& in) {
     thread_io_.live(tid, figures(IoFigures{}));
   }
   thread_scheduling_.restore_left(figures(ThreadSums<3>::Figures{}));
-  leader_told_ = in.u8() != 0;
+  if (in.u8() != 0) told_.insert(pid_);
   raw_io_known_ = in.u8() != 0;
   raw_io_ = figures(IoFigures{});
   absorbed_ = figures(IoFigures{});

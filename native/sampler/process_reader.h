@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -72,7 +73,7 @@ class ProcessReader {
   // The greatest CPU time that was seen or told of it, closed or not.
   uint64_t cpu_told_ns() const;
   // Whether the leader's end was told; other threads may go on, and exec starts anew.
-  bool leader_told() const { return leader_told_; }
+  bool leader_told() const { return told_.count(pid_) != 0; }
   void exec();
   // A child that this process reaped took its IO along into this process's own figures.
   void absorb(const IoFigures& child);
@@ -103,6 +104,8 @@ class ProcessReader {
   void read_scheduling(Reading& reading);
   std::vector<int> thread_ids();
   bool no_thread_did_io();
+  bool counted_at_its_end(int tid);
+  void forget_told(const std::vector<int>& listed);
   void set_io(Reading& reading, const IoFigures& figures);
 
   Sources* sources_;
@@ -118,10 +121,10 @@ class ProcessReader {
   ThreadSums<kIoFigures> thread_io_;
   std::optional<IoFigures> all_io_;  // /proc/PID/io when the threads were read last
   ThreadSums<3> thread_scheduling_;  // run-queue wait ns, voluntary, involuntary switches
-  bool leader_told_ = false;         // that it ended: a zombie's file still shows what was counted
-  IoFigures raw_io_{};               // /proc/PID/io as last read
-  IoFigures absorbed_{};             // of it, what came from reaped children
-  IoFigures to_absorb_{};            // of children reaped since the last reading
+  std::set<int> told_;  // threads whose end was told, the leader and those that may be listed still
+  IoFigures raw_io_{};  // /proc/PID/io as last read
+  IoFigures absorbed_{};   // of it, what came from reaped children
+  IoFigures to_absorb_{};  // of children reaped since the last reading
   bool raw_io_known_ = false;
 
   Reading seen_;  // the last figure of each column, closed or not

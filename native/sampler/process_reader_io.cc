@@ -2,6 +2,7 @@
 // their ends, else by the process less what each reaped child left.
 
 #include <algorithm>
+#include <iterator>
 
 #include "sampler/process_reader.h"
 
@@ -36,10 +37,28 @@ bool ProcessReader::no_thread_did_io() {
   return same;
 }
 
+// A thread is listed a little longer than until its last figures are told, and shows them. One that goes on
+// is another: of the same id, or the one that exec'd.
+bool ProcessReader::counted_at_its_end(int tid) {
+  if (told_.count(tid) == 0) return false;
+  const Result<PidStat> stat = files_.thread_stat(tid);
+  return !stat.ok() || stat.value.exiting;
+}
+
+// The leader stays listed until the process is reaped, or has exec'd.
+void ProcessReader::forget_told(const std::vector<int>& listed) {
+  for (auto tid = told_.begin(); tid != told_.end();) {
+    const bool stays =
+        *tid == pid_ || std::find(listed.begin(), listed.end(), *tid) != listed.end();
+    tid = stays ? std::next(tid) : told_.erase(tid);
+  }
+}
+
 // A thread's own figures are apart from those of reaped children. Its file is exact; taskstats, which
 // needs no right to the process, rounds each figure down to 1024 and so all but loses the call counts.
 void ProcessReader::read_thread_io(Reading& reading) {
   if (!open_ || !stat_ || !io_by_threads()) return;
+  if (!told_.empty()) forget_told(thread_ids());
   if (no_thread_did_io()) return set_io(reading, thread_io_.total());
   const std::vector<int> tids = thread_ids();
   const std::vector<int> untold = thread_io_.missing_from(tids);
@@ -47,12 +66,11 @@ void ProcessReader::read_thread_io(Reading& reading) {
     for (const int tid : untold) thread_io_.gone(tid);
   }
   std::vector<int> refused;
-  const bool leader_told = stat_->state == 'Z' && leader_told_;
   // A thread that is missing may have exec'd a moment ago: then the leader's figures are its.
   const bool leader_doubtful = sources_->events != nullptr && !untold.empty();
   if (leader_doubtful) all_io_.reset();
   for (const int tid : tids) {
-    if (tid == pid_ && (leader_told || leader_doubtful)) continue;
+    if ((tid == pid_ && leader_doubtful) || counted_at_its_end(tid)) continue;
     const Result<PidIo> io = files_.thread_io(tid);
     if (io.ok()) {
       thread_io_.live(tid, io_figures(io.value));

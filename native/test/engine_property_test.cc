@@ -41,7 +41,12 @@ class Schedule {
     const int steps = 40 + pick(120);
     for (int i = 0; i < steps; ++i) {
       step();
-      if (world_.now_ns >= next_tick_ns_) tick();
+      if (world_.now_ns < next_tick_ns_) continue;
+      if (chance(80)) {
+        tick();
+      } else {
+        end_within_tick();
+      }
     }
     settle();
   }
@@ -263,6 +268,26 @@ class Schedule {
       if (process.zombie && chance(40)) zombies.push_back(pid);
     }
     for (const int pid : zombies) world_.reap(pid);
+  }
+
+  // The last figures of a thread are told between the tick's readings; it can be read for as long as the tick takes.
+  void end_within_tick() {
+    FakeProcess* process = any_process();
+    if (process == nullptr) return tick();
+    const int pid = process->pid;
+    const int tid = any_thread(*process);
+    if (tid == pid && (process->threads.size() > 1 || process->ppid == 1)) return tick();
+    world_.after_readings = [this, pid, tid] {
+      world_.begin_end(pid, tid);
+      world_.publish();
+    };
+    tick();
+    world_.after_readings = nullptr;  // where no exit records are drained
+    if (tid == pid) {
+      end_process(pid);
+    } else {
+      world_.end_thread(pid, tid);
+    }
   }
 
   void check() {

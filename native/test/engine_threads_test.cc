@@ -284,6 +284,33 @@ TEST("what a thread wrote counts when its file could not be read once and nobody
   CHECK_EQ(static_cast<uint64_t>(it.run.totals.value[kIoWrite]), 4096 + 8192);
 }
 
+// The kernel sends the figures before it takes a thread from the list, and before the process is a zombie.
+TEST("what a thread wrote counts once when its last figures are told while it can still be read") {
+  Rig it(Kernel{true, true, true});
+  const int second = it.world.clone_thread(it.pid);
+  it.tick();
+  for (const int tid : {second, it.pid}) {
+    it.pass(100);
+    it.world.use(it.pid, tid, 0, 0, 4096);
+    it.world.publish();
+    it.world.after_readings = [&it, tid] {
+      it.world.begin_end(it.pid, tid);
+      it.world.publish();
+    };
+    it.tick();
+    it.tick();
+    if (tid == it.pid) {
+      it.world.exit(tid);
+    } else {
+      it.world.end_thread(it.pid, tid);
+    }
+    it.tick();
+  }
+  it.world.reap(it.pid);
+  it.tick();
+  CHECK_EQ(static_cast<uint64_t>(it.run.totals.value[kIoWrite]), 4096 + 4096);
+}
+
 TEST(
     "what a thread used between its last stamp and its end is its scope's, also when a drain comes "
     "between") {

@@ -69,6 +69,23 @@ std::string io_text(uint64_t read_bytes, uint64_t write_bytes) {
          "\nwrite_bytes: " + std::to_string(write_bytes) + "\ncancelled_write_bytes: 0\n";
 }
 
+struct StatFigures {
+  int ppid = 1;
+  unsigned long long reaped_minor_faults = 0, user_ticks = 0, system_ticks = 0, reaped_ticks = 0;
+  unsigned long long threads = 1, start_ticks = 0;
+};
+
+std::string stat_text(int id, char state, bool exiting, const StatFigures& figures) {
+  char text[512];
+  std::snprintf(
+      text, sizeof text,
+      "%d (fake) %c %d 1 1 0 -1 %d 0 %llu 0 0 %llu %llu %llu 0 20 0 %llu 0 %llu 0 0 0 0 0 0 "
+      "0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n",
+      id, state, figures.ppid, exiting ? 0x4 : 0, figures.reaped_minor_faults, figures.user_ticks,
+      figures.system_ticks, figures.reaped_ticks, figures.threads, figures.start_ticks);
+  return text;
+}
+
 }  // namespace
 
 void FakeFile::write(const std::string& path, const std::string& text) {
@@ -122,6 +139,7 @@ FakeWorld::~FakeWorld() {
     for (auto& [tid, thread] : process.threads) {
       thread.schedstat.release();
       thread.io.release();
+      thread.stat.release();
     }
   }
   std::error_code ignored;
@@ -205,34 +223,41 @@ int FakeWorld::clone_thread(int pid) {
   return tid;
 }
 
-void FakeWorld::record_exit(const FakeProcess& process, int tid, const FakeThread& thread) {
-  if (!agent_up) return;
+void FakeWorld::begin_end(int pid, int tid) {
+  FakeThread& thread = processes_.at(pid).threads.at(tid);
+  if (std::exchange(thread.exiting, true) || !agent_up) return;
   TaskUsage usage;
   usage.tid = tid;
-  usage.tgid = process.pid;
+  usage.tgid = pid;
   usage.cpu_ns = thread.cpu_ns;
   usage.has_io = true;
   usage.io.read_bytes = thread.read_bytes;
   usage.io.write_bytes = thread.write_bytes;
   exits.push_back(usage);
+}
+
+void FakeWorld::tell_end(int pid, int tid) {
+  begin_end(pid, tid);
+  if (!agent_up) return;
   ProcEvent event;
   event.kind = ProcEvent::Kind::kExit;
   event.t_mono_ns = now_ns;
   event.tid = tid;
-  event.tgid = process.pid;
+  event.tgid = pid;
   events.push_back(event);
 }
 
 void FakeWorld::remove_thread(int pid, int tid, FakeThread& thread) {
   thread.schedstat.vanish();
   thread.io.vanish();
+  thread.stat.vanish();
   std::filesystem::remove_all(root + "/" + std::to_string(pid) + "/task/" + std::to_string(tid));
 }
 
 void FakeWorld::end_thread(int pid, int tid) {
   FakeProcess& process = processes_.at(pid);
   FakeThread& thread = process.threads.at(tid);
-  record_exit(process, tid, thread);
+  tell_end(pid, tid);
   process.ended_cpu_ns += thread.cpu_ns;
   process.ended_read_bytes += thread.read_bytes;
   process.ended_write_bytes += thread.write_bytes;
@@ -275,7 +300,7 @@ void FakeWorld::exit(int pid) {
   for (auto tid = tids.rbegin(); tid != tids.rend(); ++tid) {
     if (*tid != pid) end_thread(pid, *tid);
   }
-  record_exit(process, pid, process.threads.at(pid));
+  tell_end(pid, pid);
   if (several && agent_up) {
     TaskUsage group;
     group.tid = group.tgid = pid;
@@ -327,25 +352,25 @@ void FakeWorld::write_thread(const FakeProcess& process, int tid, FakeThread& th
   ::mkdir(folder.c_str(), 0755);
   thread.schedstat.write(folder + "/schedstat", std::to_string(thread.cpu_ns) + " 0 1\n");
   thread.io.write(folder + "/io", io_text(thread.read_bytes, thread.write_bytes));
+  thread.stat.write(folder + "/stat", stat_text(tid, 'R', thread.exiting, StatFigures{}));
 }
 
 void FakeWorld::publish() {
   for (auto& [pid, process] : processes_) {
     for (auto& [tid, thread] : process.threads) write_thread(process, tid, thread);
     const std::string folder = root + "/" + std::to_string(pid) + "/";
-    char text[512];
-    std::snprintf(
-        text, sizeof text,
-        "%d (fake) %c %d 1 1 0 -1 0 0 %llu 0 0 %llu %llu %llu 0 20 0 %zu 0 %llu 0 0 0 0 0 0 "
-        "0 0 0 0 0 0 "
-        "0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n",
-        pid, process.zombie ? 'Z' : 'R', process.ppid,
-        static_cast<unsigned long long>(process.reaped_minor_faults),
-        static_cast<unsigned long long>(process.cpu_ns() * 2 / 3 / kTickNs),
-        static_cast<unsigned long long>(process.cpu_ns() / 3 / kTickNs),
-        static_cast<unsigned long long>(process.reaped_cpu_ns / kTickNs), process.threads.size(),
-        static_cast<unsigned long long>(process.start_ticks));
-    process.stat.write(folder + "stat", text);
+    StatFigures figures;
+    figures.ppid = process.ppid;
+    figures.reaped_minor_faults = process.reaped_minor_faults;
+    figures.user_ticks = process.cpu_ns() * 2 / 3 / kTickNs;
+    figures.system_ticks = process.cpu_ns() / 3 / kTickNs;
+    figures.reaped_ticks = process.reaped_cpu_ns / kTickNs;
+    figures.threads = process.threads.size();
+    figures.start_ticks = process.start_ticks;
+    const auto leader = process.threads.find(pid);
+    const bool exiting = leader != process.threads.end() && leader->second.exiting;
+    process.stat.write(folder + "stat",
+                       stat_text(pid, process.zombie ? 'Z' : 'R', exiting, figures));
     const uint64_t pages = process.zombie ? 0 : process.rss_bytes / 4096;
     process.statm.write(folder + "statm",
                         std::to_string(pages) + " " + std::to_string(pages) + " 0 0 0 0 0\n");

@@ -35,9 +35,11 @@ struct FakeThread {
   uint64_t write_bytes = 0;
   uint32_t lane = 0;
   bool has_lane = false;
+  bool exiting = false;
   std::vector<uint32_t> stack;  // client scope ids
   FakeFile schedstat;
   FakeFile io;
+  FakeFile stat;
 };
 
 struct FakeProcess {
@@ -80,6 +82,7 @@ class FakeWorld {
   FakeProcess& spawn(int ppid);  // from outside any run
   FakeProcess& fork(int pid, int tid);
   int clone_thread(int pid);
+  void begin_end(int pid, int tid);  // its last figures are told; it is listed until its end is
   void end_thread(int pid, int tid);
   void exec(int pid, int tid);
   void exit(int pid);  // all threads; a zombie until reaped
@@ -114,7 +117,7 @@ class FakeWorld {
   std::string root;
 
  private:
-  void record_exit(const FakeProcess& process, int tid, const FakeThread& thread);
+  void tell_end(int pid, int tid);
   void write_thread(const FakeProcess& process, int tid, FakeThread& thread);
   void remove_thread(int pid, int tid, FakeThread& thread);
   FakeProcess& add(int ppid);

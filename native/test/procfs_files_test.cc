@@ -94,11 +94,13 @@ TEST("a child that burned 50 ms shows them, alive, as a zombie, and not after") 
   CHECK(thread_ns >= 50000000);
   CHECK(files.rss_bytes().value > 0);
   CHECK_EQ(files.stat().value.ppid, getpid());
+  CHECK(!files.thread_stat(child.pid()).value.exiting);
   CHECK(!files.exe().value.empty());
   CHECK(files.pid_namespace().value > 0);
 
   child.finish();
   CHECK_EQ(files.stat().value.state, 'Z');
+  CHECK(files.thread_stat(child.pid()).value.exiting);
   CHECK(files.alive());
   CHECK_EQ(files.rss_bytes().value, 0);
   // Without ptrace rights a zombie's io is refused even to its own user.
