@@ -156,17 +156,22 @@ class Limits:
         self._connection = None
 
     def _take_answer(self) -> None:
-        asked = self._asked
-        if asked is None or not asked.done.is_set():
-            return
-        self._asked = None
-        if asked.error is None:
-            self.hear(asked.result.get("limits"))
+        with self._lock:
+            asked = self._asked
+            if asked is None or not asked.done.is_set():
+                return
+            self._asked = None
+            if asked.error is None:
+                self.hear(asked.result.get("limits"))
 
     def hear(self, states: Any) -> None:
-        """All of them, as an answer of the agent has them; none: there are no limits."""
+        """All of them, as an answer of the agent has them; none: there are no limits.
+
+        An answer that was asked for before and not taken yet is older than this one, and is left.
+        """
         found = [s for s in states or () if isinstance(s, dict)] if isinstance(states, list) else []
         with self._lock:
+            self._asked = None
             found = [self._not_older(state) for state in found]
             self._states = found
             told = {_key(state): self._told.get(_key(state), 0) for state in found}

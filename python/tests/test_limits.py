@@ -6,7 +6,7 @@ import threading
 import time
 
 import lezea_monitor as lm
-from lezea_monitor.limits import REFRESH_SECONDS, checked, merged
+from lezea_monitor.limits import REFRESH_SECONDS, Limits, checked, merged
 
 from .fake_agent import error
 from .helpers import AgentTest
@@ -14,6 +14,19 @@ from .helpers import AgentTest
 
 def state(word="ok", used=1.0, value=10.0, **more):
     return dict({"limit": "steps", "value": value, "used": used, "state": word}, **more)
+
+
+class Question:
+    """As a link has one that waits for its answer."""
+
+    def __init__(self):
+        self.done = threading.Event()
+        self.error = None
+        self.result = {}
+
+    def answer(self, states):
+        self.result = {"limits": states}
+        self.done.set()
 
 
 class LimitsTest(AgentTest):
@@ -94,6 +107,19 @@ class LimitsTest(AgentTest):
         self.tell("warned", used=80, value=100)
         self.wait_heard(3)
         self.assertEqual(self.heard[2:], words[:1])
+
+    def test_an_answer_from_before_a_change_is_not_taken_after_it(self):
+        asked = Question()
+        limits = Limits(lambda: asked, states=[state("exceeded", 10)])
+        limits.refresh()
+        asked.answer([state("exceeded", 10)])
+        limits.hear([state("ok", 10, 100)])
+        self.assertFalse(limits.should_stop())
+        self.assertEqual(limits.states, [state("ok", 10, 100)])
+        # The next question is asked, and its answer taken.
+        limits.refresh()
+        self.assertEqual(limits.states, [state("ok", 10, 100)])
+        self.assertTrue(limits.should_stop())
 
     def test_callback_that_raises_or_takes_its_time_harms_nobody(self):
         inside, release = threading.Event(), threading.Event()
