@@ -1,6 +1,6 @@
 // Compiles the N-API-free native code and its tests with the system's compiler and runs them.
-//   node scripts/native-test.mjs [--asan | --tsan] [--only base,procfs,…] [--test-files a_test.cc,…] [FILTER…]
-// Objects are kept under build/native-test*/ and rebuilt when a source, a header or a flag changes.
+//   node scripts/native-test.mjs [--asan | --tsan] [--only base,procfs,…] [--test-files a_test.cc,…] [--build] [FILTER…]
+// Objects are kept under build/native-test*/ and rebuilt when a source, a header or a flag changes; --build runs nothing.
 import { spawnSync } from 'node:child_process';
 import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -27,6 +27,7 @@ function readOptions() {
     options: {
       asan: { type: 'boolean', default: false },
       tsan: { type: 'boolean', default: false },
+      build: { type: 'boolean', default: false },
       only: { type: 'string' },
       'test-files': { type: 'string' },
     },
@@ -40,6 +41,7 @@ function readOptions() {
   return {
     kind,
     folders,
+    build: values.build,
     whole: !values.only,
     testFiles: values['test-files']?.split(','),
     filter: positionals,
@@ -70,6 +72,7 @@ const program = join(folder, options.whole ? 'native-tests' : `native-tests-${op
 const linked = await run(compiler, [...flags, ...objects, '-o', program]);
 if (linked !== 0) fail('the tests do not link');
 console.log(`native-test: ${compiled} of ${sources.length} files compiled (${options.kind})`);
+if (options.build) process.exit(0);
 // Fixtures are found relative to the root, wherever this was started.
 process.env.LEZEA_SOURCE_ROOT = root;
 process.exit(await run(program, options.filter));
