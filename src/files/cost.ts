@@ -20,6 +20,8 @@ const SCOPES_TOGETHER = 500;
 /** By resource: native units, or 10⁻⁹ of the currency. Absent: not measured, or without a price. */
 export type Amounts = Partial<Record<ResourceName, bigint>>;
 
+type Rates = ReturnType<typeof ratesOf>;
+
 /** What was used, and its price. */
 export interface Bill {
   used: Amounts;
@@ -40,16 +42,14 @@ export interface RunCost {
 
 /** Whether anything that the run has used has a price. */
 export function isPriced(run: Pick<Run, 'totals'>, settings: CostSettings): boolean {
-  const used = usedOf(run.totals);
-  const rates = ratesOf(settings);
-  return MEASURED.some((name) => rates.has(name) && used[name] !== undefined);
+  return pricedIn(usedOf(run.totals), ratesOf(settings)).length > 0;
 }
 
 /** Undefined where nothing that the run used has a price. */
 export async function costOf(run: Run, settings: CostSettings): Promise<RunCost | undefined> {
   const rates = ratesOf(settings);
   const total: Bill = { used: usedOf(run.totals), cost: {} };
-  const priced = MEASURED.filter((name) => rates.has(name) && total.used[name] !== undefined);
+  const priced = pricedIn(total.used, rates);
   if (priced.length === 0) return undefined;
   const { scopes, unattributed } = await billsOf(run);
   const bills = [...scopes.map(({ self }) => self), unattributed];
@@ -75,7 +75,7 @@ export function costTotal(
   settings: CostSettings,
 ): { currency: string; total: number; unpriced: ResourceName[] } | undefined {
   const [rates, used] = [ratesOf(settings), usedOf(totals)];
-  const priced = MEASURED.filter((name) => rates.has(name) && used[name] !== undefined);
+  const priced = pricedIn(used, rates);
   if (priced.length === 0) return undefined;
   const sum = priced.reduce((before, name) => before + priceOfOne(name, used[name] ?? 0n, rates), 0n);
   const unpriced = RESOURCE_NAMES.filter((name) => !priced.includes(name));
@@ -100,7 +100,11 @@ export function priceOf(totals: Totals, settings: CostSettings): number | undefi
   return Number(sum) / 1e9;
 }
 
-function priceOfOne(name: ResourceName, amount: bigint, rates: ReturnType<typeof ratesOf>): bigint {
+function pricedIn(used: Amounts, rates: Rates): ResourceName[] {
+  return MEASURED.filter((name) => rates.has(name) && used[name] !== undefined);
+}
+
+function priceOfOne(name: ResourceName, amount: bigint, rates: Rates): bigint {
   return priceParts([amount], { rate: rates.get(name) ?? 0n, unit: RESOURCES[name].natives }).total;
 }
 
