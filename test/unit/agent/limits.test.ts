@@ -1,50 +1,24 @@
 // Limits with a whole agent: real processes, real time, and an agent that is killed in between.
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { constraintsDocument } from '../../../src/files/constraints-document.js';
 import { loadAddon } from '../../../src/native/addon.js';
-import { AgentProcess, BIN } from '../support/agent-process.js';
-import { temporaryFolder } from '../support/bench.js';
+import { BIN } from '../support/agent-process.js';
 import { type Burner, startBurner } from '../support/burner.js';
-import { Client } from '../support/ipc-bench.js';
+import { MortalAgent } from '../support/mortal-agent.js';
 
 const addon = loadAddon();
-let folder: ReturnType<typeof temporaryFolder>;
-let agent: AgentProcess;
-let client: Client;
-const children: ChildProcess[] = [];
+let agent: MortalAgent;
 
 beforeEach(async () => {
-  folder = temporaryFolder();
-  await startAgent();
+  agent = await MortalAgent.start(['--set', 'cost.cpu_per_core_hour=3600']);
 });
 
-afterEach(async () => {
-  client.close();
-  for (const child of children.splice(0)) child.kill('SIGKILL');
-  await agent.exit;
-  folder.remove();
-});
-
-async function startAgent(): Promise<void> {
-  const rates = ['--set', 'cost.cpu_per_core_hour=3600'];
-  agent = new AgentProcess(folder.path, { args: rates });
-  children.push(agent.child);
-  await agent.ready();
-  client = await Client.connect(agent.socket);
-}
-
-/** Kills the agent, and starts the next one. */
-async function restartAgent(): Promise<void> {
-  agent.child.kill('SIGKILL');
-  await agent.exit;
-  client.close();
-  await startAgent();
-}
+afterEach(() => agent.stop());
 
 interface State {
   limit: string;
@@ -58,7 +32,7 @@ interface State {
 }
 
 async function statesOf(runId: string): Promise<State[]> {
-  return (await client.result('run.usage', { run_id: runId, fresh: true })).limits as State[];
+  return (await agent.client.result('run.usage', { run_id: runId, fresh: true })).limits as State[];
 }
 
 async function wait(runId: string, fits: (states: State[]) => boolean): Promise<State[]> {
@@ -73,7 +47,7 @@ async function wait(runId: string, fits: (states: State[]) => boolean): Promise<
 
 /** What the audit trail says of limits, as `event limit place`. */
 async function told(runId: string): Promise<string[]> {
-  const { data } = (await client.result('run.get', { run_id: runId, file: 'events.jsonl' })) as {
+  const { data } = (await agent.client.result('run.get', { run_id: runId, file: 'events.jsonl' })) as {
     data: string;
   };
   const lines = Buffer.from(data, 'base64').toString().trimEnd().split('\n');
@@ -92,8 +66,8 @@ const ofLimit = (all: string[], limit: string) =>
 
 async function burnerIn(runId: string, params: object): Promise<Burner> {
   const burner = await startBurner();
-  children.push(burner.child);
-  const started = await client.call('run.start', { run_id: runId, ...params });
+  agent.own(burner.child);
+  const started = await agent.client.call('run.start', { run_id: runId, ...params });
   expect(started.error).toBeUndefined();
   await bind(runId, burner);
   return burner;
@@ -101,10 +75,11 @@ async function burnerIn(runId: string, params: object): Promise<Burner> {
 
 async function bind(runId: string, { child }: Burner): Promise<void> {
   const opened = { run_id: runId, pid: child.pid, t_ns: Number(addon.monotonicNs()) };
-  await client.result('session.open', opened);
+  await agent.client.result('session.open', opened);
 }
 
-const end = (runId: string) => client.result('run.end', { run_id: runId, status: 'FINISHED', all: true });
+const end = (runId: string) =>
+  agent.client.result('run.end', { run_id: runId, status: 'FINISHED', all: true });
 
 it('each is told once at 80 % and once at 100 %, though the agent is killed twice', {
   timeout: 120_000,
@@ -120,13 +95,16 @@ it('each is told once at 80 % and once at 100 %, though the agent is killed twic
     levels: { tasker: { steps: 20, episodes: 5 } },
   };
   const burner = await burnerIn('r', { limits });
-  const { session } = await client.result('session.open', { run_id: 'r', t_ns: Number(addon.monotonicNs()) });
+  const { session } = await agent.client.result('session.open', {
+    run_id: 'r',
+    t_ns: Number(addon.monotonicNs()),
+  });
   for (const [at, path] of ['builder:b/tasker:t', 'builder:b/tasker:u'].entries()) {
-    client.notify('scope.enter', { session, path, t_ns: Number(addon.monotonicNs()) + at });
-    client.notify('scope.exit', { session, path });
+    agent.client.notify('scope.enter', { session, path, t_ns: Number(addon.monotonicNs()) + at });
+    agent.client.notify('scope.exit', { session, path });
   }
   const progress = (name: string, steps: number) =>
-    client.result('run.progress', { run_id: 'r', scope: `builder:b/tasker:${name}`, steps });
+    agent.client.result('run.progress', { run_id: 'r', scope: `builder:b/tasker:${name}`, steps });
   await progress('t', 8);
   await burner.burn(1700);
   const early = await wait('r', (all) =>
@@ -141,11 +119,11 @@ it('each is told once at 80 % and once at 100 %, though the agent is killed twic
     value: 1,
     state: 'unknown',
   });
-  await restartAgent();
+  await agent.restart();
   await burner.burn(500);
   await progress('t', 2);
   await wait('r', (all) => all.some(({ limit, state }) => limit === 'core_hours' && state === 'exceeded'));
-  await restartAgent();
+  await agent.restart();
   await progress('u', 10);
   await burner.burn(2000);
   const late = await wait('r', (all) =>
@@ -161,7 +139,7 @@ it('each is told once at 80 % and once at 100 %, though the agent is killed twic
   }
   expect(all).toHaveLength(10);
   expect(burner.child.exitCode ?? burner.child.signalCode).toBe(null);
-  const { data } = (await client.result('run.get', {
+  const { data } = (await agent.client.result('run.get', {
     run_id: 'r',
     file: 'constraints/constraints.json',
   })) as { data: string };
@@ -176,7 +154,7 @@ it('each is told once at 80 % and once at 100 %, though the agent is killed twic
     ],
     ...['steps kept', 'steps exceeded', 'steps exceeded', 'episodes kept'],
   ]);
-  const { http } = JSON.parse(readFileSync(join(folder.path, 'state', 'agent.json'), 'utf8'));
+  const { http } = JSON.parse(readFileSync(join(agent.folder, 'state', 'agent.json'), 'utf8'));
   const metrics = await (await fetch(`http://${http}/metrics`)).text();
   expect(metrics).toMatch(/lezea_run_limit_used_ratio\{run="r",limit="steps",level="tasker"\} 1\n/);
 });
@@ -186,14 +164,14 @@ it('of the wall time is told in time, to the run’s own connection, and goes on
 }, async () => {
   await burnerIn('r', { limits: { runtime_seconds: 5 } });
   const begun = performance.now();
-  const { params } = await client.until(({ method }) => method === 'limit');
+  const { params } = await agent.client.until(({ method }) => method === 'limit');
   expect(params).toMatchObject({ event: 'limit_warning', limit: 'runtime_seconds', state: 'warned' });
   const seconds = (performance.now() - begun) / 1000;
   expect(seconds).toBeGreaterThan(3);
   // 80 % are 4 s; a checkpoint later, on a machine that has other work too.
   expect(params?.used as number).toBeGreaterThanOrEqual(4);
   expect(params?.used as number).toBeLessThan(4 + 3);
-  await restartAgent();
+  await agent.restart();
   await wait('r', ([state]) => state?.state === 'exceeded');
   expect(await told('r')).toEqual(['warning runtime_seconds', 'exceeded runtime_seconds']);
 });
@@ -208,7 +186,7 @@ it('of an experiment is of its three runs, and a fourth is refused only where it
       ...(runId === 'a' ? { limits: { experiment } } : {}),
     });
     await burn(620);
-    if (runId === 'b') await restartAgent();
+    if (runId === 'b') await agent.restart();
     await wait(runId, ([state]) => (state?.used ?? 0) * 3600 > 0.6 * (runId.charCodeAt(0) - 96));
     await end(runId);
   }
@@ -216,8 +194,10 @@ it('of an experiment is of its three runs, and a fourth is refused only where it
   expect(await told('b')).toEqual(['warning core_hours demo']);
   expect(await told('c')).toEqual(['exceeded core_hours demo']);
   const limits = { on_exceeded: 'refuse' };
-  expect(await client.refusal('run.start', { run_id: 'd', experiment: 'demo', limits })).toBe('over_budget');
-  expect((await client.result('run.start', { run_id: 'd', experiment: 'demo' })).limits).toMatchObject([
+  expect(await agent.client.refusal('run.start', { run_id: 'd', experiment: 'demo', limits })).toBe(
+    'over_budget',
+  );
+  expect((await agent.client.result('run.start', { run_id: 'd', experiment: 'demo' })).limits).toMatchObject([
     { experiment: 'demo', state: 'exceeded', remaining: 0 },
   ]);
 });
@@ -241,14 +221,14 @@ it('ends the command that asked for it, with SIGTERM and then SIGKILL, and nothi
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, LEZEA_MONITOR_SOCKET: agent.socket },
   });
-  children.push(child);
+  agent.own(child);
   let out = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     out += text;
   });
   const [code] = await once(child, 'close');
   expect({ code, asked: out.includes('asked') }).toEqual({ code: 137, asked: true });
-  const { status, reason } = await client.result('run.get', { run_id: 'r' });
+  const { status, reason } = await agent.client.result('run.get', { run_id: 'r' });
   expect(status).toBe('KILLED');
   expect(reason).toMatch(/^limit runtime_seconds of 1 exceeded: ended by signal 9/);
   const all = await told('r');
@@ -298,14 +278,14 @@ it('are the same to a Python program’s callback, should_stop and what remains,
       LEZEA_MONITOR_SOCKET: agent.socket,
     },
   });
-  children.push(child);
+  agent.own(child);
   const closed = once(child, 'close');
   let out = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     out += text;
   });
   await expect.poll(() => out, { timeout: 20_000 }).toContain('heard limit_warning core_hours\n');
-  await restartAgent();
+  await agent.restart();
   child.stdin.end('\n');
   expect((await closed)[0]).toBe(0);
   const { heard, limits, stopped, stop } = JSON.parse(out.trim().split('\n').at(-1) as string);

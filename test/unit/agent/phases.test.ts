@@ -1,45 +1,21 @@
 // Phases with a whole agent that is killed between them: they are the run, to the integer, and none that was answered for
 // is lost.
 
-import type { ChildProcess } from 'node:child_process';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { loadAddon } from '../../../src/native/addon.js';
 import { COLUMN_LIST } from '../../../src/native/frame.js';
-import { AgentProcess } from '../support/agent-process.js';
-import { temporaryFolder } from '../support/bench.js';
 import { type Burner, startBurner } from '../support/burner.js';
 import { Client } from '../support/ipc-bench.js';
+import { MortalAgent } from '../support/mortal-agent.js';
 
 const addon = loadAddon();
-let folder: ReturnType<typeof temporaryFolder>;
-let agent: AgentProcess;
-let client: Client;
-const children: ChildProcess[] = [];
+let agent: MortalAgent;
 
 beforeEach(async () => {
-  folder = temporaryFolder();
-  await startAgent();
+  agent = await MortalAgent.start();
 });
 
-afterEach(async () => {
-  client.close();
-  for (const child of children.splice(0)) child.kill('SIGKILL');
-  await agent.exit;
-  folder.remove();
-});
-
-async function startAgent(): Promise<void> {
-  agent = new AgentProcess(folder.path);
-  children.push(agent.child);
-  await agent.ready();
-  client = await Client.connect(agent.socket);
-}
-
-async function killAgent(): Promise<void> {
-  agent.child.kill('SIGKILL');
-  await agent.exit;
-  client.close();
-}
+afterEach(() => agent.stop());
 
 const now = () => Number(addon.monotonicNs());
 
@@ -50,7 +26,7 @@ interface Document {
 
 async function summaryOf(run_id: string): Promise<Document> {
   const file = { run_id, file: 'resources/summary.json' };
-  const { data } = (await client.result('run.get', file)) as { data: string };
+  const { data } = (await agent.client.result('run.get', file)) as { data: string };
   return JSON.parse(Buffer.from(data, 'base64').toString());
 }
 
@@ -68,27 +44,27 @@ function check({ totals, phases }: Document): void {
 
 const sum = (figures: number[]) => figures.reduce((whole, figure) => whole + figure, 0);
 const native = (figure: number, unit: string) => (unit === 'ns' ? Math.round(figure * 1e9) : figure);
-const phase = (name: string) => client.result('run.phase', { run_id: 'r', name });
+const phase = (name: string) => agent.client.result('run.phase', { run_id: 'r', name });
 
 async function bound(burner: Burner): Promise<void> {
-  children.push(burner.child);
-  await client.result('session.open', { run_id: 'r', pid: burner.child.pid, t_ns: now() });
+  agent.own(burner.child);
+  await agent.client.result('session.open', { run_id: 'r', pid: burner.child.pid, t_ns: now() });
 }
 
 it('are the run over two kills, also of a phase that was never answered', { timeout: 60_000 }, async () => {
   const [one, two] = [await startBurner(), await startBurner()];
-  await client.result('run.start', { run_id: 'r' });
+  await agent.client.result('run.start', { run_id: 'r' });
   for (const burner of [one, two]) await bound(burner);
-  const { session } = await client.result('session.open', { run_id: 'r', t_ns: now() });
-  client.notify('scope.enter', { session, path: 'builder:b/tasker:across', t_ns: now() });
+  const { session } = await agent.client.result('session.open', { run_id: 'r', t_ns: now() });
+  agent.client.notify('scope.enter', { session, path: 'builder:b/tasker:across', t_ns: now() });
   await one.burn(100);
   await phase('load');
   const used = [await one.burn(200)];
   await phase('train');
-  client.notify('scope.enter', { session, path: 'builder:b/tasker:across/layer:inside', t_ns: now() });
-  await killAgent(); // answered, and no checkpoint came after it
+  agent.client.notify('scope.enter', { session, path: 'builder:b/tasker:across/layer:inside', t_ns: now() });
+  await agent.kill(); // answered, and no checkpoint came after it
   const whileDead = two.burn(300);
-  await startAgent();
+  await agent.start();
   used.push((await whileDead) + (await one.burn(100)));
   // Two processes at the same time; who names the current one changes nothing.
   const other = await Client.connect(agent.socket);
@@ -96,18 +72,18 @@ it('are the run over two kills, also of a phase that was never answered', { time
   other.close();
   check(await summaryOf('r'));
   used.push(await two.burn(200));
-  client.notify('run.phase', { run_id: 'r', name: 'eval' });
+  agent.client.notify('run.phase', { run_id: 'r', name: 'eval' });
   await phase('train');
   used.push(await one.burn(100));
-  client.notify('run.phase', { run_id: 'r', name: 'unanswered' });
-  await killAgent();
-  await startAgent();
-  const { phases: found } = (await client.result('run.get', { run_id: 'r' })) as unknown as Document;
+  agent.client.notify('run.phase', { run_id: 'r', name: 'unanswered' });
+  await agent.kill();
+  await agent.start();
+  const { phases: found } = (await agent.client.result('run.get', { run_id: 'r' })) as unknown as Document;
   // Stored or not: one that was named is said again.
   expect(['train', 'unanswered']).toContain(found.at(-1)?.name);
   await phase('unanswered');
   used.push(await two.burn(100));
-  await client.result('run.end', { run_id: 'r', status: 'FINISHED', all: true });
+  await agent.client.result('run.end', { run_id: 'r', status: 'FINISHED', all: true });
   const document = await summaryOf('r');
   check(document);
   const named = document.phases.slice(1);

@@ -1,0 +1,70 @@
+// A whole agent in a folder of its own, which is killed and started again over the same state, and a client of the one that
+// lives. Owns the folder and every process given to it until stop().
+
+import type { ChildProcess } from 'node:child_process';
+import { AgentProcess } from './agent-process.js';
+import { temporaryFolder } from './bench.js';
+import { Client } from './ipc-bench.js';
+
+export class MortalAgent {
+  readonly #folder = temporaryFolder();
+  readonly #args: string[];
+  readonly #children: ChildProcess[] = [];
+  #agent: AgentProcess | undefined;
+  #client: Client | undefined;
+
+  private constructor(args: string[]) {
+    this.#args = args;
+  }
+
+  static async start(args: string[] = []): Promise<MortalAgent> {
+    const agent = new MortalAgent(args);
+    await agent.start();
+    return agent;
+  }
+
+  get folder(): string {
+    return this.#folder.path;
+  }
+  get socket(): string {
+    return this.#living.socket;
+  }
+  get client(): Client {
+    if (!this.#client) throw new Error('no agent was started');
+    return this.#client;
+  }
+
+  /** Is killed at the end, if it still lives. */
+  own<Child extends ChildProcess>(child: Child): Child {
+    this.#children.push(child);
+    return child;
+  }
+
+  async start(): Promise<void> {
+    this.#agent = new AgentProcess(this.folder, { args: this.#args });
+    await this.#agent.ready();
+    this.#client = await Client.connect(this.socket);
+  }
+
+  async kill(): Promise<void> {
+    this.#living.child.kill('SIGKILL');
+    await this.#living.exit;
+    this.client.close();
+  }
+
+  async restart(): Promise<void> {
+    await this.kill();
+    await this.start();
+  }
+
+  async stop(): Promise<void> {
+    await this.kill();
+    for (const child of this.#children) child.kill('SIGKILL');
+    this.#folder.remove();
+  }
+
+  get #living(): AgentProcess {
+    if (!this.#agent) throw new Error('no agent was started');
+    return this.#agent;
+  }
+}
