@@ -58,6 +58,7 @@ try {
     store: attribution.store,
     state,
     nodeFigures: () => [],
+    gpus: () => undefined,
     now: () => Date.now(),
   });
   const theirs = theirRegistry(scopes);

@@ -13,6 +13,8 @@ import { writeAtomically } from '../files/atomic.js';
 import { priceOf } from '../files/cost.js';
 import { nodeFacts } from '../files/facts.js';
 import { RunDocuments } from '../files/run-documents.js';
+import { describeGpus } from '../gpu/describe.js';
+import { NvidiaSmi } from '../gpu/nvidia-smi-poller.js';
 import { type HttpHandle, startHttp } from '../http/server.js';
 import type { Environment } from '../inventory/document.js';
 import { NodeInventory } from '../inventory/node-inventory.js';
@@ -22,7 +24,7 @@ import { prepareFolder, removeStale } from '../ipc/listen.js';
 import { IpcServer } from '../ipc/server.js';
 import type { Logger } from '../log.js';
 import { Metrics } from '../metrics/metrics.js';
-import type { Addon, Sampler } from '../native/addon.js';
+import type { Addon, Sampler, SourceStatus } from '../native/addon.js';
 import { checkAddonLayout } from '../native/frame.js';
 import { openDatabase } from '../state/database.js';
 import { lockStateDir, type StateLock } from '../state/lock.js';
@@ -58,6 +60,7 @@ export class Agent {
   readonly #documents: RunDocuments;
   readonly #deliveries: Deliveries;
   readonly #inventory: NodeInventory;
+  readonly #nvidiaSmi: NvidiaSmi;
   readonly #rollups: Rollups | undefined;
   readonly #retention: Retention;
   readonly #sweeper: Sweeper;
@@ -119,7 +122,9 @@ export class Agent {
       prices: () => deps.config().cost,
     });
     const { log, now, config: current } = deps;
-    this.#inventory = new NodeInventory(VERSION, now);
+    const { nvidia_smi: enabled, nvidia_smi_path: program } = config.gpu;
+    this.#nvidiaSmi = new NvidiaSmi({ enabled, program, nowMs: now });
+    this.#inventory = new NodeInventory(VERSION, now, () => describeGpus(this.#nvidiaSmi));
     const outbox = new SqliteOutbox(db);
     const { store } = this.#attribution;
     const parts = { config: current, outbox, store, documents: this.#documents, log, now, env: process.env };
@@ -136,6 +141,7 @@ export class Agent {
       store: this.#attribution.store,
       state: () => this.#state(),
       nodeFigures: () => this.#sampler.nodeFigures(),
+      gpus: () => this.#nvidiaSmi.report,
       now: deps.now,
     });
   }
@@ -166,6 +172,7 @@ export class Agent {
     this.#attribution.start();
     this.#deliveries.wake();
     this.#sweeper.soon();
+    void this.#nvidiaSmi.refresh();
     await this.#ipc.listen();
     const { http } = this.#deps.config();
     if (http.enabled) this.#http = await this.#startHttp(http.listen);
@@ -295,7 +302,7 @@ export class Agent {
       uptimeSeconds: Number(this.#deps.addon.monotonicNs() - this.#startedMonoNs) / 1e9,
       runsLive: this.#runsLive(),
       figures: this.#sampler.nodeFigures(),
-      sources: this.#sampler.sources(),
+      sources: this.#sources(),
     });
   }
 
@@ -320,7 +327,7 @@ export class Agent {
       startedAtMs: this.#startedAtMs,
       snapshot: checkpoint.lastSnapshot,
       tickBucketsNs: this.#deps.addon.tickBucketsNs(),
-      sources: this.#sampler.sources(),
+      sources: this.#sources(),
       runsLive: this.#runsLive(),
       sessions: sessions.count,
       connections: this.#ipc.connections,
@@ -341,6 +348,10 @@ export class Agent {
       droppedNotifications: this.#ipc.lostNotifications,
       sinks: this.#deliveries.figures(),
     };
+  }
+
+  #sources(): SourceStatus[] {
+    return [...this.#sampler.sources(), this.#nvidiaSmi.source];
   }
 
   /** A run has its other documents where the node cannot be described. */

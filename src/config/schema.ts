@@ -446,6 +446,21 @@ const log = section('The log: one JSON object a line, on standard error.', {
   }),
 });
 
+const gpu = section('GPUs of this node.', {
+  nvidia_smi: flag(true, {
+    description:
+      'Ask `nvidia-smi` what the GPUs are and do, where a driver is installed: at most once a minute, while `/metrics` or ' +
+      '`doctor` is read. Its figures say `source="nvidia_smi"`.',
+    live: false,
+  }),
+  nvidia_smi_path: key(absolutePath, null, {
+    description: 'The `nvidia-smi` to ask.',
+    expects: 'an absolute path',
+    defaultNote: 'the first of /usr/sbin, /usr/bin, /sbin, /bin',
+    live: false,
+  }),
+});
+
 export const configSchema = z.strictObject({
   agent,
   socket,
@@ -457,6 +472,7 @@ export const configSchema = z.strictObject({
   runs,
   tracker,
   webhook,
+  gpu,
   cost,
   operators: key(z.array(z.int().min(0).max(4_294_967_294)).max(64), [], {
     description: "User ids that, like root, may see and end every owner's runs.",

@@ -25,10 +25,12 @@ export interface CollectOptions {
   files?: Files;
   /** Who describes the node in words; null: the kernel's files alone. @default systeminformation in its child */
   ask?: (() => Promise<Described>) | null;
+  /** What is said of GPUs. @default nothing */
+  askGpus?: () => Promise<Described['gpus']>;
 }
 
 export async function collectEnvironment(options: CollectOptions): Promise<Environment> {
-  const { version, nowMs, files = new Files(), ask = askSysteminformation } = options;
+  const { version, nowMs, files = new Files(), ask = askSysteminformation, askGpus } = options;
   const problems: string[] = [];
   // Each takes milliseconds: the agent does other things in between.
   const hardware = readHardware(files);
@@ -40,7 +42,11 @@ export async function collectEnvironment(options: CollectOptions): Promise<Envir
     problems.push(`systeminformation: ${messageOf(error)}; described by the kernel's files instead`);
     return undefined;
   });
-  const described = told ?? describe(files, hardware, software);
+  const gpus = await askGpus?.().catch((error: unknown) => {
+    problems.push(messageOf(error));
+    return undefined;
+  });
+  const described = { ...(told ?? describe(files, hardware, software)), ...known('gpus', gpus) };
   return {
     schema: ENVIRONMENT_SCHEMA,
     captured_at: new Date(nowMs).toISOString(),

@@ -99,6 +99,23 @@ export const volatile = z
   })
   .meta({ description: 'What may differ from one moment or boot to the next.' });
 
+const describedGpus = z
+  .strictObject({
+    source: z.enum(['nvidia_smi']),
+    driver: text.optional(),
+    cuda: text.optional().meta({ description: 'The newest version that the driver takes.' }),
+    devices: z.array(
+      gpu.extend({
+        serial: text.optional(),
+        memory_total_bytes: count.optional(),
+        persistence_mode: text.optional(),
+        compute_mode: text.optional(),
+        mig_mode: text.optional(),
+      }),
+    ),
+  })
+  .meta({ description: 'Absent where nobody says anything of GPUs.' });
+
 const words = z
   .strictObject({
     source: z
@@ -114,6 +131,7 @@ const words = z
     os: text.optional(),
     system: text.optional(),
     disks: z.array(z.strictObject({ name: text, model: text.optional(), size_bytes: count.optional() })),
+    gpus: describedGpus.optional(),
   })
   .meta({
     description: 'The same in words, for people. Not part of the fingerprint: it depends on who says it.',

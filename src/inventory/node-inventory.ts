@@ -1,5 +1,5 @@
 // This node's environment document: as the agent serves it, read anew each time but for what systeminformation says, which is
-// asked once; and as it is kept with runs. Owns that answer, and for a moment what was read for a run.
+// asked once, and what is said of GPUs; and as it is kept with runs. Owns that answer, and for a moment what was read for a run.
 
 import { collectEnvironment } from './collect.js';
 import type { Described, Environment } from './document.js';
@@ -11,13 +11,15 @@ const SHARE_MS = 1000;
 export class NodeInventory {
   readonly #version: string;
   readonly #nowMs: () => number;
+  readonly #askGpus: () => Promise<Described['gpus']>;
   #described: Promise<Described> | undefined;
   #forRuns: { environment: Promise<Environment>; readAt: number } | undefined;
 
-  /** `version`: of this program; `nowMs`: wall clock, milliseconds since 1970. */
-  constructor(version: string, nowMs: () => number) {
+  /** `version`: of this program; `nowMs`: wall clock, milliseconds since 1970; `askGpus`: what is said of GPUs. */
+  constructor(version: string, nowMs: () => number, askGpus: () => Promise<Described['gpus']>) {
     this.#version = version;
     this.#nowMs = nowMs;
+    this.#askGpus = askGpus;
   }
 
   now(): Promise<Environment> {
@@ -28,6 +30,7 @@ export class NodeInventory {
         this.#described ??= askSysteminformation();
         return this.#described;
       },
+      askGpus: this.#askGpus,
     });
   }
 

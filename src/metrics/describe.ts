@@ -3,6 +3,7 @@
 import { COLUMN_LIST } from '../native/frame.js';
 import type { FamilyHeader } from './encoder.js';
 import { shownColumns } from './figures.js';
+import { GPU_FAMILIES } from './gpus.js';
 import { LEZEA_FAMILIES } from './lezea-compat.js';
 import { LIMIT_FAMILIES } from './limits.js';
 import { SCRAPE_SECONDS } from './metrics.js';
@@ -30,6 +31,9 @@ export function describeMetrics(counted: readonly FamilyHeader[]): string {
     '## Node',
     NODE,
     table(node),
+    '## GPUs',
+    GPUS,
+    table(GPU_FAMILIES),
     '## LeZeA’s names',
     LEZEA,
     table(LEZEA_FAMILIES),
@@ -62,11 +66,14 @@ later one's label ends in \`~\` and its user id. In system mode names are keyed 
 const RUNS = `Label: \`run\`. An ended run stays for \`metrics.linger_seconds\`. Counters are over all attempts of a run.
 Limits (docs/limits.md) have \`scope\`, \`level\` or \`experiment\` where they are of one; past the cap further ones are not shown.`;
 
-const LEZEA = `With \`metrics.lezea_compat\`: what LeZeA’s alert rules and dashboards read of the node. GPUs are not measured yet, so there is no
-\`lezea_gpu_utilization_percent\`, \`lezea_gpu_memory_*_bytes\`, \`lezea_gpu_temperature_celsius\` nor \`lezea_gpu_power_draw_watts\`, and rules
-that read them do not fire. File systems are those on disks of the machine, not the network’s, FUSE’s or virtual ones.`;
+const LEZEA = `With \`metrics.lezea_compat\`: what LeZeA’s alert rules and dashboards read of the node. Three of its families of GPUs are
+ours ([above](#gpus): \`lezea_gpu_memory_used_bytes\`, \`lezea_gpu_memory_total_bytes\`, \`lezea_gpu_temperature_celsius\`): all of ours have
+its labels \`gpu_id\` (the UUID) and \`gpu_name\` then. File systems are those on disks of the machine, not the network’s, FUSE’s or virtual ones.`;
 
 const NODE = `What the machine does as a whole, named as Prometheus's node_exporter names it after the prefix.`;
+
+const GPUS = `What the GPUs of the node do as a whole, where \`nvidia-smi\` is installed (\`gpu.nvidia_smi\`): read while \`/metrics\` is, at most once a
+minute, so that a first scrape has none; an answer of more than three minutes ago is none.`;
 
 function table(families: readonly FamilyHeader[]): string {
   const rows = families.map(({ name, type, labels, help }) => {

@@ -1,17 +1,20 @@
 // The families that LeZeA's alert rules and dashboards read, by their names and labels (`metrics.lezea_compat`). Reads the
-// node figures, the space of local file systems and how the places of delivery do; emits families. Owns the CPU clocks of
-// the reading before. Its lezea_gpu_* families are not among them: GPUs are not measured yet.
+// node figures, GPUs, the space of local file systems and how the places of delivery do; emits families. Owns the CPU clocks of
+// the reading before.
 
 import type { SinkFigures } from '../delivery/outbox.js';
+import type { GpuDevice } from '../gpu/device.js';
 import type { NodeFigure } from '../native/addon.js';
 import type { FamilyHeader } from './encoder.js';
 import { type FileSystemSpace, FileSystems } from './file-systems.js';
+import { lezeaLabels } from './gpus.js';
 import type { Figure } from './registry.js';
 
 export interface LezeaInput {
   node: readonly NodeFigure[];
   space: readonly FileSystemSpace[];
   sinks: readonly SinkFigures[];
+  gpus: readonly GpuDevice[];
 }
 
 interface LezeaFamily extends FamilyHeader {
@@ -20,6 +23,7 @@ interface LezeaFamily extends FamilyHeader {
 
 const NETWORK = ['interface'];
 const MOUNT = ['mount_point'];
+const GPU = ['gpu_id', 'gpu_name'];
 
 const FAMILIES: readonly LezeaFamily[] = [
   {
@@ -77,6 +81,20 @@ const FAMILIES: readonly LezeaFamily[] = [
     labels: NETWORK,
     help: 'What the interface sent.',
     figures: ({ node }) => perInterface(node, 'network_transmit_bytes_total'),
+  },
+  {
+    name: 'lezea_gpu_utilization_percent',
+    type: 'gauge',
+    labels: GPU,
+    help: 'Share of time in which any kernel ran, 0 to 100.',
+    figures: ({ gpus }) => perGpu(gpus, ({ utilizationRatio: ratio }) => ratio && ratio * 100),
+  },
+  {
+    name: 'lezea_gpu_power_draw_watts',
+    type: 'gauge',
+    labels: GPU,
+    help: 'Power that it draws, as the driver averages it.',
+    figures: ({ gpus }) => perGpu(gpus, ({ powerWatts }) => powerWatts),
   },
   {
     name: 'lezea_service_up',
@@ -160,6 +178,13 @@ function perInterface(node: readonly NodeFigure[], wanted: string): Figure[] {
   return node.flatMap(({ name, labels, value }) =>
     name === wanted && labels.device !== undefined ? [{ labels: { interface: labels.device }, value }] : [],
   );
+}
+
+function perGpu(gpus: readonly GpuDevice[], figure: (gpu: GpuDevice) => number | undefined): Figure[] {
+  return gpus.flatMap((gpu) => {
+    const value = figure(gpu);
+    return value === undefined ? [] : [{ labels: lezeaLabels(gpu), value }];
+  });
 }
 
 function mount({ mountPoint }: FileSystemSpace): Record<string, string> {

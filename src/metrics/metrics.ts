@@ -3,9 +3,11 @@
 
 import type { RunStore } from '../attribution/model.js';
 import type { Config } from '../config/schema.js';
+import type { GpuReport } from '../gpu/device.js';
 import type { NodeFigure } from '../native/addon.js';
 import { type ExpositionFormat, ExpositionWriter } from './encoder.js';
 import { type Shown, shownColumns } from './figures.js';
+import { gpuFamilies } from './gpus.js';
 import { LezeaCompat } from './lezea-compat.js';
 import { SERIES_PER_LIMIT, writeLimitFamilies } from './limits.js';
 import { hashedNames, loadNameKey, PLAIN_NAMES } from './names.js';
@@ -25,6 +27,8 @@ export interface MetricsDeps {
   /** The agent about itself; the figures of the series are filled in here. */
   state: () => Omit<AgentState, 'series'>;
   nodeFigures: () => readonly NodeFigure[];
+  /** Undefined: nobody says anything of GPUs. */
+  gpus: () => GpuReport | undefined;
   /** Wall clock, milliseconds since 1970. */
   now: () => number;
 }
@@ -77,10 +81,13 @@ export class Metrics {
     writeScopeFamilies(writer, this.#table, this.#options);
     for (const { header, figures } of nodeFamilies(this.#deps.nodeFigures()))
       writeFamily(writer, header, figures);
+    const gpus = this.#deps.gpus();
+    for (const { header, figures } of gpus ? gpuFamilies(gpus, this.#lezea !== null) : [])
+      writeFamily(writer, header, figures);
     this.#renderSeconds.observe((performance.now() - begun) / 1000);
     this.#asked = null;
     if (this.#lezea) {
-      const told = { node: this.#deps.nodeFigures(), sinks: this.#state().sinks };
+      const told = { node: this.#deps.nodeFigures(), sinks: this.#state().sinks, gpus: gpus?.devices ?? [] };
       for (const { header, figures } of await this.#lezea.families(told))
         writeFamily(writer, header, figures);
     }

@@ -1,12 +1,14 @@
-// What there is on this node of what a run may need. Reads the driver's files, the file system and a Python's packages.
+// What there is on this node of what a run may need. Reads the driver's files, asks nvidia-smi, the file system and a Python's packages.
 
 import { statfs } from 'node:fs/promises';
 import { messageOf } from '../errors.js';
+import type { GpuReport } from '../gpu/device.js';
+import { askNvidiaSmi, findNvidiaSmi } from '../gpu/nvidia-smi.js';
 import { runFenced } from '../inventory/fenced-child.js';
 import { Files } from '../inventory/files.js';
 import { known, readGpus } from '../inventory/hardware.js';
 import { nvidiaDriver } from '../inventory/software.js';
-import type { Facts, PackageRequirement } from './check.js';
+import type { Facts, GpuFact, PackageRequirement } from './check.js';
 import { visibleGpus } from './visible.js';
 
 const PYTHON_TIMEOUT_MS = 30_000;
@@ -28,6 +30,10 @@ export interface FactsOptions {
   /** Absolute path of the Python that is asked for packages. */
   python: string;
   packages: readonly PackageRequirement[];
+  /** Whether anything of GPUs is needed; nvidia-smi may take seconds. */
+  gpus: boolean;
+  /** @default nvidia-smi, where it is installed */
+  askGpus?: () => Promise<GpuReport | undefined>;
   /** @default the machine's own */
   files?: Files;
   /** CUDA_VISIBLE_DEVICES. @default all of them */
@@ -38,12 +44,20 @@ export interface FactsOptions {
 export async function gatherFacts(options: FactsOptions): Promise<{ facts: Facts; problems: string[] }> {
   const { folder, python, packages, files = new Files() } = options;
   const problems: string[] = [];
-  const all = readGpus(files)?.map(({ uuid, model }) => ({
-    ...known('uuid', uuid),
-    ...known('model', model),
-  }));
-  const gpus = all && visibleGpus(all, options.visible);
-  const facts: Facts = { ...known('gpus', gpus), ...known('driver_version', nvidiaDriver(files)) };
+  const facts: Facts = {};
+  if (options.gpus) {
+    const { askGpus = askInstalled } = options;
+    const told = await askGpus().catch((error: unknown) => {
+      problems.push(`nvidia-smi: ${messageOf(error)}`);
+      return undefined;
+    });
+    const all = gpuFacts(readGpus(files), told);
+    Object.assign(facts, {
+      ...known('gpus', all && visibleGpus(all, options.visible)),
+      ...known('driver_version', nvidiaDriver(files) ?? told?.driverVersion),
+      ...known('cuda_version', told?.cudaVersion),
+    });
+  }
   try {
     const { bavail, bsize } = await statfs(folder);
     facts.disk_free_bytes = bavail * bsize;
@@ -58,6 +72,26 @@ export async function gatherFacts(options: FactsOptions): Promise<{ facts: Facts
     }
   }
   return { facts, problems };
+}
+
+async function askInstalled(): Promise<GpuReport | undefined> {
+  const program = await findNvidiaSmi();
+  return program === undefined ? undefined : askNvidiaSmi(program, Date.now());
+}
+
+/** Those that the driver lists, else those that nvidia-smi does; undefined: neither says anything. */
+function gpuFacts(listed: ReturnType<typeof readGpus>, told: GpuReport | undefined): GpuFact[] | undefined {
+  const said = new Map(told?.devices.map((device) => [device.uuid, device]));
+  const all = listed ?? told?.devices;
+  return all?.map(({ uuid, model }) => {
+    const device = uuid === undefined ? undefined : said.get(uuid);
+    return {
+      ...known('uuid', uuid),
+      ...known('model', model),
+      ...known('memory_total_bytes', device?.memoryTotalBytes),
+      ...known('memory_free_bytes', device?.memoryFreeBytes),
+    };
+  });
 }
 
 async function askPython(

@@ -10,11 +10,13 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config/load.js';
 import { httpCounters } from '../../src/http/counters.js';
+import { gpuFamilies } from '../../src/metrics/gpus.js';
 import { LezeaCompat } from '../../src/metrics/lezea-compat.js';
 import { Metrics } from '../../src/metrics/metrics.js';
 import { COLUMN_LIST } from '../../src/native/frame.js';
 import { FakeStore } from '../unit/metrics/fake-runs.js';
 import { fakeState } from '../unit/metrics/fake-state.js';
+import { GPU_REPORT } from '../unit/support/gpu-report.js';
 
 const missing = spawnSync('promtool', ['--version']).error !== undefined;
 const folder = mkdtempSync(join(tmpdir(), 'lezea-promtool-'));
@@ -61,6 +63,7 @@ function everything(): Metrics {
         value: 1,
         kind: name.endsWith('_total') ? 'counter' : 'gauge',
       })),
+    gpus: () => GPU_REPORT,
     now: () => 1_700_000_100_000,
   });
   const { refusals, responses } = httpCounters(metrics.registry);
@@ -104,9 +107,21 @@ async function lezeaSeries(bad: boolean): Promise<{ series: string; values: stri
     figure('network_transmit_bytes_total', 0, { device: 'eth0' }),
   ];
   const sinks = fakeState().sinks.map((sink) => ({ ...sink, failures: bad ? 3 : 0, deliveredMs: 1 }));
-  await compat.families({ node: node(0), sinks });
+  await compat.families({ node: node(0), sinks, gpus: [] });
   now = 5000;
-  const families = await compat.families({ node: node(bad ? 99 : 10), sinks });
+  const gpus = [
+    {
+      uuid: 'GPU-1',
+      utilizationRatio: bad ? 0.99 : 0.5,
+      memoryTotalBytes: 100,
+      memoryUsedBytes: kept,
+      temperatureCelsius: bad ? 90 : 50,
+    },
+  ];
+  const families = [
+    ...(await compat.families({ node: node(bad ? 99 : 10), sinks, gpus })),
+    ...gpuFamilies({ source: 'nvidia_smi', readAtMs: 0, devices: gpus }, true),
+  ];
   return families.flatMap(({ header: { name, type }, figures }) =>
     figures.map(({ labels = {}, value }) => {
       const shown = Object.entries(labels).map(([label, text]) => `${label}="${text}"`);
@@ -127,6 +142,9 @@ const ALERTS = [
   'ServiceDown',
   'HighNetwork',
   'DiskFullSoon',
+  'HighGPU',
+  'GPUMemory',
+  'GPUHot',
 ];
 const OPERANDS = [
   'lezea_cpu_utilization_percent',
@@ -135,6 +153,9 @@ const OPERANDS = [
   'lezea_disk_used_bytes / lezea_disk_total_bytes',
   'rate(lezea_network_bytes_sent_total[5m]) + rate(lezea_network_bytes_received_total[5m])',
   'lezea_service_up{service_name="lezea-monitor"}',
+  'lezea_gpu_utilization_percent',
+  'lezea_gpu_memory_used_bytes / lezea_gpu_memory_total_bytes',
+  'lezea_gpu_temperature_celsius',
 ];
 
 it.skipIf(missing).each([true, false])(

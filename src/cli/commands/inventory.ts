@@ -105,7 +105,10 @@ async function liveEnvironment(options: ReadOptions): Promise<Environment> {
     // A socket that was asked for by name must answer; else there is simply no agent.
     if (!(error instanceof LezeaError) || options.socket !== undefined) throw error;
     const { NodeInventory } = await import('../../inventory/node-inventory.js');
-    return new NodeInventory(VERSION, Date.now).now();
+    const { NvidiaSmi } = await import('../../gpu/nvidia-smi-poller.js');
+    const { describeGpus } = await import('../../gpu/describe.js');
+    const nvidiaSmi = new NvidiaSmi({ enabled: true, program: null, nowMs: Date.now });
+    return new NodeInventory(VERSION, Date.now, () => describeGpus(nvidiaSmi)).now();
   }
   try {
     return await connection.request<Environment>('node.inventory');
@@ -147,9 +150,7 @@ function formatEnvironment(live: Environment): string {
       (one) =>
         ['network', [one.name, one.driver, one.firmware].filter(Boolean).join(', ')] as [string, string],
     ),
-    ...(hardware.gpus ?? []).map(
-      (gpu) => ['gpu', [gpu.model, gpu.uuid, gpu.vbios].filter(Boolean).join(', ')] as [string, string],
-    ),
+    ...gpuLines(live).map((line) => ['gpu', line] as [string, string]),
     ['os', described.os],
     ['kernel', `${software.kernel.release} (${software.kernel.architecture})`],
     ['glibc', software.glibc],
@@ -162,6 +163,16 @@ function formatEnvironment(live: Environment): string {
     rows.filter((row): row is [string, string] => row[1] !== undefined && row[1] !== ''),
   );
   return `${table}${problems.map((problem) => `${printable(problem)}\n`).join('')}`;
+}
+
+/** As the driver lists them, with the memory that is said of them; else as they are said. */
+function gpuLines({ hardware, described }: Environment): string[] {
+  const said = described.gpus?.devices ?? [];
+  return (hardware.gpus ?? said).map((gpu) => {
+    const memory = said.find(({ uuid }) => uuid === gpu.uuid)?.memory_total_bytes;
+    const words = [gpu.model, gpu.uuid, gpu.vbios, memory !== undefined && formatBytes(memory)];
+    return words.filter(Boolean).join(', ');
+  });
 }
 
 function formatDifferences(

@@ -24,6 +24,13 @@ export interface PreflightOptions {
   python: string;
 }
 
+const GPU_NEEDS = [
+  'minGpus',
+  'minGpuMemoryGb',
+  'minFreeGpuMemoryGb',
+  'minCudaVersion',
+  'minDriverVersion',
+] as const;
 const PACKAGE = /^([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?:>=(\S+))?$/;
 
 export async function preflightCommand(options: PreflightOptions, io: Io): Promise<number> {
@@ -33,6 +40,7 @@ export async function preflightCommand(options: PreflightOptions, io: Io): Promi
   const packages = needs.packages ?? [];
   const { facts, problems } = await gatherFacts({
     ...{ folder: process.cwd(), python, packages },
+    gpus: GPU_NEEDS.some((need) => needs[need] !== undefined),
     visible: process.env.CUDA_VISIBLE_DEVICES,
   });
   const verdict = checkNode(needs, facts, problems);

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { main } from '../../../src/cli/main.js';
+import { Files } from '../../../src/inventory/files.js';
 import { gatherFacts } from '../../../src/preflight/facts.js';
 import { nodeFiles } from '../inventory/node-files.js';
 
@@ -77,19 +78,48 @@ test('a Python that does not run is said, and what it was to tell is not known',
 test('a real Python says what it has, and that it has not what nobody has', async () => {
   const python = '/usr/bin/python3';
   const packages = [{ name: 'no-such-package-at-all' }];
-  const { facts, problems } = await gatherFacts({ folder: '/', python, packages });
+  const { facts, problems } = await gatherFacts({ folder: '/', python, packages, gpus: false });
   expect(problems).toEqual([]);
   expect(facts.packages).toEqual({ 'no-such-package-at-all': null });
   expect(facts.python?.version).toMatch(/^3\.\d+\.\d+/);
   expect(facts.disk_free_bytes).toBeGreaterThan(0);
 });
 
-test('what the driver says of its GPUs', async () => {
-  const { facts } = await gatherFacts({ folder: '/', python: '/', packages: [], files: nodeFiles() });
-  expect(facts).toMatchObject({
-    gpus: [{ uuid: 'GPU-3a', model: 'NVIDIA H100 80GB HBM3' }],
-    driver_version: '550.54.15',
+const gpusOf = (files: Files) => ({ folder: '/', python: '/', packages: [], files, gpus: true });
+
+test('what the driver says of its GPUs, and nvidia-smi of their memory', async () => {
+  const askGpus = async () => ({
+    source: 'nvidia_smi' as const,
+    readAtMs: 0,
+    cudaVersion: '12.4',
+    devices: [
+      { uuid: 'GPU-99', memoryTotalBytes: 1 },
+      { uuid: 'GPU-3a', memoryTotalBytes: 80e9, memoryFreeBytes: 79e9 },
+    ],
   });
+  const { facts, problems } = await gatherFacts({ ...gpusOf(nodeFiles()), askGpus });
+  const known = { uuid: 'GPU-3a', model: 'NVIDIA H100 80GB HBM3' };
+  expect(facts).toMatchObject({
+    gpus: [{ ...known, memory_total_bytes: 80e9, memory_free_bytes: 79e9 }],
+    driver_version: '550.54.15',
+    cuda_version: '12.4',
+  });
+  expect(problems).toEqual([]);
+});
+
+test('what nvidia-smi says where the driver lists nothing', async () => {
+  const devices = [{ uuid: 'GPU-99', model: 'A', memoryTotalBytes: 2 }];
+  const askGpus = async () => ({ source: 'nvidia_smi' as const, readAtMs: 0, driverVersion: '570', devices });
+  const { facts } = await gatherFacts({ ...gpusOf(new Files(folder)), askGpus });
+  expect(facts.gpus).toEqual([{ uuid: 'GPU-99', model: 'A', memory_total_bytes: 2 }]);
+  expect(facts.driver_version).toBe('570');
+});
+
+test('an nvidia-smi that fails is a warning, and memory is not known', async () => {
+  const askGpus = () => Promise.reject(new Error('exit status 9'));
+  const { facts, problems } = await gatherFacts({ ...gpusOf(nodeFiles()), askGpus });
+  expect(facts.gpus).toEqual([{ uuid: 'GPU-3a', model: 'NVIDIA H100 80GB HBM3' }]);
+  expect(problems).toEqual(['nvidia-smi: exit status 9']);
 });
 
 test.each([

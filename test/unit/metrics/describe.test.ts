@@ -16,7 +16,7 @@ it('names every family once, and well', () => {
   expect(new Set(families.map(({ name }) => name)).size).toBe(families.length);
   const lezeas = new Set(LEZEA_FAMILIES.map(({ name }) => name));
   for (const { name, type } of families) {
-    if (!lezeas.has(name)) expect(name).toMatch(/^lezea_(agent|run|scope|node)_[a-z0-9_<>]+$/);
+    if (!lezeas.has(name)) expect(name).toMatch(/^lezea_(agent|gpu|run|scope|node)_[a-z0-9_<>]+$/);
     expect([name, name.endsWith('_total')]).toEqual([name, type === 'counter']);
     expect([name, name.endsWith('_info')]).toEqual([name, type === 'info']);
   }

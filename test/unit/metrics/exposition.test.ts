@@ -5,8 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { loadConfig } from '../../../src/config/load.js';
+import type { GpuReport } from '../../../src/gpu/device.js';
 import { Metrics } from '../../../src/metrics/metrics.js';
 import type { NodeFigure } from '../../../src/native/addon.js';
+import { GPU_REPORT } from '../support/gpu-report.js';
 import { FakeStore, totals } from './fake-runs.js';
 import { fakeState } from './fake-state.js';
 import { parseExposition, type Sample } from './parse-exposition.js';
@@ -16,11 +18,13 @@ const GOLDEN = new URL('../../golden/', import.meta.url).pathname;
 let folder: string;
 let store: FakeStore;
 let nowMs: number;
+let gpus: GpuReport | undefined;
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'lezea-metrics-'));
   store = new FakeStore();
   nowMs = 1_700_000_100_000;
+  gpus = GPU_REPORT;
 });
 
 afterEach(() => {
@@ -39,6 +43,7 @@ function metrics(...set: string[]): Metrics {
       { name: 'memory_MemTotal_bytes', labels: {}, value: 8e9, kind: 'gauge' },
       { name: 'cpu_seconds_total', labels: { cpu: '1', mode: 'user' }, value: 1, kind: 'counter' },
     ],
+    gpus: () => gpus,
     now: () => nowMs,
   });
 }
@@ -111,6 +116,25 @@ describe('figures', () => {
     const samples = await scrape(from);
     expect(find(samples, 'lezea_scope_cpu_seconds_total', { scope: 'builder:b0' })).toBe('1.500000002');
     expect(find(samples, 'lezea_run_cpu_seconds_total', { run: 'demo' })).toBe('7000000001.750000002');
+  });
+
+  it('says of GPUs what is known of each, and nothing where nobody says anything', async () => {
+    const samples = await scrape(metrics());
+    const [known, other] = GPU_REPORT.devices.map(({ uuid }) => ({ gpu: uuid }));
+    expect(find(samples, 'lezea_gpu_info', { ...known, source: 'nvidia_smi', driver: '570.124.06' })).toBe(
+      '1',
+    );
+    expect(find(samples, 'lezea_gpu_memory_used_bytes', known)).toBe('0');
+    expect(find(samples, 'lezea_gpu_utilization_ratio', known)).toBe('0');
+    expect(find(samples, 'lezea_gpu_clock_hertz', { ...known, clock: 'memory' })).toBe('2619000000');
+    expect(find(samples, 'lezea_gpu_temperature_celsius', other)).toBe('30');
+    expect(samples.filter(({ labels }) => labels.gpu === other?.gpu).map(({ name }) => name)).toEqual([
+      'lezea_gpu_info',
+      'lezea_gpu_temperature_celsius',
+      'lezea_gpu_read_time_seconds',
+    ]);
+    gpus = undefined;
+    expect((await scrape(metrics())).some(({ name }) => name.startsWith('lezea_gpu_'))).toBe(false);
   });
 
   it('has inclusive families only where they are asked for', async () => {

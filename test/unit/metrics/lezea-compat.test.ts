@@ -1,6 +1,7 @@
 // LeZeA's families: figures by hand, absence, and file systems that hang.
 
 import { expect, test } from 'vitest';
+import type { GpuDevice } from '../../../src/gpu/device.js';
 import { FileSystems, localMounts } from '../../../src/metrics/file-systems.js';
 import { LEZEA_FAMILIES, LezeaCompat } from '../../../src/metrics/lezea-compat.js';
 import type { NodeFigure } from '../../../src/native/addon.js';
@@ -24,8 +25,8 @@ function gauge(name: string, value: number, labels: Record<string, string> = {})
 const noDisks = { space: async () => [] };
 
 /** Series of one answer, as `name{labels}` to value. */
-async function series(compat: LezeaCompat, node: NodeFigure[], places = sinks) {
-  const families = await compat.families({ node, sinks: places });
+async function series(compat: LezeaCompat, node: NodeFigure[], places = sinks, gpus: GpuDevice[] = []) {
+  const families = await compat.families({ node, sinks: places, gpus });
   return Object.fromEntries(
     families.flatMap(({ header, figures }) =>
       figures.map(({ labels, value }) => [`${header.name}${labels ? JSON.stringify(labels) : ''}`, value]),
@@ -75,6 +76,16 @@ test('memory, network and services by LeZeA’s names; what is not known has no 
     'lezea_memory_total_bytes',
     'lezea_service_up{"service_name":"lezea-monitor","service_type":"monitoring"}',
   ]);
+});
+
+test('GPUs by LeZeA’s names; an idle one is 0, one of which nothing is known has no series', async () => {
+  const gpus = [{ uuid: 'GPU-1', model: 'H100', utilizationRatio: 0, powerWatts: 70 }, { uuid: 'GPU-2' }];
+  const said = await series(new LezeaCompat(noDisks), [], [], gpus);
+  expect(said).toMatchObject({
+    'lezea_gpu_utilization_percent{"gpu_id":"GPU-1","gpu_name":"H100"}': 0,
+    'lezea_gpu_power_draw_watts{"gpu_id":"GPU-1","gpu_name":"H100"}': 70,
+  });
+  expect(Object.keys(said).filter((name) => name.includes('GPU-2'))).toEqual([]);
 });
 
 test('a place that was never asked is not known, one that answers is up, those of programs are none', async () => {

@@ -1,0 +1,109 @@
+// The families of the node's GPUs, lezea_gpu_*. One series a GPU says who it is; the others have its UUID alone. Reads a GpuReport.
+
+import type { GpuDevice, GpuReport } from '../gpu/device.js';
+import type { FamilyHeader } from './encoder.js';
+import type { Figure } from './registry.js';
+
+interface GpuFamily extends FamilyHeader {
+  figures(device: GpuDevice, report: GpuReport): Record<string, number | undefined> | number | undefined;
+}
+
+const GPU = ['gpu'];
+
+function gauge(name: string, help: string, figures: GpuFamily['figures'], label?: string): GpuFamily {
+  return { name: `lezea_gpu_${name}`, type: 'gauge', help, labels: label ? [...GPU, label] : GPU, figures };
+}
+
+/** One with a second label gives a figure by its value. */
+const GAUGES: readonly GpuFamily[] = [
+  gauge('utilization_ratio', 'Share of time in which any kernel ran, 0 to 1.', (gpu) => gpu.utilizationRatio),
+  gauge(
+    'memory_busy_ratio',
+    'Share of time in which its memory was read or written, 0 to 1; not how full it is.',
+    (gpu) => gpu.memoryBusyRatio,
+  ),
+  gauge('memory_total_bytes', 'Memory of the GPU.', (gpu) => gpu.memoryTotalBytes),
+  gauge('memory_reserved_bytes', 'Memory that the driver keeps.', (gpu) => gpu.memoryReservedBytes),
+  gauge(
+    'memory_used_bytes',
+    'Memory that is used, without what the driver keeps.',
+    (gpu) => gpu.memoryUsedBytes,
+  ),
+  gauge('memory_free_bytes', 'Memory that is free.', (gpu) => gpu.memoryFreeBytes),
+  gauge('power_watts', 'Power that it draws, as the driver averages it.', (gpu) => gpu.powerWatts),
+  gauge('power_limit_watts', 'Power that it may draw.', (gpu) => gpu.powerLimitWatts),
+  gauge('temperature_celsius', 'Temperature of the chip.', (gpu) => gpu.temperatureCelsius),
+  gauge('memory_temperature_celsius', 'Temperature of its memory.', (gpu) => gpu.memoryTemperatureCelsius),
+  gauge('fan_speed_ratio', 'Speed of its fan, 1 as the greatest.', (gpu) => gpu.fanSpeedRatio),
+  gauge(
+    'clock_hertz',
+    'Clocks as they are.',
+    (gpu) => ({ graphics: gpu.graphicsClockHertz, sm: gpu.smClockHertz, memory: gpu.memoryClockHertz }),
+    'clock',
+  ),
+  gauge(
+    'read_time_seconds',
+    'When its figures were read, seconds since 1970.',
+    (_, { readAtMs }) => readAtMs / 1000,
+  ),
+];
+
+const INFO: FamilyHeader = {
+  name: 'lezea_gpu_info',
+  type: 'info',
+  labels: ['gpu', 'source', 'model', 'pci_bus_id', 'driver', 'cuda'],
+  help: 'Which GPU it is, and who says what is said of it; the value is 1.',
+};
+
+export const GPU_FAMILIES: readonly FamilyHeader[] = [INFO, ...GAUGES];
+
+/** Which GPU a figure is of; with `lezea`, also in the labels that LeZeA's rules and dashboards read. */
+function labelsOf(gpu: GpuDevice, lezea: boolean): Record<string, string> {
+  return { gpu: gpu.uuid, ...(lezea && lezeaLabels(gpu)) };
+}
+
+export function lezeaLabels({ uuid, model = '' }: GpuDevice): Record<string, string> {
+  return { gpu_id: uuid, gpu_name: model };
+}
+
+/** What is known of them; what is not has no series. `lezea`: three of the families are LeZeA's, too. */
+export function gpuFamilies(
+  report: GpuReport,
+  lezea: boolean,
+): { header: FamilyHeader; figures: Figure[] }[] {
+  const info = report.devices.map((gpu) => ({
+    labels: texts({
+      gpu: gpu.uuid,
+      source: report.source,
+      model: gpu.model,
+      pci_bus_id: gpu.pciBusId,
+      driver: report.driverVersion,
+      cuda: report.cudaVersion,
+    }),
+    value: 1,
+  }));
+  const gauges = GAUGES.map((family) => ({
+    header: family,
+    figures: report.devices.flatMap((gpu) => figuresOf(family, gpu, report, lezea)),
+  }));
+  return [{ header: INFO, figures: info }, ...gauges].filter(({ figures }) => figures.length > 0);
+}
+
+function figuresOf(
+  { labels, figures }: GpuFamily,
+  gpu: GpuDevice,
+  report: GpuReport,
+  lezea: boolean,
+): Figure[] {
+  const said = figures(gpu, report);
+  if (said === undefined) return [];
+  if (typeof said === 'number') return [{ labels: labelsOf(gpu, lezea), value: said }];
+  const label = labels?.[1] as string;
+  return Object.entries(said).flatMap(([word, value]) =>
+    value === undefined ? [] : [{ labels: { ...labelsOf(gpu, lezea), [label]: word }, value }],
+  );
+}
+
+function texts(labels: Record<string, string | undefined>): Record<string, string> {
+  return Object.fromEntries(Object.entries(labels).map(([name, text]) => [name, text ?? '']));
+}
