@@ -9,7 +9,7 @@ import re
 import sys
 from typing import Any, Dict, Iterable, List, Optional, Tuple, Union
 
-from . import installed, node_facts
+from . import gpu_memory, installed, node_facts
 from .versions import is_older, is_version
 
 GB = 1e9
@@ -35,7 +35,7 @@ def preflight(
 
     required_packages: `"torch"` or `"torch>=2.1"`, looked up in this interpreter.
     min_gpu_memory_gb, min_free_gpu_memory_gb: of every GPU that CUDA_VISIBLE_DEVICES leaves; a GB
-        is 10⁹ bytes.
+        is 10⁹ bytes. nvidia-smi is asked for it, 30 seconds at most.
     min_cuda_version: that torch was built for.
     folder: whose file system's free space counts; default the current one.
     socket: the agent's; default as for `start_run`. Without an agent this process looks by itself.
@@ -49,6 +49,8 @@ def preflight(
         if least is not None and not (isinstance(least, str) and is_version(least)):
             raise ValueError("%s: expected text such as '12.1', not %r" % (name, least))
     facts, warnings = node_facts.node_facts(socket)
+    if min_gpu_memory_gb is not None or min_free_gpu_memory_gb is not None:
+        warnings += _ask_memory(facts.get("gpus"))
     _put(facts, "cuda_version", installed.cuda_version())
     try:
         facts["disk_free_bytes"] = node_facts.free_bytes(folder or os.curdir)
@@ -65,6 +67,17 @@ def preflight(
         *(text for name, least in packages for text in _package_errors(facts, name, least)),
     ]
     return {"is_valid": not errors, "errors": errors, "warnings": warnings, "facts": facts}
+
+
+def _ask_memory(gpus: Optional[List[Facts]]) -> List[str]:
+    """The GPUs get theirs; what went wrong."""
+    program = gpu_memory.find() if gpus else None
+    if program is not None:
+        try:
+            gpu_memory.add_memory(gpus or (), gpu_memory.gpu_memory(program))
+        except OSError as error:
+            return [str(error)]
+    return []
 
 
 def _package(text: str) -> Tuple[str, Optional[str]]:

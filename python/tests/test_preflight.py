@@ -9,7 +9,7 @@ import unittest
 from unittest import mock
 
 import lezea_monitor as lm
-from lezea_monitor import installed, node_facts, versions
+from lezea_monitor import gpu_memory, installed, node_facts, versions
 
 from .fake_agent import error
 from .helpers import AgentTest
@@ -55,6 +55,34 @@ class PreflightTest(AgentTest):
         self.assertRegex(facts["packages"]["pip"], r"^\d")
         self.assertGreater(facts["disk_free_bytes"], 0)
         self.assertTrue(lm.preflight()["is_valid"])
+
+    def test_memory_of_gpus_is_what_nvidia_smi_says_now(self):
+        say = "echo 'GPU-aa1, 81559, 70000'; echo 'GPU-zz9, 1, 1'; echo 'GPU-ab2, [N/A], 80000'"
+        found = self.preflight_with(say + "; echo noise >&2", min_free_gpu_memory_gb=80)
+        self.assertEqual(
+            found["errors"], ["GPU 0 (H100), free memory: 73.4 GB, expected at least 80 GB"]
+        )
+        gib = 1024 * 1024
+        self.assertEqual(
+            [gpu.get("memory_total_bytes") for gpu in found["facts"]["gpus"]], [81559 * gib, None]
+        )
+        self.assertTrue(self.preflight_with(say, min_free_gpu_memory_gb=70)["is_valid"])
+
+    def test_nvidia_smi_that_fails_is_a_warning_and_memory_is_not_known(self):
+        found = self.preflight_with("echo 'no driver'; exit 9", min_gpu_memory_gb=1)
+        self.assertEqual(len(found["warnings"]), 1)
+        self.assertRegex(found["warnings"][0], r"/nvidia-smi: no driver \(exit status 9\)$")
+        self.assertEqual(len(found["errors"]), 2)
+        self.assertIn("not known", found["errors"][0])
+
+    def preflight_with(self, script, **needs):
+        with tempfile.TemporaryDirectory() as folder:
+            program = os.path.join(folder, "nvidia-smi")
+            with open(program, "w") as file:
+                file.write("#!/bin/sh\n%s\n" % script)
+            os.chmod(program, 0o755)
+            with mock.patch.object(gpu_memory, "find", lambda: program):
+                return lm.preflight(**needs)
 
     def test_not_fine(self):
         found = lm.preflight(
