@@ -228,8 +228,10 @@ it('ends the command that asked for it, with SIGTERM and then SIGKILL, and nothi
   });
   const [code] = await once(child, 'close');
   expect({ code, asked: out.includes('asked') }).toEqual({ code: 137, asked: true });
-  const { status, reason } = await agent.client.result('run.get', { run_id: 'r' });
-  expect(status).toBe('KILLED');
+  // The command waits for the run's end only so long.
+  const run = () => agent.client.result('run.get', { run_id: 'r' });
+  await expect.poll(async () => (await run()).status, { timeout: 20_000 }).toBe('KILLED');
+  const { reason } = await run();
   expect(reason).toMatch(/^limit runtime_seconds of 1 exceeded: ended by signal 9/);
   const all = await told('r');
   expect(all.slice(0, 2)).toEqual(['warning runtime_seconds', 'exceeded runtime_seconds']);
