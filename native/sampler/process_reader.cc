@@ -193,7 +193,7 @@ void ProcessReader::add_thread_io(int tid, ThreadReading& reading) {
 
 void ProcessReader::thread_ended(int tid) {
   thread_io_.gone(tid);
-  told_.insert(tid);
+  note_told(tid);
   thread_scheduling_.ended(tid, nullptr);
   files_.forget_thread(tid);
 }
@@ -223,7 +223,7 @@ void ProcessReader::note_exit_record(const TaskUsage& usage) {
     const IoFigures figures = io_figures(usage.io);
     thread_io_.ended(usage.tid, &figures);
   }
-  told_.insert(usage.tid);
+  note_told(usage.tid);
   // A task too short for the tick that samples this split has neither part: taken for user.
   const uint64_t sampled_us = usage.user_us + usage.system_us;
   ended_user_ns_ += sampled_us == 0 ? usage.cpu_ns : usage.cpu_ns / sampled_us * usage.user_us;

@@ -105,7 +105,8 @@ class ProcessReader {
   std::vector<int> thread_ids();
   bool no_thread_did_io();
   bool counted_at_its_end(int tid);
-  void forget_told(const std::vector<int>& listed);
+  void note_told(int tid);
+  void forget_told();
   void set_io(Reading& reading, const IoFigures& figures);
 
   Sources* sources_;
@@ -121,8 +122,9 @@ class ProcessReader {
   ThreadSums<kIoFigures> thread_io_;
   std::optional<IoFigures> all_io_;  // /proc/PID/io when the threads were read last
   ThreadSums<3> thread_scheduling_;  // run-queue wait ns, voluntary, involuntary switches
-  std::set<int> told_;  // threads whose end was told, the leader and those that may be listed still
-  IoFigures raw_io_{};  // /proc/PID/io as last read
+  std::set<int>
+      told_;  // of the leader the end was told; with taskstats, of others that may be listed still
+  IoFigures raw_io_{};     // /proc/PID/io as last read
   IoFigures absorbed_{};   // of it, what came from reaped children
   IoFigures to_absorb_{};  // of children reaped since the last reading
   bool raw_io_known_ = false;

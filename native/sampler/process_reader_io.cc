@@ -37,28 +37,37 @@ bool ProcessReader::no_thread_did_io() {
   return same;
 }
 
+// Of others than the leader it matters only where IO is read by thread.
+void ProcessReader::note_told(int tid) {
+  if (tid == pid_ || io_by_threads()) told_.insert(tid);
+}
+
+// An id that is listed no more may be a later thread's. The leader's is the process's own.
+void ProcessReader::forget_told() {
+  if (told_.size() == told_.count(pid_)) return;
+  const Result<std::vector<int>> listed = files_.thread_ids();
+  if (!listed.ok()) return;
+  for (auto tid = told_.begin(); tid != told_.end();) {
+    const bool stays = *tid == pid_ || std::find(listed.value.begin(), listed.value.end(), *tid) !=
+                                           listed.value.end();
+    tid = stays ? std::next(tid) : told_.erase(tid);
+  }
+}
+
 // A thread is listed a little longer than until its last figures are told, and shows them. One that goes on
 // is another: of the same id, or the one that exec'd.
 bool ProcessReader::counted_at_its_end(int tid) {
   if (told_.count(tid) == 0) return false;
   const Result<PidStat> stat = files_.thread_stat(tid);
+  if (!stat.ok()) all_io_.reset();  // unless it has gone, it is asked again
   return !stat.ok() || stat.value.exiting;
-}
-
-// The leader stays listed until the process is reaped, or has exec'd.
-void ProcessReader::forget_told(const std::vector<int>& listed) {
-  for (auto tid = told_.begin(); tid != told_.end();) {
-    const bool stays =
-        *tid == pid_ || std::find(listed.begin(), listed.end(), *tid) != listed.end();
-    tid = stays ? std::next(tid) : told_.erase(tid);
-  }
 }
 
 // A thread's own figures are apart from those of reaped children. Its file is exact; taskstats, which
 // needs no right to the process, rounds each figure down to 1024 and so all but loses the call counts.
 void ProcessReader::read_thread_io(Reading& reading) {
   if (!open_ || !stat_ || !io_by_threads()) return;
-  if (!told_.empty()) forget_told(thread_ids());
+  forget_told();
   if (no_thread_did_io()) return set_io(reading, thread_io_.total());
   const std::vector<int> tids = thread_ids();
   const std::vector<int> untold = thread_io_.missing_from(tids);

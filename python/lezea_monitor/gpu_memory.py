@@ -1,6 +1,7 @@
 """Total and free memory of each GPU, as nvidia-smi says it now. Owns nothing."""
 
 import os
+import signal
 import subprocess
 from typing import Any, Dict, Iterable, Optional
 
@@ -16,26 +17,29 @@ def find(folders: Iterable[str] = FOLDERS) -> Optional[str]:
     return next((path for path in paths if os.access(path, os.X_OK)), None)
 
 
-def gpu_memory(program: str) -> Dict[str, Dict[str, int]]:
+def gpu_memory(program: str, seconds: float = SECONDS) -> Dict[str, Dict[str, int]]:
     """By UUID `memory_total_bytes` and `memory_free_bytes`, as far as it says them.
 
-    Waits for 30 seconds at most. Raises OSError with what went wrong.
+    Waits for so many seconds at most. Raises OSError with what went wrong.
     """
+    child = subprocess.Popen(
+        [program, *_QUERY],
+        env={"PATH": os.pathsep.join(FOLDERS), "LC_ALL": "C"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
-        done = subprocess.run(
-            [program, *_QUERY],
-            env={"PATH": os.pathsep.join(FOLDERS), "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=SECONDS,
-        )
+        said = child.communicate(timeout=seconds)[0].decode("utf-8", "replace")
     except subprocess.TimeoutExpired:
-        raise OSError("%s: no answer within %g s" % (program, SECONDS)) from None
-    said = done.stdout.decode("utf-8", "replace")
-    if done.returncode != 0:
+        # Not waited for: in a call that its driver never ends nothing can kill it.
+        os.killpg(child.pid, signal.SIGKILL)
+        child.stdout.close()  # type: ignore[union-attr]
+        raise OSError("%s: no answer within %g s" % (program, seconds)) from None
+    if child.returncode != 0:
         why = said.strip()[:200] or "no answer"
-        raise OSError("%s: %s (exit status %d)" % (program, why, done.returncode))
+        raise OSError("%s: %s (exit status %d)" % (program, why, child.returncode))
     found = {}
     for line in said.splitlines():
         parts = [part.strip() for part in line.split(",")]

@@ -112,6 +112,7 @@ class Limits:
         self._states: List[Dict[str, Any]] = []
         self._told: Dict[Key, int] = {}  # what the callback was called with, by RANKS
         self._asked: Any = None
+        self._heard = 0  # answers; what was asked for before the last one is older
         self._due = time.monotonic() + REFRESH_SECONDS
         self._connection: Any = None
         self._calls: Deque[Dict[str, Any]] = collections.deque(maxlen=MAX_WAITING)
@@ -140,8 +141,13 @@ class Limits:
     def refresh(self) -> None:
         """Has the agent asked, unless that is under way."""
         self._due = time.monotonic() + REFRESH_SECONDS
-        if self._asked is None:
-            self._asked = self._ask()
+        if self._asked is not None:
+            return
+        heard = self._heard
+        asked = self._ask()
+        with self._lock:
+            if heard == self._heard:
+                self._asked = asked
 
     def look(self, connection: Any) -> None:
         """Now and then, on the link's thread: after a reconnect something may have been missed."""
@@ -167,11 +173,12 @@ class Limits:
     def hear(self, states: Any) -> None:
         """All of them, as an answer of the agent has them; none: there are no limits.
 
-        An answer that was asked for before and not taken yet is older than this one, and is left.
+        An answer that was asked for before and not taken yet is left: it may be older than this one.
         """
         found = [s for s in states or () if isinstance(s, dict)] if isinstance(states, list) else []
         with self._lock:
             self._asked = None
+            self._heard += 1
             found = [self._not_older(state) for state in found]
             self._states = found
             told = {_key(state): self._told.get(_key(state), 0) for state in found}

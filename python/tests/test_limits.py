@@ -116,9 +116,18 @@ class LimitsTest(AgentTest):
         limits.hear([state("ok", 10, 100)])
         self.assertFalse(limits.should_stop())
         self.assertEqual(limits.states, [state("ok", 10, 100)])
+        # Nor one whose question was on its way meanwhile.
+        def ask():
+            limits.hear([state("ok", 20, 100)])
+            return asked
+
+        limits._ask, ask_again = ask, limits._ask
+        limits.refresh()
+        self.assertFalse(limits.should_stop())
+        limits._ask = ask_again
         # The next question is asked, and its answer taken.
         limits.refresh()
-        self.assertEqual(limits.states, [state("ok", 10, 100)])
+        self.assertEqual(limits.states, [state("ok", 20, 100)])
         self.assertTrue(limits.should_stop())
 
     def test_callback_that_raises_or_takes_its_time_harms_nobody(self):

@@ -62,9 +62,9 @@ class PreflightTest(AgentTest):
         self.assertEqual(
             found["errors"], ["GPU 0 (H100), free memory: 73.4 GB, expected at least 80 GB"]
         )
-        gib = 1024 * 1024
+        mib = 1024 * 1024
         self.assertEqual(
-            [gpu.get("memory_total_bytes") for gpu in found["facts"]["gpus"]], [81559 * gib, None]
+            [gpu.get("memory_total_bytes") for gpu in found["facts"]["gpus"]], [81559 * mib, None]
         )
         self.assertTrue(self.preflight_with(say, min_free_gpu_memory_gb=70)["is_valid"])
 
@@ -75,14 +75,27 @@ class PreflightTest(AgentTest):
         self.assertEqual(len(found["errors"]), 2)
         self.assertIn("not known", found["errors"][0])
 
+    def test_nvidia_smi_that_hangs_is_killed_and_not_waited_for(self):
+        with tempfile.TemporaryDirectory() as folder:
+            program = self.script(folder, "echo $$ > %s/pid; sleep 1000 & wait" % folder)
+            with self.assertRaisesRegex(OSError, "no answer within 1 s"):
+                gpu_memory.gpu_memory(program, seconds=1)
+            with open(os.path.join(folder, "pid")) as file:
+                pid = int(file.read())
+        self.agent.wait(lambda: not os.path.exists("/proc/%d/exe" % pid))
+
     def preflight_with(self, script, **needs):
         with tempfile.TemporaryDirectory() as folder:
-            program = os.path.join(folder, "nvidia-smi")
-            with open(program, "w") as file:
-                file.write("#!/bin/sh\n%s\n" % script)
-            os.chmod(program, 0o755)
+            program = self.script(folder, script)
             with mock.patch.object(gpu_memory, "find", lambda: program):
                 return lm.preflight(**needs)
+
+    def script(self, folder, text):
+        program = os.path.join(folder, "nvidia-smi")
+        with open(program, "w") as file:
+            file.write("#!/bin/sh\n%s\n" % text)
+        os.chmod(program, 0o755)
+        return program
 
     def test_not_fine(self):
         found = lm.preflight(

@@ -190,6 +190,7 @@ export class Agent {
     this.#ipc.stopAccepting();
     const steps: (() => Promise<void> | void)[] = [
       () => this.#http?.close(),
+      () => this.#nvidiaSmi.close(),
       () => this.#attribution.stop(),
       () => this.#rollups?.stop(),
       () => this.#deliveries.stop(),
@@ -296,6 +297,7 @@ export class Agent {
   }
 
   #node() {
+    void this.#nvidiaSmi.refresh();
     return nodeStatus({
       mode: this.#deps.config().agent.mode,
       // The wall clock may be set while the agent runs; at boot it usually is.

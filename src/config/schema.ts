@@ -449,8 +449,8 @@ const log = section('The log: one JSON object a line, on standard error.', {
 const gpu = section('GPUs of this node.', {
   nvidia_smi: flag(true, {
     description:
-      'Ask `nvidia-smi` what the GPUs are and do, where a driver is installed: at most once a minute, while `/metrics` or ' +
-      '`doctor` is read. Its figures say `source="nvidia_smi"`.',
+      'Ask `nvidia-smi` what the GPUs are and do, where it is installed: at the start, and then at most once a minute while ' +
+      '`/metrics`, `doctor`, `status` or `inventory` asks. `lezea_gpu_info` says `source="nvidia_smi"`.',
     live: false,
   }),
   nvidia_smi_path: key(absolutePath, null, {

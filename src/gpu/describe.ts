@@ -5,17 +5,19 @@ import type { Described } from '../inventory/document.js';
 import { known } from '../inventory/hardware.js';
 import type { NvidiaSmi } from './nvidia-smi-poller.js';
 
-/** Longest that a document waits for nvidia-smi, which is given longer than that, milliseconds. */
-const WAIT_MS = 10_000;
+/** Longest that a document waits for nvidia-smi, which is given more time than that, milliseconds. */
+const WAIT_MS = 2_000;
 
-/** Undefined where nobody says anything of them, or not in time. Throws where nvidia-smi fails. */
+/** Undefined where there are none to be described. Throws where nvidia-smi fails, or does not answer in time. */
 export async function describeGpus(nvidiaSmi: NvidiaSmi): Promise<Described['gpus']> {
   const waited = new AbortController();
   const late = delay(WAIT_MS, undefined, { signal: waited.signal }).catch(() => undefined);
   await Promise.race([nvidiaSmi.refresh(), late]);
   waited.abort();
   const { report, source } = nvidiaSmi;
-  if (source.state === 'unavailable') throw new Error(source.reason);
+  if (!report && source.state === 'unavailable') throw new Error(source.reason);
+  if (!report && nvidiaSmi.isAsking)
+    throw new Error(`${source.reason}; it is waited for ${WAIT_MS / 1000} s`);
   if (!report) return undefined;
   return {
     source: report.source,

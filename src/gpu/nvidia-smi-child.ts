@@ -14,13 +14,16 @@ const MOST_BYTES = 64 * 1024 * 1024;
 /** Long lists that nobody reads here; names of processes are the users' own. */
 const LEFT_OUT = new Set(['processes', 'accounted_processes', 'supported_clocks']);
 
+const NO_GPU = '<nvidia_smi_log><attached_gpus>0</attached_gpus></nvidia_smi_log>';
+
 const program = process.argv[2] ?? '';
 
 function run(_command: string, done: (error: unknown, stdout: string, stderr: string) => void): void {
   childProcess.execFile(program, ['-q', '-x'], { maxBuffer: MOST_BYTES }, (error, stdout) => {
-    // Where it fails it says why on standard output.
-    if (error) done(`${stdout.trim().slice(0, 1000) || 'no answer'} (exit status ${error.code})`, '', '');
-    else done(null, stdout, '');
+    // A status tells of a GPU that is not well, too. Where it fails it says why on standard output; no GPU is no failure.
+    if (!error || stdout.startsWith('<?xml')) done(null, stdout, '');
+    else if (stdout.startsWith('No devices were found')) done(null, NO_GPU, '');
+    else done(`${stdout.trim().slice(0, 1000) || 'no answer'} (exit status ${error.code})`, '', '');
   });
 }
 

@@ -1,4 +1,4 @@
-// What nvidia-smi says of this node's GPUs, for where NVML itself cannot be loaded. Checks every field; owns nothing.
+// What nvidia-smi says of this node's GPUs. Checks every field; owns nothing.
 
 import { access, constants } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
@@ -20,27 +20,29 @@ const text = z
   .max(256)
   .transform((said) => said.trim())
   .refine(
-    (said) => said !== '' && !/^\[?(N\/A|Not Supported|Unknown Error|Insufficient Permissions)/i.test(said),
+    (said) =>
+      said !== '' && !/^\[?(N\/A|Not Supported|Not Found|Unknown Error|Insufficient Permissions)/i.test(said),
   )
   .optional()
   .catch(undefined);
 
-/** A number with this unit behind it, times `factor`. */
-function amount(unit: RegExp, factor: number) {
+/** A number with this unit behind it. */
+function amount(unit: RegExp, native: (value: number) => number) {
+  const form = new RegExp(`^(\\d{1,9}(?:\\.\\d{1,9})?) ?${unit.source}$`);
   return z
     .string()
     .max(64)
-    .transform((said) => new RegExp(`^(\\d+(?:\\.\\d+)?) ?${unit.source}$`).exec(said.trim())?.[1])
-    .transform((digits) => (digits === undefined ? undefined : Number(digits) * factor))
+    .transform((said) => form.exec(said.trim())?.[1])
+    .transform((digits) => (digits === undefined ? undefined : native(Number(digits))))
     .optional()
     .catch(undefined);
 }
 
-const bytes = amount(/MiB/, MIB);
-const ratio = amount(/%/, 0.01);
-const watts = amount(/W/, 1);
-const celsius = amount(/C/, 1);
-const hertz = amount(/MHz/, 1e6);
+const bytes = amount(/MiB/, (mib) => Math.round(mib * MIB));
+const ratio = amount(/%/, (percent) => percent / 100);
+const watts = amount(/W/, (value) => value);
+const celsius = amount(/C/, (value) => value);
+const hertz = amount(/MHz/, (mhz) => mhz * 1e6);
 
 /** A part of the answer; where it is none its fields are unknown. */
 function part<Shape extends z.ZodRawShape>(shape: Shape) {
@@ -48,10 +50,12 @@ function part<Shape extends z.ZodRawShape>(shape: Shape) {
   return object.catch(object.parse({}));
 }
 
-// It has changed its names with the drivers: power_readings before 535, one figure before there was an average.
+// It has changed its names with the drivers: power_readings before 535, one figure before there was an average, which some GPUs
+// do not have.
 const power = part({
   power_draw: watts,
   average_power_draw: watts,
+  instant_power_draw: watts,
   power_limit: watts,
   current_power_limit: watts,
   gpu_ceiling_power_limit: part({ current_power_limit: watts }),
@@ -108,27 +112,28 @@ export async function findNvidiaSmi(path = FIXED_PATH): Promise<string | undefin
 export async function askNvidiaSmi(
   program: string,
   nowMs: number,
-  timeoutMs = TIMEOUT_MS,
+  { timeoutMs = TIMEOUT_MS, signal }: { timeoutMs?: number; signal?: AbortSignal } = {},
 ): Promise<GpuReport> {
-  const fence = { timeoutMs, mostBytes: MOST_BYTES };
+  const fence = { timeoutMs, mostBytes: MOST_BYTES, ...(signal && { signal }) };
   return reportOf(JSON.parse(await runFenced([process.execPath, SCRIPT, program], fence)), nowMs);
 }
 
-/** What the child printed. A GPU without an identity is left out: nothing could be said of it. */
+/** What the child printed. A GPU without an identity is left out, nothing could be said of it; so is one that is listed again. */
 export function reportOf(answer: unknown, nowMs: number): GpuReport {
   const said = answered.parse(answer);
   if ('failed' in said) throw new Error(said.failed);
   const { driver_version, cuda_version, gpu: listed } = said.log;
-  const devices = listed.flatMap((one) => {
+  const devices = new Map<string, GpuDevice>();
+  for (const one of listed) {
     const { success, data } = gpu.safeParse(one);
-    return success ? [deviceOf(data)] : [];
-  });
+    if (success && !devices.has(data.uuid)) devices.set(data.uuid, deviceOf(data));
+  }
   return {
     source: 'nvidia_smi',
     readAtMs: nowMs,
     ...known('driverVersion', driver_version),
     ...known('cudaVersion', cuda_version),
-    devices,
+    devices: [...devices.values()],
   };
 }
 
@@ -148,7 +153,10 @@ function deviceOf(said: z.output<typeof gpu>): GpuDevice {
     ...known('memoryFreeBytes', memory.free),
     ...known('utilizationRatio', utilization.gpu_util),
     ...known('memoryBusyRatio', utilization.memory_util),
-    ...known('powerWatts', now.average_power_draw ?? now.power_draw ?? before.power_draw),
+    ...known(
+      'powerWatts',
+      now.average_power_draw ?? now.power_draw ?? now.instant_power_draw ?? before.power_draw,
+    ),
     ...known('powerLimitWatts', ceiling ?? now.current_power_limit ?? before.power_limit),
     ...known('temperatureCelsius', temperature.gpu_temp),
     ...known('memoryTemperatureCelsius', temperature.memory_temp),

@@ -38,14 +38,16 @@ export async function collectEnvironment(options: CollectOptions): Promise<Envir
   const software = readSoftware(files);
   await nextTurn();
   const changing = readVolatile(files);
-  const told = await ask?.().catch((error: unknown) => {
-    problems.push(`systeminformation: ${messageOf(error)}; described by the kernel's files instead`);
-    return undefined;
-  });
-  const gpus = await askGpus?.().catch((error: unknown) => {
-    problems.push(messageOf(error));
-    return undefined;
-  });
+  const [told, gpus] = await Promise.all([
+    ask?.().catch((error: unknown) => {
+      problems.push(`systeminformation: ${messageOf(error)}; described by the kernel's files instead`);
+      return undefined;
+    }),
+    askGpus?.().catch((error: unknown) => {
+      problems.push(`nvidia-smi: ${messageOf(error)}`);
+      return undefined;
+    }),
+  ]);
   const described = { ...(told ?? describe(files, hardware, software)), ...known('gpus', gpus) };
   return {
     schema: ENVIRONMENT_SCHEMA,

@@ -16,12 +16,14 @@ export interface Fence {
   timeoutMs: number;
   /** Longest answer, bytes. */
   mostBytes: number;
+  /** Ends it sooner. */
+  signal?: AbortSignal;
 }
 
 /** What it printed. The program is an absolute path. Throws where it failed, took too long or said too much. */
 export async function runFenced(
   [program, ...args]: readonly [string, ...string[]],
-  { timeoutMs, mostBytes }: Fence,
+  { timeoutMs, mostBytes, signal }: Fence,
 ): Promise<string> {
   // The watchdog would say no more than that it cannot.
   await access(program, constants.X_OK);
@@ -33,13 +35,16 @@ export async function runFenced(
     // A group of its own, which can be killed as a whole.
     detached: true,
   });
-  const timer = setTimeout(() => killGroup(child), timeoutMs);
+  const end = () => killGroup(child);
+  const timer = setTimeout(end, timeoutMs);
+  signal?.addEventListener('abort', end);
   try {
     return await answerOf(child, mostBytes, timeoutMs);
   } finally {
     clearTimeout(timer);
+    signal?.removeEventListener('abort', end);
     // Also what it left behind.
-    killGroup(child);
+    end();
   }
 }
 

@@ -67,13 +67,13 @@ const RUNS = `Label: \`run\`. An ended run stays for \`metrics.linger_seconds\`.
 Limits (docs/limits.md) have \`scope\`, \`level\` or \`experiment\` where they are of one; past the cap further ones are not shown.`;
 
 const LEZEA = `With \`metrics.lezea_compat\`: what LeZeA’s alert rules and dashboards read of the node. Three of its families of GPUs are
-ours ([above](#gpus): \`lezea_gpu_memory_used_bytes\`, \`lezea_gpu_memory_total_bytes\`, \`lezea_gpu_temperature_celsius\`): all of ours have
-its labels \`gpu_id\` (the UUID) and \`gpu_name\` then. File systems are those on disks of the machine, not the network’s, FUSE’s or virtual ones.`;
+ours ([above](#gpus): \`lezea_gpu_memory_used_bytes\`, \`lezea_gpu_memory_total_bytes\`, \`lezea_gpu_temperature_celsius\`): those of ours that are
+gauges have its labels \`gpu_id\` (the UUID) and \`gpu_name\` then. File systems are those on disks of the machine, not the network’s, FUSE’s or virtual ones.`;
 
 const NODE = `What the machine does as a whole, named as Prometheus's node_exporter names it after the prefix.`;
 
-const GPUS = `What the GPUs of the node do as a whole, where \`nvidia-smi\` is installed (\`gpu.nvidia_smi\`): read while \`/metrics\` is, at most once a
-minute, so that a first scrape has none; an answer of more than three minutes ago is none.`;
+const GPUS = `What the GPUs of the node do as a whole, where \`nvidia-smi\` is installed (\`gpu.nvidia_smi\`): asked at the start and while \`/metrics\` is read,
+at most once a minute. An answer of more than three minutes ago is none: scrape more often than that.`;
 
 function table(families: readonly FamilyHeader[]): string {
   const rows = families.map(({ name, type, labels, help }) => {

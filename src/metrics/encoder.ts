@@ -19,7 +19,7 @@ export interface FamilyHeader {
 }
 
 /** Units a name can end in, longest first; OpenMetrics states them in a line of their own. */
-const UNITS = ['byte_seconds', 'seconds', 'bytes', 'ratio', 'celsius', 'hertz', 'joules'];
+const UNITS = ['byte_seconds', 'seconds', 'bytes', 'ratio', 'celsius', 'hertz', 'joules', 'watts'];
 
 /** Name of the family without the suffix that only its samples carry in OpenMetrics. */
 function openMetricsName(family: FamilyHeader): string {

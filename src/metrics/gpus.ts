@@ -30,7 +30,11 @@ const GAUGES: readonly GpuFamily[] = [
     (gpu) => gpu.memoryUsedBytes,
   ),
   gauge('memory_free_bytes', 'Memory that is free.', (gpu) => gpu.memoryFreeBytes),
-  gauge('power_watts', 'Power that it draws, as the driver averages it.', (gpu) => gpu.powerWatts),
+  gauge(
+    'power_watts',
+    'Power that it draws: the driver’s average, of GPUs that have none what it is at the moment.',
+    (gpu) => gpu.powerWatts,
+  ),
   gauge('power_limit_watts', 'Power that it may draw.', (gpu) => gpu.powerLimitWatts),
   gauge('temperature_celsius', 'Temperature of the chip.', (gpu) => gpu.temperatureCelsius),
   gauge('memory_temperature_celsius', 'Temperature of its memory.', (gpu) => gpu.memoryTemperatureCelsius),

@@ -87,13 +87,14 @@ const FAMILIES: readonly LezeaFamily[] = [
     type: 'gauge',
     labels: GPU,
     help: 'Share of time in which any kernel ran, 0 to 100.',
-    figures: ({ gpus }) => perGpu(gpus, ({ utilizationRatio: ratio }) => ratio && ratio * 100),
+    figures: ({ gpus }) =>
+      perGpu(gpus, ({ utilizationRatio: ratio }) => ratio && Math.round(ratio * 1e9) / 1e7),
   },
   {
     name: 'lezea_gpu_power_draw_watts',
     type: 'gauge',
     labels: GPU,
-    help: 'Power that it draws, as the driver averages it.',
+    help: 'Power that it draws.',
     figures: ({ gpus }) => perGpu(gpus, ({ powerWatts }) => powerWatts),
   },
   {

@@ -30,8 +30,8 @@ export interface FactsOptions {
   /** Absolute path of the Python that is asked for packages. */
   python: string;
   packages: readonly PackageRequirement[];
-  /** Whether anything of GPUs is needed; nvidia-smi may take seconds. */
-  gpus: boolean;
+  /** What is needed of GPUs: nothing, which there are, or also their memory or CUDA version. nvidia-smi may take seconds. */
+  gpus: 'nothing' | 'names' | 'memory';
   /** @default nvidia-smi, where it is installed */
   askGpus?: () => Promise<GpuReport | undefined>;
   /** @default the machine's own */
@@ -44,20 +44,21 @@ export interface FactsOptions {
 export async function gatherFacts(options: FactsOptions): Promise<{ facts: Facts; problems: string[] }> {
   const { folder, python, packages, files = new Files() } = options;
   const problems: string[] = [];
-  const facts: Facts = {};
-  if (options.gpus) {
-    const { askGpus = askInstalled } = options;
-    const told = await askGpus().catch((error: unknown) => {
-      problems.push(`nvidia-smi: ${messageOf(error)}`);
-      return undefined;
-    });
-    const all = gpuFacts(readGpus(files), told);
-    Object.assign(facts, {
-      ...known('gpus', all && visibleGpus(all, options.visible)),
-      ...known('driver_version', nvidiaDriver(files) ?? told?.driverVersion),
-      ...known('cuda_version', told?.cudaVersion),
-    });
-  }
+  const listed = readGpus(files);
+  const { gpus: needed, askGpus = askInstalled } = options;
+  const isAsked = needed === 'memory' || (needed === 'names' && !listed);
+  const told = isAsked
+    ? await askGpus().catch((error: unknown) => {
+        problems.push(`nvidia-smi: ${messageOf(error)}`);
+        return undefined;
+      })
+    : undefined;
+  const all = gpuFacts(listed, told);
+  const facts: Facts = {
+    ...known('gpus', all && visibleGpus(all, options.visible)),
+    ...known('driver_version', nvidiaDriver(files) ?? told?.driverVersion),
+    ...known('cuda_version', told?.cudaVersion),
+  };
   try {
     const { bavail, bsize } = await statfs(folder);
     facts.disk_free_bytes = bavail * bsize;

@@ -24,13 +24,6 @@ export interface PreflightOptions {
   python: string;
 }
 
-const GPU_NEEDS = [
-  'minGpus',
-  'minGpuMemoryGb',
-  'minFreeGpuMemoryGb',
-  'minCudaVersion',
-  'minDriverVersion',
-] as const;
 const PACKAGE = /^([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?:>=(\S+))?$/;
 
 export async function preflightCommand(options: PreflightOptions, io: Io): Promise<number> {
@@ -40,12 +33,18 @@ export async function preflightCommand(options: PreflightOptions, io: Io): Promi
   const packages = needs.packages ?? [];
   const { facts, problems } = await gatherFacts({
     ...{ folder: process.cwd(), python, packages },
-    gpus: GPU_NEEDS.some((need) => needs[need] !== undefined),
+    gpus: gpusNeeded(needs),
     visible: process.env.CUDA_VISIBLE_DEVICES,
   });
   const verdict = checkNode(needs, facts, problems);
   io.out(options.json ? `${JSON.stringify(verdict, null, 2)}\n` : formatVerdict(verdict));
   return verdict.is_valid ? EXIT.ok : EXIT.notFine;
+}
+
+function gpusNeeded(needs: Requirements): 'nothing' | 'names' | 'memory' {
+  const any = (...names: (keyof Requirements)[]) => names.some((name) => needs[name] !== undefined);
+  if (any('minGpuMemoryGb', 'minFreeGpuMemoryGb', 'minCudaVersion')) return 'memory';
+  return any('minGpus', 'minDriverVersion') ? 'names' : 'nothing';
 }
 
 function requirementsOf(options: PreflightOptions): Requirements {

@@ -1,4 +1,4 @@
-// A whole agent on a node that has an nvidia-smi and no NVML.
+// A whole agent on a node that has an nvidia-smi.
 
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -54,13 +54,21 @@ it('shows what it says, asked once, and describes them in the inventory', async 
   expect(readFileSync(join(folder.path, 'asked'), 'utf8')).toBe('-q -x\n');
 });
 
-it('samples and answers while it hangs, and says nothing of GPUs', async () => {
-  await start('', 'sleep 1000');
-  await expect.poll(() => existsSync(join(folder.path, 'asked')), { timeout: 20_000 }).toBe(true);
+it('samples and answers while it hangs, says nothing of GPUs, and takes it along when it stops', async () => {
+  const pidFile = join(folder.path, 'pid');
+  await start('', `echo $$ > '${pidFile}.new'; mv '${pidFile}.new' '${pidFile}'; sleep 1000`);
+  await expect.poll(() => existsSync(pidFile), { timeout: 20_000 }).toBe(true);
   const ticks = async () => Number(/^lezea_agent_ticks_total (\d+)$/m.exec(await scrape())?.[1]);
   const before = await ticks();
   await expect.poll(ticks, { timeout: 20_000 }).toBeGreaterThan(before);
   expect(await scrape()).not.toContain('lezea_gpu_');
   const { status } = await agent.client.result('agent.health', {});
   expect(status).toBe('ok');
+  const { problems } = (await agent.client.result('node.inventory', {})) as { problems: string[] };
+  expect(problems).toContainEqual(
+    expect.stringMatching(/^nvidia-smi: .*no answer yet; it is waited for 2 s$/),
+  );
+  await agent.kill('SIGTERM');
+  const pid = readFileSync(pidFile, 'utf8').trim();
+  await expect.poll(() => existsSync(`/proc/${pid}/exe`)).toBe(false);
 });

@@ -78,14 +78,14 @@ test('a Python that does not run is said, and what it was to tell is not known',
 test('a real Python says what it has, and that it has not what nobody has', async () => {
   const python = '/usr/bin/python3';
   const packages = [{ name: 'no-such-package-at-all' }];
-  const { facts, problems } = await gatherFacts({ folder: '/', python, packages, gpus: false });
+  const { facts, problems } = await gatherFacts({ folder: '/', python, packages, gpus: 'nothing' });
   expect(problems).toEqual([]);
   expect(facts.packages).toEqual({ 'no-such-package-at-all': null });
   expect(facts.python?.version).toMatch(/^3\.\d+\.\d+/);
   expect(facts.disk_free_bytes).toBeGreaterThan(0);
 });
 
-const gpusOf = (files: Files) => ({ folder: '/', python: '/', packages: [], files, gpus: true });
+const gpusOf = (files: Files) => ({ folder: '/', python: '/', packages: [], files, gpus: 'memory' as const });
 
 test('what the driver says of its GPUs, and nvidia-smi of their memory', async () => {
   const askGpus = async () => ({

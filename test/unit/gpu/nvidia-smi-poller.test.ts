@@ -1,8 +1,8 @@
 // When nvidia-smi is asked, and how long its answer counts.
 
+import { existsSync } from 'node:fs';
 import { beforeEach, expect, it } from 'vitest';
 import type { GpuReport } from '../../../src/gpu/device.js';
-import { findNvidiaSmi } from '../../../src/gpu/nvidia-smi.js';
 import { NvidiaSmi } from '../../../src/gpu/nvidia-smi-poller.js';
 
 const MINUTE = 60_000;
@@ -49,7 +49,7 @@ it('it is asked while somebody reads, at most once a minute', async () => {
   await smi.refresh();
   expect(asked).toBe(2);
   expect(smi.report?.readAtMs).toBe(5 + MINUTE);
-  expect(smi.source).toMatchObject({ state: 'fallback', reason: '1 GPU, driver 570, once a minute' });
+  expect(smi.source).toMatchObject({ state: 'fallback', reason: '1 GPU, driver 570, 0 s ago' });
 });
 
 it('it is not asked again while it has not answered, however long that takes', async () => {
@@ -75,14 +75,40 @@ it('an answer counts for three minutes where later ones fail, then there is none
   const smi = poller();
   await smi.refresh();
   answer = () => Promise.reject(new Error('exit status 9'));
-  for (let minute = 0; minute < 3; minute++) {
-    now += MINUTE;
-    expect(smi.report).toBeDefined();
-    await smi.refresh();
-  }
+  now += MINUTE;
+  expect(smi.report).toBeDefined();
+  await smi.refresh();
   expect(smi.source).toMatchObject({ state: 'unavailable', reason: '/opt/nvidia-smi: exit status 9' });
+  now += 2 * MINUTE;
+  expect(smi.report).toBeDefined();
+  await smi.refresh();
   now += 1;
   expect(smi.report).toBeUndefined();
+});
+
+it('one that does not answer is asked ever more seldom, every hour in the end; one that does, every minute again', async () => {
+  answer = () => Promise.reject(new Error('no answer'));
+  const smi = poller();
+  const asks: number[] = [];
+  while (asks.length < 9) {
+    const before = asked;
+    await smi.refresh();
+    if (asked > before) asks.push(now / MINUTE);
+    now += MINUTE;
+  }
+  const pauses = asks.slice(1).map((at, index) => Math.round(at - (asks[index] as number)));
+  expect(pauses).toEqual([2, 4, 8, 16, 32, 60, 60, 60]);
+  answer = async () => ({ source: 'nvidia_smi', readAtMs: now, devices: [] });
+  now += 60 * MINUTE;
+  for (let minute = 0; minute < 3; minute++, now += MINUTE) await smi.refresh();
+  expect(asked).toBe(12);
+});
+
+it('asks nothing once it is closed', async () => {
+  const smi = poller();
+  smi.close();
+  await smi.refresh();
+  expect(asked).toBe(0);
 });
 
 it('is asked nothing where that is switched off', async () => {
@@ -92,10 +118,12 @@ it('is asked nothing where that is switched off', async () => {
   expect([asked, smi.source.state]).toEqual([0, 'disabled']);
 });
 
-it('is nowhere without a driver, which is no fault', async ({ skip }) => {
-  skip((await findNvidiaSmi()) !== undefined, 'there is a driver');
-  const smi = new NvidiaSmi({ enabled: true, program: null, nowMs: () => 0 });
+it('is nowhere without a driver, which is no fault', async () => {
+  const smi = new NvidiaSmi({ enabled: true, program: null, nowMs: () => 0, find: async () => undefined });
   await smi.refresh();
   expect(smi.report).toBeUndefined();
-  expect(smi.source).toMatchObject({ state: 'disabled', reason: 'no NVIDIA driver' });
+  const reason = existsSync('/proc/driver/nvidia')
+    ? expect.stringContaining('no nvidia-smi in /')
+    : 'no NVIDIA driver';
+  expect(smi.source).toMatchObject({ state: 'disabled', reason });
 });

@@ -23,6 +23,13 @@ afterEach(() => folder.remove());
 
 const ask = (xml: string, script = '') => askNvidiaSmi(fakeNvidiaSmi(folder.path, xml, script), 1000);
 
+const HANGS = 'sleep 1000 &\necho "$$ $!" > "$0.new"; mv "$0.new" "$(dirname "$0")/pids"\nwait';
+const pids = () => readFileSync(join(folder.path, 'pids'), 'utf8').trim().split(' ');
+const bothEnded = () =>
+  vi.waitFor(() => expect(pids().filter((pid) => existsSync(`/proc/${pid}/exe`))).toEqual([]), {
+    timeout: 10_000,
+  });
+
 const FIRST = {
   uuid: uuidOf(0),
   model: 'NVIDIA H100 80GB HBM3',
@@ -97,10 +104,27 @@ describe('what nvidia-smi says', () => {
     ['power_readings', 'power_draw', 'power_limit'],
     ['gpu_power_readings', 'power_draw', 'current_power_limit'],
     ['gpu_power_readings', 'average_power_draw', 'current_power_limit'],
+    ['gpu_power_readings', 'instant_power_draw', 'current_power_limit'],
   ])('of power by the names of every driver: %s, %s', async (group, draw, limit) => {
-    const elements = `<${group}><${draw}>75.50 W</${draw}><${limit}>300.00 W</${limit}></${group}>`;
+    const none = '<average_power_draw>N/A</average_power_draw>';
+    const elements = `<${group}>${draw === 'instant_power_draw' ? none : ''}<${draw}>75.50 W</${draw}><${limit}>300.00 W</${limit}></${group}>`;
     const { devices } = await ask(smiXml([{ elements }]));
     expect(devices[0]).toMatchObject({ powerWatts: 75.5, powerLimitWatts: 300 });
+  });
+
+  it('of a version that it does not find is absent', async () => {
+    const xml = smiXml([{}]).replace('>12.8<', '>Not Found<');
+    expect(await ask(xml)).not.toHaveProperty('cudaVersion');
+  });
+
+  it('counts, whatever its exit status; where it finds no device there is none', async () => {
+    expect((await ask(smiXml([{}]), `cat '${folder.path}/answer.xml'; exit 14`)).devices).toEqual([FIRST]);
+    expect((await ask('', 'echo "No devices were found"; exit 6')).devices).toEqual([]);
+  });
+
+  it('twice of one GPU counts once', async () => {
+    const { devices } = await ask(smiXml([{ uuid: uuidOf(0) }, { uuid: uuidOf(0) }]));
+    expect(devices).toEqual([FIRST]);
   });
 
   it('of a GPU without an identity is left out, and of the others not', async () => {
@@ -124,10 +148,20 @@ describe('an nvidia-smi that', () => {
   });
 
   it('hangs is killed on time, with what it started', async () => {
-    const program = fakeNvidiaSmi(folder.path, '', `echo $$ > '${folder.path}/pid'\nsleep 1000 &\nwait`);
-    await expect(askNvidiaSmi(program, 0, 3000)).rejects.toThrow('ended by SIGKILL, perhaps after 3000 ms');
-    const pid = readFileSync(join(folder.path, 'pid'), 'utf8').trim();
-    await vi.waitFor(() => expect(existsSync(`/proc/${pid}/exe`)).toBe(false), { timeout: 10_000 });
+    const program = fakeNvidiaSmi(folder.path, '', HANGS);
+    const asking = askNvidiaSmi(program, 0, { timeoutMs: 5000 });
+    await expect(asking).rejects.toThrow('ended by SIGKILL, perhaps after 5000 ms');
+    await bothEnded();
+  });
+
+  it('hangs is killed when nobody wants it any more', async () => {
+    const stop = new AbortController();
+    const asking = askNvidiaSmi(fakeNvidiaSmi(folder.path, '', HANGS), 0, { signal: stop.signal });
+    const ended = expect(asking).rejects.toThrow('ended by SIGKILL');
+    await vi.waitFor(() => expect(pids()).toHaveLength(2), { timeout: 10_000 });
+    stop.abort();
+    await ended;
+    await bothEnded();
   });
 
   it('is not there is found nowhere', async () => {

@@ -19,7 +19,12 @@ export class MortalAgent {
 
   static async start(args: string[] = []): Promise<MortalAgent> {
     const agent = new MortalAgent(args);
-    await agent.start();
+    try {
+      await agent.start();
+    } catch (error) {
+      await agent.stop();
+      throw error;
+    }
     return agent;
   }
 
@@ -27,7 +32,8 @@ export class MortalAgent {
     return this.#folder.path;
   }
   get socket(): string {
-    return this.#living.socket;
+    if (!this.#agent) throw new Error('no agent was started');
+    return this.#agent.socket;
   }
   get client(): Client {
     if (!this.#client) throw new Error('no agent was started');
@@ -46,10 +52,10 @@ export class MortalAgent {
     this.#client = await Client.connect(this.socket);
   }
 
-  async kill(): Promise<void> {
-    this.#living.child.kill('SIGKILL');
-    await this.#living.exit;
-    this.client.close();
+  async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    this.#agent?.child.kill(signal);
+    await this.#agent?.exit;
+    this.#client?.close();
   }
 
   async restart(): Promise<void> {
@@ -61,10 +67,5 @@ export class MortalAgent {
     await this.kill();
     for (const child of this.#children) child.kill('SIGKILL');
     this.#folder.remove();
-  }
-
-  get #living(): AgentProcess {
-    if (!this.#agent) throw new Error('no agent was started');
-    return this.#agent;
   }
 }
