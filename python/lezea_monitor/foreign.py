@@ -5,14 +5,16 @@ included, and what it raises (a timeout, which is even an OSError) is meant for 
 """
 
 
-def is_foreign(error: BaseException) -> bool:
+def is_foreign(error: BaseException, library: str = "") -> bool:
     """Whether a signal handler raised it: the innermost frame is not this package's.
 
-    Nothing that recording calls in other modules raises, but where memory or stack are gone.
+    Nothing that recording calls in other modules raises, but where memory or stack are gone; what
+    is called in `library` may.
     """
     if isinstance(error, (MemoryError, RecursionError)):
         return False
     step = error.__traceback__
     while step is not None and step.tb_next is not None:
         step = step.tb_next
-    return step is not None and step.tb_frame.f_globals.get("__package__") != __package__
+    package = step.tb_frame.f_globals.get("__package__") if step is not None else __package__
+    return package != __package__ and not (library and str(package).split(".")[0] == library)

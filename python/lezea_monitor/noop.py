@@ -34,6 +34,19 @@ class NoScope:
 _SCOPE = NoScope()
 
 
+class NoWatch:
+    """What `run.watch` returns where nothing is watched."""
+
+    def remove(self) -> None:
+        return None
+
+    def __enter__(self) -> "NoWatch":
+        return self
+
+    def __exit__(self, exc_type: Any, exc: Any, traceback: Any) -> None:
+        return None
+
+
 class NoRun:
     """What `start_run` returns when nothing can be recorded."""
 
@@ -53,6 +66,12 @@ class NoRun:
         return _SCOPE
 
     scoped = scope
+
+    def watch(
+        self, module: Any, name: object = None, *, level: object = "layer", depth: Optional[int] = None,
+        only: Optional[Callable[[str, Any], Any]] = None,
+    ) -> NoWatch:  # fmt: skip
+        return NoWatch()
 
     def phase(self, name: object) -> None:
         return None

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Union
 
 from . import hooks, scope, tasks, tracker
 from .capture import Capture
@@ -19,7 +19,7 @@ from .facts import Facts
 from .limits import Callback, Limits, checked, merged
 from .link import Link
 from .names import clean_level, text_of
-from .noop import warn_once
+from .noop import NoWatch, warn_once
 from .opener import opener
 from .redact import without_secrets
 from .ring import RingPool
@@ -28,6 +28,9 @@ from .session import Address, Identity, Pending
 from .tree import Tree
 from .usage import Usage
 from .wire import MAX_REQUEST, AgentError, Unavailable
+
+if TYPE_CHECKING:
+    from .watch import Watch, Watcher
 
 log = logging.getLogger("lezea_monitor")
 
@@ -88,6 +91,7 @@ class Run:
         self._link.start()
         self._last = Usage({})
         self._openers: Dict[str, Callable[[object], Scope]] = {}
+        self._watcher: "Optional[Watcher]" = None
         for level in LEVELS:
             setattr(self, level, self._opener(level))
         self._environment = hooks.Environment(self.id, address.path)
@@ -141,6 +145,32 @@ class Run:
     def scoped(self, level: object, name: object) -> Callable[..., Any]:
         """A decorator: the body of the function runs in this scope."""
         return lambda function: decorate(function, lambda: self.scope(level, name))
+
+    def watch(
+        self, module: Any, name: object = None, *, level: object = "layer", depth: Optional[int] = None,
+        only: Optional[Callable[[str, Any], Any]] = None,
+    ) -> "Union[Watch, NoWatch]":  # fmt: skip
+        """A torch module and its parts are scopes from now on, forward and backward, nested as they
+        are called, until `remove` of what this returns, the end of its `with` block, or of the run.
+
+        name: of the module itself, default its class; parts have the names of `named_modules`.
+        depth: of parts, 0 is the module alone. only: called with a part's name and module, says
+        whether it is watched.
+        """
+        if not self.active:
+            return NoWatch()
+        from .watch import Watcher  # nobody else needs it
+
+        try:
+            if self._watcher is None:
+                self._watcher = Watcher(self._tree, self._lose_call)
+            return self._watcher.watch(module, name, level, depth, only)
+        except LookupError as error:
+            warn_once("watch", "run.watch does nothing: %s", error)
+            return NoWatch()
+
+    def _lose_call(self) -> None:
+        self._unreadable += 1
 
     # Reports
 
@@ -321,6 +351,8 @@ class Run:
         if self._ended:
             return
         self._ended = True
+        if self._watcher is not None:
+            self._watcher.close()
         scope.stop()
         self._task_hook.uninstall()
         self._exit_hooks.uninstall()

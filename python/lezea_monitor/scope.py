@@ -208,6 +208,45 @@ def current() -> Node:
     return tasks.position(state()).node
 
 
+def place(node: Node, flags: int = 0) -> Scope:
+    """Puts the calling thread or task into a scope that exists, wherever it is; see `leave`."""
+    st = state()
+    left = tasks.position(st).node.id
+    scope = _new(None)
+    scope.node = node
+    if st.in_task:
+        scope.outer = tasks.innermost.get()  # type: ignore[assignment]
+        tasks.innermost.set(scope)
+    else:
+        scope.outer = st.top
+        st.top = scope
+    st.announce(node, left, flags)
+    return scope
+
+
+def move(scope: Scope, node: Node) -> None:
+    """A placed scope is another from now on; nothing where another one was entered inside of it."""
+    st = state()
+    if tasks.position(st) is scope and scope.node is not node:
+        left = scope.node.id
+        scope.node = node
+        st.announce(node, left)
+
+
+def leave(scope: Scope) -> None:
+    """Ends a placed scope: the thread or task is where it was put from."""
+    st = state()
+    left = scope.node.id
+    if not (tasks.leave(scope, st) if st.in_task else _unlink(scope, st)):
+        _bury(scope)
+        st.announce(tasks.position(st).node, left)
+
+
+def position() -> Scope:
+    """The innermost scope of the calling thread or task; its root where it is in none."""
+    return tasks.position(state())
+
+
 def _child(parent: Node, key: Key) -> Node:
     recorder = _recorder
     try:

@@ -1,0 +1,167 @@
+"""The backward pass of watched modules: which layer's part of autograd's graph is at work.
+
+Reads the graph that a module's call has made; emits a switch whenever autograd comes to another
+layer's part. Autograd runs a graph's nodes from the newest to the oldest, so a node says for all
+until the next one that says something: a mark is set on the node of each tensor that goes into a
+module or comes out, for the layer whose call made it. Marks change no gradient and no tensor, and
+keep neither alive. A pass leaves what it entered at its end, however it ends.
+"""
+
+import itertools
+import threading
+from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Optional
+
+from . import scope as scopes
+from .scope import Scope
+from .tree import Node
+
+if TYPE_CHECKING:
+    from .watch import Call
+
+MARK = "lezea_monitor"  # key in a node's metadata
+MAX_TENSORS = 64  # of one call's arguments and results
+MAX_NESTING = 4  # of what they are in
+MAX_OWN_NODES = 64  # of a layer's own operations between two modules that it calls
+
+
+class _Stay:
+    """Where one backward pass has put its thread."""
+
+    __slots__ = ("task", "scope", "base")
+
+    def __init__(self, task: int, scope: Scope, base: Node) -> None:
+        self.task = task  # autograd's number of the pass
+        self.scope = scope
+        self.base = base  # where backward() was called
+
+
+class _End:
+    """Autograd calls it when a pass is done, and drops it when the pass is over otherwise."""
+
+    __slots__ = ("_stays", "_stay")
+
+    def __init__(self, stays: List[_Stay], stay: _Stay) -> None:
+        self._stays = stays
+        self._stay: Optional[_Stay] = stay
+
+    def __call__(self) -> None:
+        stay, self._stay = self._stay, None
+        if stay is not None and stay in self._stays:
+            self._stays.remove(stay)
+            scopes.leave(stay.scope)
+
+    __del__ = __call__
+
+
+class _Local(threading.local):
+    def __init__(self) -> None:
+        self.stays: List[_Stay] = []
+
+
+class Marks:
+    """Marks of a run in the graphs of its modules."""
+
+    def __init__(self, torch: Any, failed: Callable[[Exception], None]) -> None:
+        """Raises LookupError where this torch has no way to ask for what is needed."""
+        self._failed = failed
+        self._local = _Local()
+        self._open = False
+        try:
+            self.compiling: Callable[[], bool] = torch.compiler.is_compiling
+            self.next_number: Callable[[], int] = torch._C._autograd._get_sequence_nr
+            self._task: Callable[[], int] = torch._C._current_graph_task_id
+            self._at_end = torch.autograd.Variable._execution_engine.queue_callback
+            self._Tensor = torch.Tensor
+            self._plain = torch._C.DisableTorchFunctionSubclass
+        except AttributeError as error:
+            raise LookupError("torch %s: %s" % (torch.__version__, error)) from None
+
+    def open(self) -> None:
+        self._open = True
+
+    def close(self) -> None:
+        """From now on marks do nothing; a pass that goes on ends as it would."""
+        self._open = False
+
+    def is_stay(self, scope: Scope) -> bool:
+        """Whether a backward pass has put the thread there."""
+        stays = self._local.stays
+        return bool(stays) and stays[-1].scope is scope
+
+    def mark(self, calls: "List[Call]", at: int, values: Any) -> None:
+        """Marks the tensors of the call `calls[at]`: its results and its arguments."""
+        found: List[Any] = []
+        _collect(values, self._Tensor, MAX_NESTING, found)
+        for tensor in found:
+            if type(tensor) is self._Tensor:
+                node = tensor.grad_fn
+            else:  # no code of a tensor's own class
+                with self._plain():
+                    node = tensor.grad_fn
+            if node is not None:
+                self._mark_node(node, calls, at)
+
+    def _mark_node(self, node: Any, calls: "List[Call]", at: int) -> None:
+        known = node.metadata
+        if MARK in known:
+            return
+        known[MARK] = True
+        number = node._sequence_nr()
+        while at >= 0 and calls[at].first > number:
+            at -= 1
+        owner = calls[at].node if at >= 0 else None
+        node.register_prehook(self._arrival(owner))
+
+    def _arrival(self, owner: Optional[Node]) -> Callable[[Any], None]:
+        arrive, failed, compiling = self._arrive, self._failed, self.compiling
+
+        def before(gradients: Any) -> None:
+            if compiling():
+                return
+            try:
+                arrive(owner)
+            except Exception as error:
+                failed(error)
+
+        return before
+
+    def _arrive(self, owner: Optional[Node]) -> None:
+        """A pass comes to what `owner` has made; None: what is of no layer."""
+        if not self._open:
+            return
+        stays, task = self._local.stays, self._task()
+        if not stays or stays[-1].task != task:
+            if owner is None:
+                return
+            base = scopes.current()
+            stay = _Stay(task, scopes.place(owner), base)
+            stays.append(stay)
+            self._at_end(_End(stays, stay))
+        else:
+            stay = stays[-1]
+            scopes.move(stay.scope, stay.base if owner is None else owner)
+
+
+def _collect(value: Any, tensor: Any, nesting: int, found: List[Any]) -> None:
+    """The tensors in a call's arguments and results: in lists, tuples, dicts and dataclasses."""
+    if isinstance(value, tensor):
+        if len(found) < MAX_TENSORS:
+            found.append(value)
+    elif nesting > 0:
+        for inner in _inside(value):
+            _collect(inner, tensor, nesting - 1, found)
+
+
+def _inside(value: Any) -> Iterator[Any]:
+    """Without any code of the container's own class."""
+    if isinstance(value, tuple):
+        items = tuple.__iter__(value)
+    elif isinstance(value, list):
+        items = list.__iter__(value)
+    elif isinstance(value, dict):
+        items = iter(dict.values(value))
+    elif hasattr(type(value), "__dataclass_fields__"):
+        items = iter(list(vars(value).values()))
+    else:
+        return iter(())
+    return itertools.islice(items, MAX_TENSORS)

@@ -1,0 +1,252 @@
+"""Layers of torch modules as scopes: `run.watch`.
+
+Emits a scope for each call of a watched module, and one for its part of the backward pass (see
+backward.py). Owns the process's module hooks while anything is watched: they are torch's global
+ones, so that nothing of ours is in a module, its copies and its pickles. Never imports torch: who
+has a module has torch. Whatever goes wrong in here is the program's only where a signal handler of
+its own raised it.
+"""
+
+import inspect
+import sys
+import threading
+import warnings
+from types import FrameType
+from typing import Any, Callable, Dict, List, Optional, Union
+
+from . import scope as scopes
+from .backward import Marks
+from .foreign import is_foreign
+from .layout import ACTIVATION
+from .modules import Layer, Only, Selection
+from .names import clean_level, text_of
+from .noop import NoWatch, warn_once
+from .scope import Scope
+from .tree import MAX_SCOPES, Key, Node, Tree
+
+# torch says so where somebody calls what torch.compile returned; for our hooks it does not matter.
+_FIRES_TWICE = r"Using `torch\.compile\(module\)` when there are global hooks"
+
+
+class Call:
+    """One call of a watched module that has not returned."""
+
+    __slots__ = ("layer", "scope", "placed", "node", "first", "frame")
+
+    def __init__(
+        self, layer: Layer, scope: Scope, placed: bool, node: Node, first: int, frame: FrameType
+    ) -> None:
+        self.layer = layer
+        self.scope = scope
+        self.placed = placed  # by `scope.place`, not entered
+        self.node = node
+        self.first = first  # number of the first autograd node that it can have made
+        self.frame = frame  # torch's, which runs for as long as the call does
+
+
+class Watch:
+    """What `run.watch` returns: the modules are watched until `remove`, or the end of a block."""
+
+    def __init__(self, watcher: "Watcher", layers: List[Layer]) -> None:
+        self._watcher = watcher
+        self._layers = layers
+
+    def remove(self) -> None:
+        """The modules are watched no more, unless somebody else watches them too."""
+        layers, self._layers = self._layers, []
+        self._watcher.release(layers)
+
+    def __enter__(self) -> "Watch":
+        return self
+
+    def __exit__(self, exc_type: Any, exc: Any, traceback: Any) -> None:
+        self.remove()
+
+    def __reduce__(self) -> Any:
+        """A copy, as of a module that keeps its own handle, watches nothing."""
+        return NoWatch, ()
+
+
+class _Local(threading.local):
+    """What one thread is in."""
+
+    def __init__(self) -> None:
+        self.calls: List[Call] = []
+
+
+class Watcher:
+    """The watched modules of a run."""
+
+    def __init__(self, tree: Tree, on_lost: Callable[[], None]) -> None:
+        """Raises LookupError where torch is missing or too old; says what it lacks."""
+        self._tree = tree
+        self._on_lost = on_lost
+        self._layers: Dict[int, Layer] = {}
+        self._local = _Local()
+        self._hooks: List[Any] = []
+        self._torch = sys.modules.get("torch")
+        self._modules = sys.modules.get("torch.nn.modules.module")
+        if self._torch is None or self._modules is None:
+            raise LookupError("torch is not imported")
+        register = self._modules.register_module_forward_hook
+        if not {"with_kwargs", "always_call"} <= set(inspect.signature(register).parameters):
+            raise LookupError("torch %s has no hooks that are always called" % self._torch.__version__)
+        self._marks = Marks(self._torch, self.failed)
+
+    def watch(
+        self, module: Any, name: object, level: object, depth: Optional[int], only: Optional[Only]
+    ) -> "Union[Watch, NoWatch]":
+        if not isinstance(module, self._modules.Module):  # type: ignore[union-attr]
+            warn_once("watch", "run.watch(%s): not a torch module", type(module).__name__)
+            return NoWatch()
+        title = type(module).__name__ if name is None else text_of(name)
+        room = MAX_SCOPES - len(self._tree.nodes)
+        try:
+            selection = Selection(module, title, depth, only, room, self._modules.Module)  # type: ignore[union-attr]
+        except Exception as error:  # modules that torch cannot list; what `only` raises goes on
+            if is_foreign(error, "torch"):
+                raise
+            warn_once("watch", "run.watch(%s): %r", type(module).__name__, error)
+            return NoWatch()
+        if selection.left_out:
+            warn_once(
+                "watch-room", "run.watch: %d of %d modules are not watched: a process has %d scopes at most; "
+                "depth= or only= says which", selection.left_out, selection.found, MAX_SCOPES,
+            )  # fmt: skip
+        layers = []
+        word = clean_level(level)
+        for part in selection.parts:
+            layer = self._layers.get(id(part.module))
+            if layer is None or layer.module() is not part.module:
+                layer = Layer(part.module, part.names, selection.root, title, word, self._forget)
+                self._layers[layer.ident] = layer
+            layer.holders += 1
+            layers.append(layer)
+        self._install()
+        return Watch(self, layers)
+
+    def release(self, layers: List[Layer]) -> None:
+        for layer in layers:
+            layer.holders -= 1
+            if layer.holders == 0 and self._layers.get(layer.ident) is layer:
+                del self._layers[layer.ident]
+        if not self._layers:
+            self.close()
+
+    def close(self) -> None:
+        """Takes all hooks away; what the calling thread is in of ours, it leaves."""
+        hooks, self._hooks = self._hooks, []
+        for hook in hooks:
+            hook.remove()
+            for flags in ("_global_forward_hooks_always_called", "_global_forward_hooks_with_kwargs"):
+                vars(self._modules).get(flags, {}).pop(hook.id, None)  # torch 2.15 leaves them
+        self._layers.clear()
+        self._marks.close()
+        _leave_from(self._local.calls, 0)
+
+    def _forget(self, layer: Layer) -> None:
+        """Its module is gone."""
+        if self._layers.get(layer.ident) is layer:
+            del self._layers[layer.ident]
+
+    # Hooks
+
+    def _install(self) -> None:
+        if self._hooks or not self._layers:
+            return
+        self._marks.open()
+        enter, leave, failed, compiling = self._enter, self._leave, self.failed, self._marks.compiling
+
+        # What torch.compile makes of a module has none of this: these lines are part of what it reads.
+        def before(module: Any, args: Any) -> None:
+            if compiling():
+                return
+            try:
+                enter(module, sys._getframe(1))
+            except Exception as error:
+                failed(error)
+
+        def after(module: Any, args: Any, *rest: Any) -> None:  # kwargs, output; None after an exception
+            if compiling():
+                return
+            try:
+                leave(module, args, *(rest if len(rest) == 2 else ({}, None)))
+            except Exception as error:
+                failed(error)
+
+        warnings.filterwarnings("ignore", _FIRES_TWICE, UserWarning)
+        torch = self._modules
+        self._hooks = [
+            torch.register_module_forward_pre_hook(before),  # type: ignore[union-attr]
+            torch.register_module_forward_hook(after, with_kwargs=True, always_call=True),  # type: ignore[union-attr]
+        ]
+
+    def failed(self, error: Exception) -> None:
+        """A mistake of ours, of torch's or of a tensor's class is counted; the program's goes on."""
+        if is_foreign(error, "torch"):
+            raise error
+        self._on_lost()
+
+    def _enter(self, module: Any, frame: FrameType) -> None:
+        layer = self._layers.get(id(module))
+        if layer is None or layer.module() is not module:
+            return
+        calls = self._local.calls
+        outer = scopes.position()
+        # Recomputed in a backward pass: where it was the first time, whoever needs it now.
+        placed = self._marks.is_stay(outer) and layer.home is not None
+        if placed:
+            opened = scopes.place(layer.home, ACTIVATION)  # type: ignore[arg-type]
+        else:
+            key = layer.keys.get(outer.node)
+            if key is None:
+                key = self._new_key(layer, calls)
+            opened = scopes.again(key)
+            opened.__enter__()
+            layer.home = scopes.current()
+        calls.append(
+            Call(layer, opened, placed, scopes.current(), self._marks.next_number(), frame)
+        )
+
+    def _new_key(self, layer: Layer, calls: List[Call]) -> Key:
+        """The scope's name depends on who calls the module."""
+        _leave_from(calls, _running(calls))
+        caller = calls[-1].layer if calls else None
+        key = self._tree.key(layer.level, layer.name_in(caller))
+        layer.keys[scopes.current()] = key
+        return key
+
+    def _leave(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
+        calls, ident = self._local.calls, id(module)
+        at = len(calls) - 1
+        while at >= 0 and calls[at].layer.ident != ident:
+            at -= 1
+        if at < 0:
+            return
+        try:
+            if output is not None:
+                self._marks.mark(calls, at, (output, args, kwargs))
+        finally:
+            _leave_from(calls, at)
+
+
+def _leave_from(calls: List[Call], at: int) -> None:
+    while len(calls) > at:
+        call = calls.pop()
+        if call.placed:
+            scopes.leave(call.scope)
+        else:
+            call.scope.__exit__(None, None, None)
+
+
+def _running(calls: List[Call]) -> int:
+    """How many of these calls go on. KeyboardInterrupt and the like end them without a word."""
+    frames = set()
+    frame: Optional[FrameType] = sys._getframe(1) if calls else None
+    while frame is not None:
+        frames.add(id(frame))
+        frame = frame.f_back
+    count = 0
+    while count < len(calls) and id(calls[count].frame) in frames:
+        count += 1
+    return count
