@@ -3,13 +3,14 @@
 Reads the graph that a module's call has made; emits a switch whenever autograd comes to another
 layer's part. Autograd runs a graph's nodes from the newest to the oldest, so a node says for all
 until the next one that says something: a mark is set on the node of each tensor that goes into a
-module or comes out, for the layer whose call made it. Marks change no gradient and no tensor, and
+module or comes out, and on what a call made before it called another module and used after, for
+the layer whose call made it. Marks change no gradient and no tensor, and
 keep neither alive. A pass leaves what it entered at its end, however it ends.
 """
 
 import itertools
 import threading
-from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional
 
 from . import scope as scopes
 from .scope import Scope
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 MARK = "lezea_monitor"  # key in a node's metadata
 MAX_TENSORS = 64  # of one call's arguments and results
-MAX_NESTING = 4  # of what they are in
-MAX_OWN_NODES = 64  # of a layer's own operations between two modules that it calls
+MAX_NESTING = 6  # of what they are in
+MAX_OWN_NODES = 64  # of a call's own operations between two modules that it calls
 
 
 class _Stay:
@@ -102,14 +103,19 @@ class Marks:
                 self._mark_node(node, calls, at)
 
     def _mark_node(self, node: Any, calls: "List[Call]", at: int) -> None:
-        known = node.metadata
-        if MARK in known:
+        if MARK in node.metadata:
             return
-        known[MARK] = True
         number = node._sequence_nr()
         while at >= 0 and calls[at].first > number:
             at -= 1
         owner = calls[at].node if at >= 0 else None
+        self._set(node, owner)
+        if at >= 0 and calls[at].calls_others:
+            for before in _after_others(node, number, calls[at].first):
+                self._set(before, owner)
+
+    def _set(self, node: Any, owner: Optional[Node]) -> None:
+        node.metadata[MARK] = True
         node.register_prehook(self._arrival(owner))
 
     def _arrival(self, owner: Optional[Node]) -> Callable[[Any], None]:
@@ -140,6 +146,31 @@ class Marks:
         else:
             stay = stays[-1]
             scopes.move(stay.scope, stay.base if owner is None else owner)
+
+
+def _after_others(node: Any, number: int, first: int) -> List[Any]:
+    """The nodes of the same call below `node` that autograd comes to after those of a module that
+    the call has called in between: what the call did before that, for use afterwards.
+    """
+    own: Dict[int, Any] = {}
+    others: List[int] = []
+    queue = [node]
+    while queue and len(own) < MAX_OWN_NODES:
+        for below, _ in queue.pop().next_functions:
+            age = -1 if below is None else below._sequence_nr()
+            if age < first or age >= number or age in own:
+                continue  # of before the call; or a weight's, which has the highest number
+            if MARK in below.metadata:
+                others.append(age)
+            else:
+                own[age] = below
+                queue.append(below)
+    found = []
+    for age in sorted(own, reverse=True):
+        if any(age < other < number for other in others):
+            found.append(own[age])
+        number = age
+    return found
 
 
 def _collect(value: Any, tensor: Any, nesting: int, found: List[Any]) -> None:

@@ -31,7 +31,7 @@ _FIRES_TWICE = r"Using `torch\.compile\(module\)` when there are global hooks"
 class Call:
     """One call of a watched module that has not returned."""
 
-    __slots__ = ("layer", "scope", "placed", "node", "first", "frame")
+    __slots__ = ("layer", "scope", "placed", "node", "first", "frame", "calls_others")
 
     def __init__(
         self, layer: Layer, scope: Scope, placed: bool, node: Node, first: int, frame: FrameType
@@ -42,6 +42,7 @@ class Call:
         self.node = node
         self.first = first  # number of the first autograd node that it can have made
         self.frame = frame  # torch's, which runs for as long as the call does
+        self.calls_others = False  # watched ones
 
 
 class Watch:
@@ -88,9 +89,10 @@ class Watcher:
         self._modules = sys.modules.get("torch.nn.modules.module")
         if self._torch is None or self._modules is None:
             raise LookupError("torch is not imported")
-        register = self._modules.register_module_forward_hook
-        if not {"with_kwargs", "always_call"} <= set(inspect.signature(register).parameters):
+        knows = inspect.signature(self._modules.register_module_forward_hook).parameters
+        if "always_call" not in knows:
             raise LookupError("torch %s has no hooks that are always called" % self._torch.__version__)
+        self._options = {name: True for name in ("always_call", "with_kwargs") if name in knows}
         self._marks = Marks(self._torch, self.failed)
 
     def watch(
@@ -166,11 +168,11 @@ class Watcher:
             except Exception as error:
                 failed(error)
 
-        def after(module: Any, args: Any, *rest: Any) -> None:  # kwargs, output; None after an exception
+        def after(module: Any, args: Any, *rest: Any) -> None:  # [kwargs,] output: None after an exception
             if compiling():
                 return
             try:
-                leave(module, args, *(rest if len(rest) == 2 else ({}, None)))
+                leave(module, rest[-1], (rest, args))
             except Exception as error:
                 failed(error)
 
@@ -178,7 +180,7 @@ class Watcher:
         torch = self._modules
         self._hooks = [
             torch.register_module_forward_pre_hook(before),  # type: ignore[union-attr]
-            torch.register_module_forward_hook(after, with_kwargs=True, always_call=True),  # type: ignore[union-attr]
+            torch.register_module_forward_hook(after, **self._options),  # type: ignore[union-attr]
         ]
 
     def failed(self, error: Exception) -> None:
@@ -204,6 +206,8 @@ class Watcher:
             opened = scopes.again(key)
             opened.__enter__()
             layer.home = scopes.current()
+        if calls:
+            calls[-1].calls_others = True
         calls.append(
             Call(layer, opened, placed, scopes.current(), self._marks.next_number(), frame)
         )
@@ -216,7 +220,7 @@ class Watcher:
         layer.keys[scopes.current()] = key
         return key
 
-    def _leave(self, module: Any, args: Any, kwargs: Any, output: Any) -> None:
+    def _leave(self, module: Any, output: Any, values: Any) -> None:
         calls, ident = self._local.calls, id(module)
         at = len(calls) - 1
         while at >= 0 and calls[at].layer.ident != ident:
@@ -225,7 +229,7 @@ class Watcher:
             return
         try:
             if output is not None:
-                self._marks.mark(calls, at, (output, args, kwargs))
+                self._marks.mark(calls, at, values)
         finally:
             _leave_from(calls, at)
 

@@ -42,6 +42,14 @@ if torch is not None:
         def forward(self, x):
             return x + self.inner(self.norm(x))
 
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gate, self.up, self.down = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.down(nn.functional.silu(self.gate(x)).neg() * self.up(x))
+
     class Fails(nn.Module):
         def __init__(self, error):
             super().__init__()
@@ -134,6 +142,35 @@ class WatchTest(AgentTest):
         self.assertEqual(self.steps()[before:], [
             "net/1", "net/1/inner", "net/1/norm", "net/0", "net/0/inner", "net/0/norm", ""
         ])  # fmt: skip
+
+    def test_own_operations_on_both_sides_of_a_part(self):
+        model = Gated()
+        with self.run_.watch(model, "net"):
+            output = model(torch.randn(2, 4))
+            before = len(self.steps())
+            output.sum().backward()
+        self.assertEqual(
+            self.steps()[before:], ["net/down", "net", "net/up", "net", "net/gate", ""]
+        )
+
+    def test_arguments_by_name(self):
+        class Named(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.first, self.second = Residual(), Shapes(lambda x: x)
+
+            def forward(self, *, value):
+                return self.second(x=self.first(x=value).neg())
+
+        model = Named()
+        with self.run_.watch(model, "net"):
+            output = model(value=torch.randn(2, 4))
+            before = len(self.steps())
+            output.sum().backward()
+        self.assertEqual(
+            self.steps()[before:],
+            ["net/second", "net", "net/first", "net/first/inner", "net/first/norm", ""],
+        )
 
     def test_below_the_program_own_scopes(self):
         model = block()
