@@ -67,6 +67,7 @@ class Marks:
         self._failed = failed
         self._local = _Local()
         self._open = False
+        self._arrivals: Dict[Optional[Node], Callable[[Any], None]] = {}
         try:
             self.compiling: Callable[[], bool] = torch.compiler.is_compiling
             self.next_number: Callable[[], int] = torch._C._autograd._get_sequence_nr
@@ -91,20 +92,16 @@ class Marks:
 
     def mark(self, calls: "List[Call]", at: int, values: Any) -> None:
         """Marks the tensors of the call `calls[at]`: its results and its arguments."""
-        found: List[Any] = []
-        _collect(values, self._Tensor, MAX_NESTING, found)
-        for tensor in found:
+        for tensor in _tensors(values, self._Tensor):
             if type(tensor) is self._Tensor:
                 node = tensor.grad_fn
             else:  # no code of a tensor's own class
                 with self._plain():
                     node = tensor.grad_fn
-            if node is not None:
+            if node is not None and MARK not in node.metadata:
                 self._mark_node(node, calls, at)
 
     def _mark_node(self, node: Any, calls: "List[Call]", at: int) -> None:
-        if MARK in node.metadata:
-            return
         number = node._sequence_nr()
         while at >= 0 and calls[at].first > number:
             at -= 1
@@ -116,7 +113,10 @@ class Marks:
 
     def _set(self, node: Any, owner: Optional[Node]) -> None:
         node.metadata[MARK] = True
-        node.register_prehook(self._arrival(owner))
+        arrival = self._arrivals.get(owner)
+        if arrival is None:
+            arrival = self._arrivals[owner] = self._arrival(owner)
+        node.register_prehook(arrival)
 
     def _arrival(self, owner: Optional[Node]) -> Callable[[Any], None]:
         arrive, failed, compiling = self._arrive, self._failed, self.compiling
@@ -173,14 +173,21 @@ def _after_others(node: Any, number: int, first: int) -> List[Any]:
     return found
 
 
-def _collect(value: Any, tensor: Any, nesting: int, found: List[Any]) -> None:
+def _tensors(values: Any, tensor: Any) -> List[Any]:
     """The tensors in a call's arguments and results: in lists, tuples, dicts and dataclasses."""
-    if isinstance(value, tensor):
-        if len(found) < MAX_TENSORS:
-            found.append(value)
-    elif nesting > 0:
-        for inner in _inside(value):
-            _collect(inner, tensor, nesting - 1, found)
+    found: List[Any] = []
+    layer = list(values)
+    for _ in range(MAX_NESTING):
+        deeper: List[Any] = []
+        for value in layer:
+            if isinstance(value, tensor):
+                found.append(value)
+            elif value is not None and len(deeper) < MAX_TENSORS:
+                deeper.extend(_inside(value))
+        if not deeper or len(found) >= MAX_TENSORS:
+            break
+        layer = deeper
+    return found[:MAX_TENSORS]
 
 
 def _inside(value: Any) -> Iterator[Any]:

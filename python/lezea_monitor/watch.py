@@ -85,8 +85,8 @@ class Watcher:
         self._layers: Dict[int, Layer] = {}
         self._local = _Local()
         self._hooks: List[Any] = []
-        self._torch = sys.modules.get("torch")
-        self._modules = sys.modules.get("torch.nn.modules.module")
+        self._torch: Any = sys.modules.get("torch")
+        self._modules: Any = sys.modules.get("torch.nn.modules.module")
         if self._torch is None or self._modules is None:
             raise LookupError("torch is not imported")
         knows = inspect.signature(self._modules.register_module_forward_hook).parameters
@@ -98,13 +98,13 @@ class Watcher:
     def watch(
         self, module: Any, name: object, level: object, depth: Optional[int], only: Optional[Only]
     ) -> "Union[Watch, NoWatch]":
-        if not isinstance(module, self._modules.Module):  # type: ignore[union-attr]
+        if not isinstance(module, self._modules.Module):
             warn_once("watch", "run.watch(%s): not a torch module", type(module).__name__)
             return NoWatch()
         title = type(module).__name__ if name is None else text_of(name)
         room = MAX_SCOPES - len(self._tree.nodes)
         try:
-            selection = Selection(module, title, depth, only, room, self._modules.Module)  # type: ignore[union-attr]
+            selection = Selection(module, title, depth, only, room, self._modules.Module)
         except Exception as error:  # modules that torch cannot list; what `only` raises goes on
             if is_foreign(error, "torch"):
                 raise
@@ -172,15 +172,15 @@ class Watcher:
             if compiling():
                 return
             try:
-                leave(module, rest[-1], (rest, args))
+                leave(module, rest, args)
             except Exception as error:
                 failed(error)
 
         warnings.filterwarnings("ignore", _FIRES_TWICE, UserWarning)
-        torch = self._modules
+        modules = self._modules
         self._hooks = [
-            torch.register_module_forward_pre_hook(before),  # type: ignore[union-attr]
-            torch.register_module_forward_hook(after, **self._options),  # type: ignore[union-attr]
+            modules.register_module_forward_pre_hook(before),
+            modules.register_module_forward_hook(after, **self._options),
         ]
 
     def failed(self, error: Exception) -> None:
@@ -198,19 +198,22 @@ class Watcher:
         # Recomputed in a backward pass: where it was the first time, whoever needs it now.
         placed = self._marks.is_stay(outer) and layer.home is not None
         if placed:
-            opened = scopes.place(layer.home, ACTIVATION)  # type: ignore[arg-type]
+            node: Node = layer.home  # type: ignore[assignment]
+            opened = scopes.place(node, ACTIVATION)
         else:
             key = layer.keys.get(outer.node)
             if key is None:
                 key = self._new_key(layer, calls)
             opened = scopes.again(key)
             opened.__enter__()
-            layer.home = scopes.current()
+            try:
+                node = opened.node
+            except AttributeError:  # in a task: another object is entered for it
+                node = scopes.current()
+            layer.home = node
         if calls:
             calls[-1].calls_others = True
-        calls.append(
-            Call(layer, opened, placed, scopes.current(), self._marks.next_number(), frame)
-        )
+        calls.append(Call(layer, opened, placed, node, self._marks.next_number(), frame))
 
     def _new_key(self, layer: Layer, calls: List[Call]) -> Key:
         """The scope's name depends on who calls the module."""
@@ -220,7 +223,7 @@ class Watcher:
         layer.keys[scopes.current()] = key
         return key
 
-    def _leave(self, module: Any, output: Any, values: Any) -> None:
+    def _leave(self, module: Any, results: Any, args: Any) -> None:
         calls, ident = self._local.calls, id(module)
         at = len(calls) - 1
         while at >= 0 and calls[at].layer.ident != ident:
@@ -228,8 +231,8 @@ class Watcher:
         if at < 0:
             return
         try:
-            if output is not None:
-                self._marks.mark(calls, at, values)
+            if results[-1] is not None:
+                self._marks.mark(calls, at, results + args)
         finally:
             _leave_from(calls, at)
 

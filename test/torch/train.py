@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 import lezea_monitor as lm
 
 # width, layers, heads, tokens of a sequence, sequences, words
-SIZES = {"small": (256, 4, 4, 128, 8, 1000), "365m": (1024, 24, 16, 128, 1, 31000)}
+SIZES = {"small": (256, 4, 4, 128, 8, 1000), "365m": (1024, 24, 16, 256, 1, 31000)}
 BACKWARD = "autograd::engine::evaluate_function: "
 MARK = "layer "
 
