@@ -39,17 +39,23 @@ class _Stay:
 class _End:
     """Autograd calls it when a pass is done, and drops it when the pass is over otherwise."""
 
-    __slots__ = ("_stays", "_stay")
+    __slots__ = ("_stays", "_stay", "_failed")
 
-    def __init__(self, stays: List[_Stay], stay: _Stay) -> None:
+    def __init__(
+        self, stays: List[_Stay], stay: _Stay, failed: Callable[[Exception], None]
+    ) -> None:
         self._stays = stays
         self._stay: Optional[_Stay] = stay
+        self._failed = failed
 
     def __call__(self) -> None:
         stay, self._stay = self._stay, None
-        if stay is not None and stay in self._stays:
-            self._stays.remove(stay)
-            scopes.leave(stay.scope)
+        try:
+            if stay is not None and stay in self._stays:
+                self._stays.remove(stay)
+                scopes.leave(stay.scope)
+        except Exception as error:
+            self._failed(error)
 
     __del__ = __call__
 
@@ -142,7 +148,7 @@ class Marks:
             base = scopes.current()
             stay = _Stay(task, scopes.place(owner), base)
             stays.append(stay)
-            self._at_end(_End(stays, stay))
+            self._at_end(_End(stays, stay, self._failed))
         else:
             stay = stays[-1]
             scopes.move(stay.scope, stay.base if owner is None else owner)

@@ -205,15 +205,20 @@ class Watcher:
             if key is None:
                 key = self._new_key(layer, calls)
             opened = scopes.again(key)
-            opened.__enter__()
-            try:
-                node = opened.node
-            except AttributeError:  # in a task: another object is entered for it
-                node = scopes.current()
-            layer.home = node
-        if calls:
-            calls[-1].calls_others = True
-        calls.append(Call(layer, opened, placed, node, self._marks.next_number(), frame))
+        try:
+            if not placed:
+                opened.__enter__()
+                try:
+                    node = opened.node
+                except AttributeError:  # in a task: another object is entered for it
+                    node = scopes.current()
+                layer.home = node
+            if calls:
+                calls[-1].calls_others = True
+            calls.append(Call(layer, opened, placed, node, self._marks.next_number(), frame))
+        except BaseException:  # a signal handler's: the call will not be
+            _end(opened, placed)
+            raise
 
     def _new_key(self, layer: Layer, calls: List[Call]) -> Key:
         """The scope's name depends on who calls the module."""
@@ -239,11 +244,16 @@ class Watcher:
 
 def _leave_from(calls: List[Call], at: int) -> None:
     while len(calls) > at:
-        call = calls.pop()
-        if call.placed:
-            scopes.leave(call.scope)
-        else:
-            call.scope.__exit__(None, None, None)
+        call = calls[-1]
+        _end(call.scope, call.placed)
+        calls.pop()
+
+
+def _end(scope: Scope, placed: bool) -> None:
+    if placed:
+        scopes.leave(scope)
+    else:
+        scope.__exit__(None, None, None)
 
 
 def _running(calls: List[Call]) -> int:

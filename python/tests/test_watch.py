@@ -11,10 +11,9 @@ import unittest
 import warnings
 import weakref
 
-import lezea_monitor as lm
-from lezea_monitor import backward, noop, watch
+from lezea_monitor import backward, noop
 
-from .helpers import AgentTest, python, child_environment
+from .helpers import AgentTest, child_environment, python
 
 try:
     import torch
@@ -332,6 +331,27 @@ class WatchTest(AgentTest):
                 for part in parts:
                     self.assertIsNotNone(part[0].weight.grad)
 
+    def test_a_checkpoint_in_a_task(self):
+        for reentrant in (True, False):
+            part = block()
+            model = Shapes(lambda x: checkpoint(part, x, use_reentrant=reentrant))
+            model.part = part
+
+            async def work():
+                output = model(torch.ones(1, 4, requires_grad=True))
+                await asyncio.sleep(0)
+                output.sum().backward()
+                self.assertEqual(self.mine()[-1][0], "")
+                await asyncio.sleep(0)
+
+            with self.run_.watch(model, "net%d" % reentrant):
+                before = len(self.entered())
+                asyncio.run(work())
+            names = [name[5:] for name in self.entered()[before:]]
+            self.assertEqual(names[:5], ["", "part", "part/0", "part/1", "part/2"])
+            self.assertEqual(names[5:8], ["part", "part/0", "part/1"])
+            self.assertEqual(self.mine()[-1], OUT)
+
     def test_double_backward_and_autograd_grad(self):
         model = block()
         self.run_.watch(model, "net")
@@ -578,13 +598,32 @@ class WatchTest(AgentTest):
         self.assertEqual(set(slopes), set(each))
         self.assertEqual(self.mine()[-1], OUT)
 
-    def test_a_handler_of_the_program_that_raises_goes_on(self):
-        with self.assertRaises(TimeoutError):
-            try:
-                raise TimeoutError
-            except TimeoutError as error:
-                watcher = watch.Watcher(self.run_._tree, lambda: None)
-                watcher.failed(error)
+    def test_what_a_signal_handler_of_the_program_raises_goes_on(self):
+        model = block()
+        self.run_.watch(model, "net")
+
+        def late():
+            raise TimeoutError("the program's")
+
+        marks = self.run_._watcher._marks
+        marks.next_number, number = late, marks.next_number
+        with self.assertRaisesRegex(TimeoutError, "the program's"):
+            model(torch.ones(1, 4))
+        marks.next_number = number
+        self.assertEqual(self.mine()[-1], OUT)
+        self.assertEqual(self.run_.dropped, 0)
+
+    def test_what_fails_is_counted(self):
+        model = block()
+        self.run_.watch(model, "net")
+        marks = self.run_._watcher._marks
+        number = marks.next_number
+        marks.next_number = lambda: torch.nn.functional.relu(None)
+        expected = model(torch.ones(1, 4))
+        marks.next_number = number
+        self.assertEqual(self.run_.dropped, 4)
+        self.assertEqual(self.mine()[-1], OUT)
+        self.assertTrue(torch.equal(model(torch.ones(1, 4)), expected))
 
 
 class WithoutTorchTest(AgentTest):
