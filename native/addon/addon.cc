@@ -130,8 +130,14 @@ Napi::Value boot_id(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value columns(const Napi::CallbackInfo& info) {
-  Napi::Array out = Napi::Array::New(info.Env(), kColumnNames.size());
-  for (uint32_t i = 0; i < kColumnNames.size(); ++i) out.Set(i, kColumnNames[i]);
+  Napi::Array out = Napi::Array::New(info.Env(), kColumns.size());
+  for (uint32_t i = 0; i < kColumns.size(); ++i) {
+    Napi::Object column = Napi::Object::New(info.Env());
+    column.Set("name", kColumns[i].name);
+    column.Set("word", kColumns[i].word);
+    column.Set("words", kColumns[i].words);
+    out.Set(i, column);
+  }
   return out;
 }
 

@@ -20,9 +20,9 @@ void encode_totals(ByteWriter& out, const Totals& totals) {
   for (const uint64_t word : to_frame(0, totals, {})) out.u64(word);
 }
 
-Totals decode_totals(ByteReader& in) {
+Totals decode_totals(ByteReader& in, int words) {
   FrameRow row{};
-  for (uint64_t& word : row) word = in.u64();
+  for (int word = 0; word < words; ++word) row[word] = in.u64();
   return from_frame(row);
 }
 
@@ -96,7 +96,7 @@ void ProcessAccount::encode(ByteWriter& out) const {
   }
 }
 
-ProcessAccount::ProcessAccount(uint32_t run, ByteReader& in)
+ProcessAccount::ProcessAccount(uint32_t run, ByteReader& in, int row_words)
     : run_(run), primary_tid_(0), shares_(in) {
   primary_tid_ = static_cast<int>(in.i64());
   last_known_ = in.u32();
@@ -104,7 +104,7 @@ ProcessAccount::ProcessAccount(uint32_t run, ByteReader& in)
   user_given_ns_ = in.u64();
   memory_bytes_ = decode_optional(in);
   last_close_ns_ = in.u64();
-  totals_ = decode_totals(in);
+  totals_ = decode_totals(in, row_words);
   const uint64_t segment_start_ns = shares_.segment_start_ns();
   segments_.start(last_close_ns_, last_[kCpu]);
   decode_threads(in);

@@ -3,16 +3,6 @@
 #include "attribution/columns.h"
 
 namespace lezea {
-namespace {
-
-constexpr int kWordOfCpu = 3;
-constexpr int kWordAfterMemory = 9;
-
-int word_of(int column) {
-  return column < kMemoryTime ? kWordOfCpu + column : kWordAfterMemory + column - kIoRead;
-}
-
-}  // namespace
 
 FrameRow to_frame(uint32_t id, const Totals& totals, MemoryNow now) {
   FrameRow row{};
@@ -20,11 +10,11 @@ FrameRow to_frame(uint32_t id, const Totals& totals, MemoryNow now) {
   row[1] = totals.known | (now.known ? kMemoryNowKnown : 0);
   row[2] = now.bytes;
   for (int column = 0; column < kColumnCount; ++column) {
-    if (column == kMemoryTime) continue;
-    row[word_of(column)] = static_cast<uint64_t>(totals.value[column]);
+    const ColumnSpec& spec = kColumns[column];
+    const Amount value = totals.value[column];
+    row[spec.word] = static_cast<uint64_t>(value);
+    if (spec.words == 2) row[spec.word + 1] = static_cast<uint64_t>(value >> 64);
   }
-  row[7] = static_cast<uint64_t>(totals.value[kMemoryTime]);
-  row[8] = static_cast<uint64_t>(totals.value[kMemoryTime] >> 64);
   return row;
 }
 
@@ -32,10 +22,10 @@ Totals from_frame(const FrameRow& row) {
   Totals totals;
   totals.known = static_cast<uint32_t>(row[1]);
   for (int column = 0; column < kColumnCount; ++column) {
-    if (column == kMemoryTime) continue;
-    totals.value[column] = row[word_of(column)];
+    const ColumnSpec& spec = kColumns[column];
+    const Amount high = spec.words == 2 ? row[spec.word + 1] : 0;
+    totals.value[column] = (high << 64) | row[spec.word];
   }
-  totals.value[kMemoryTime] = (Amount{row[8]} << 64) | row[7];
   return totals;
 }
 

@@ -31,19 +31,39 @@ enum Column : uint8_t {
   kColumnCount
 };
 
-inline constexpr int kAdditiveColumns = kMemoryPeak;
+// Of the columns these, the first, are in the readings of a process.
+inline constexpr int kReadingColumns = kMemoryPeak;
 
-inline constexpr std::array<const char*, kColumnCount> kColumnNames = {
-    "cpu_seconds",           "cpu_user_seconds",
-    "cpu_system_seconds",    "runqueue_wait_seconds",
-    "memory_byte_seconds",   "io_read_bytes",
-    "io_write_bytes",        "io_cancelled_write_bytes",
-    "io_logical_read_bytes", "io_logical_write_bytes",
-    "io_read_ops",           "io_write_ops",
-    "minor_faults",          "major_faults",
-    "voluntary_switches",    "involuntary_switches",
-    "active_seconds",        "activations",
-    "memory_peak_bytes"};
+// How a column crosses: its first word in a row, and how many of them its value takes, low before high.
+// Stored rows outlive the program: a column keeps its bit and its words, a new one gets the next.
+struct ColumnSpec {
+  const char* name;
+  int word;
+  int words;
+  bool additive;
+};
+
+inline constexpr std::array<ColumnSpec, kColumnCount> kColumns = {{
+    {"cpu_seconds", 3, 1, true},
+    {"cpu_user_seconds", 4, 1, true},
+    {"cpu_system_seconds", 5, 1, true},
+    {"runqueue_wait_seconds", 6, 1, true},
+    {"memory_byte_seconds", 7, 2, true},
+    {"io_read_bytes", 9, 1, true},
+    {"io_write_bytes", 10, 1, true},
+    {"io_cancelled_write_bytes", 11, 1, true},
+    {"io_logical_read_bytes", 12, 1, true},
+    {"io_logical_write_bytes", 13, 1, true},
+    {"io_read_ops", 14, 1, true},
+    {"io_write_ops", 15, 1, true},
+    {"minor_faults", 16, 1, true},
+    {"major_faults", 17, 1, true},
+    {"voluntary_switches", 18, 1, true},
+    {"involuntary_switches", 19, 1, true},
+    {"active_seconds", 20, 1, true},
+    {"activations", 21, 1, true},
+    {"memory_peak_bytes", 22, 1, false},
+}};
 
 // Wide enough for byte·ns of a terabyte over years.
 __extension__ typedef unsigned __int128 Amount;
@@ -62,12 +82,14 @@ struct Totals {
   }
 };
 
-inline constexpr int kFrameWords = 24;
+inline constexpr int kFrameWords = 32;
+// Rows as they were stored before; the words after these were not there.
+inline constexpr int kOldFrameWords = 24;
 using FrameRow = std::array<uint64_t, kFrameWords>;
 inline constexpr uint64_t kMemoryNowKnown = uint64_t{1} << 63;
 
-// Word 0 id, 1 known mask (bit 63: word 2 holds the memory at the last tick), 3..6 columns 0..3,
-// 7 and 8 the low and high half of kMemoryTime, 9..22 columns 5..18, 23 reserved.
+// Word 0 id, 1 known mask (bit 63: word 2 holds the memory at the last tick), then the columns (kColumns),
+// the rest reserved for more of them.
 struct MemoryNow {
   uint64_t bytes = 0;
   bool known = false;

@@ -26,7 +26,7 @@ namespace lezea {
 struct Reading {
   uint64_t t_ns = 0;  // CLOCK_MONOTONIC right after the CPU clock was read
   uint32_t known = 0;
-  std::array<uint64_t, kAdditiveColumns> counter{};
+  std::array<uint64_t, kReadingColumns> counter{};
   std::optional<uint64_t> memory_bytes;
   bool memory_estimated = false;
   bool slow = false;  // the columns other than CPU were read too
@@ -66,8 +66,8 @@ class ProcessAccount {
  public:
   // `base` is the sample at binding; for a process forked inside its run all zero (Reading::known full).
   ProcessAccount(uint32_t run, uint32_t birth_slot, int primary_tid, const Reading& base);
-  // From encode(); the reader's ok() says whether the bytes were sound.
-  ProcessAccount(uint32_t run, ByteReader& in);
+  // From encode(); the reader's ok() says whether the bytes were sound. `row_words`: of its totals' row.
+  ProcessAccount(uint32_t run, ByteReader& in, int row_words = kFrameWords);
   // After that: shares in slots that are not the run's count for its unattributed one, or what they are
   // given would be missing in the sum over the slots, or in another run's.
   void adopt_slots(RunTable& table);
@@ -175,7 +175,7 @@ class ProcessAccount {
   int primary_tid_;
   ScopeShares shares_;
   std::unordered_map<int, Thread> threads_;
-  std::array<uint64_t, kAdditiveColumns> last_{};
+  std::array<uint64_t, kReadingColumns> last_{};
   uint32_t last_known_ = 0;
   uint64_t user_given_ns_ = 0;  // on the scale of the kernel's own user time
   std::optional<uint64_t> memory_bytes_;

@@ -131,15 +131,15 @@ void RunTable::end_memory_tick() {
 }
 
 uint32_t RunTable::residual_columns(const Run& run) const {
-  std::array<Amount, kAdditiveColumns> sums{};
+  std::array<Amount, kColumnCount> sums{};
   for (const uint32_t id : run.slots) {
     const Slot& slot = slots_.at(id);
-    for (int column = 0; column < kAdditiveColumns; ++column)
-      sums[column] += slot.totals.value[column];
+    for (int column = 0; column < kColumnCount; ++column) sums[column] += slot.totals.value[column];
   }
   uint32_t mask = 0;
-  for (int column = 0; column < kAdditiveColumns; ++column) {
-    if (sums[column] != run.totals.value[column]) mask |= uint32_t{1} << column;
+  for (int column = 0; column < kColumnCount; ++column) {
+    const bool differs = sums[column] != run.totals.value[column];
+    if (kColumns[column].additive && differs) mask |= uint32_t{1} << column;
   }
   return mask;
 }

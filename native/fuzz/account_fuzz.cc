@@ -48,7 +48,7 @@ class Client {
   static Reading base() {
     Reading reading;
     reading.t_ns = 1;
-    reading.known = (1u << kAdditiveColumns) - 1;
+    reading.known = (1u << kReadingColumns) - 1;
     return reading;
   }
 
@@ -125,8 +125,8 @@ class Client {
     Reading reading;
     reading.t_ns = now_ns_;
     reading.slow = input_.byte() % 2 == 0;
-    reading.known = (1u << kAdditiveColumns) - 1;
-    for (int column = 0; column < kAdditiveColumns; column++) {
+    reading.known = (1u << kReadingColumns) - 1;
+    for (int column = 0; column < kReadingColumns; column++) {
       counters_[column] += input_.number<uint16_t>();
       reading.counter[column] = counters_[column];
     }
@@ -142,7 +142,7 @@ class Client {
   void check() {
     const Run& run = *table_.run(kRun);
     EXPECT(table_.residual_columns(run) == 0);
-    for (int column = 0; column < kAdditiveColumns; column++) {
+    for (int column = 0; column < kReadingColumns; column++) {
       EXPECT(account_.totals().value[column] == run.totals.value[column]);
     }
     EXPECT(run.totals.value[kCpu] <= counters_[kCpu]);
@@ -153,7 +153,7 @@ class Client {
   RunTable table_;
   ProcessAccount account_;
   uint64_t now_ns_ = 1;
-  std::array<uint64_t, kAdditiveColumns> counters_{};
+  std::array<uint64_t, kReadingColumns> counters_{};
 };
 
 }  // namespace

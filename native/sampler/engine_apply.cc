@@ -207,7 +207,7 @@ void Engine::fork_into_run(Process& parent, const ProcEvent& event) {
   const uint32_t birth = parent.account.slot_of(event.parent_tid);
   Reading base;
   base.t_ns = event.t_mono_ns;
-  base.known = (1u << kAdditiveColumns) - 1;
+  base.known = (1u << kReadingColumns) - 1;
   ProcessReader reader(sources_, event.tgid, true);
   // A process that began after the fork is another, with the same pid.
   const uint64_t forked_boot_ns = event.t_mono_ns + sources_.clock->boot_offset_ns();

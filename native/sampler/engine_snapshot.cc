@@ -7,7 +7,9 @@
 namespace lezea {
 namespace {
 
-constexpr uint32_t kProcessStateVersion = 2;
+constexpr uint32_t kProcessStateVersion = 3;
+// Its rows had kOldFrameWords; else the same.
+constexpr uint32_t kOldProcessStateVersion = 2;
 constexpr uint32_t kRunStateVersion = 1;
 constexpr uint32_t kMostLanes = 1024;
 
@@ -85,7 +87,9 @@ void Engine::restore_run(const FrameRow& row, std::string_view state) {
 
 bool Engine::restore_process(uint32_t run, std::string_view state) {
   ByteReader in(state);
-  if (in.u32() != kProcessStateVersion || table_.run(run) == nullptr) return false;
+  const uint32_t version = in.u32();
+  const bool old = version == kOldProcessStateVersion;
+  if ((!old && version != kProcessStateVersion) || table_.run(run) == nullptr) return false;
   const uint64_t serial = in.u64();
   const uint64_t parent = in.u64();
   const int pid = static_cast<int>(in.u32());
@@ -104,7 +108,7 @@ bool Engine::restore_process(uint32_t run, std::string_view state) {
     const int outside_pid = static_cast<int>(in.u32());
     children.outside.emplace(outside_pid, in.u64());
   }
-  ProcessAccount account(run, in);
+  ProcessAccount account(run, in, old ? kOldFrameWords : kFrameWords);
   account.adopt_slots(table_);
   ProcessReader reader(sources_, pid, false);
   reader.decode(in);

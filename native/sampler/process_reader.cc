@@ -78,7 +78,7 @@ bool ProcessReader::read(Reading& reading, bool slow) {
     if (!io_by_threads()) read_io_by_process(reading);
     read_scheduling(reading);
   }
-  for (int column = 0; column < kAdditiveColumns; ++column) {
+  for (int column = 0; column < kReadingColumns; ++column) {
     if ((reading.known >> column & 1) != 0)
       seen_.set(static_cast<Column>(column), reading.counter[column]);
   }
@@ -240,7 +240,7 @@ void ProcessReader::finish(Reading& reading) {
     const uint64_t before = (reading.known & bit(column)) != 0 ? reading.counter[column] : 0;
     reading.set(column, std::max(before, value));
   };
-  for (int column = 0; column < kAdditiveColumns; ++column) {
+  for (int column = 0; column < kReadingColumns; ++column) {
     if ((seen_.known >> column & 1) != 0)
       at_least(static_cast<Column>(column), seen_.counter[column]);
   }

@@ -43,7 +43,7 @@ RunTable two_runs() {
 Reading zero_at(uint64_t ms) {
   Reading base;
   base.t_ns = ms * kMs;
-  base.known = (1u << kAdditiveColumns) - 1;
+  base.known = (1u << kReadingColumns) - 1;
   return base;
 }
 
@@ -675,7 +675,7 @@ TEST("an account goes on from its bytes in the middle of an interval") {
     it->close(reading);
   }
   for (const uint32_t slot : {kNowhere, kA, kB}) {
-    for (int column = 0; column < kAdditiveColumns; ++column) {
+    for (int column = 0; column < kReadingColumns; ++column) {
       CHECK_EQ(coded.total(slot, static_cast<Column>(column)),
                plain.total(slot, static_cast<Column>(column)));
     }

@@ -1,7 +1,11 @@
 // What a restarted engine makes of a stored state that does not fit: a disk or a database may have lost
 // part of it.
+#include <fstream>
+#include <iterator>
+
 #include "check.h"
 #include "fake_world.h"
+#include "fixture.h"
 
 namespace lezea::test {
 namespace {
@@ -61,6 +65,29 @@ TEST("a stored scope that is not the run's any more counts as unattributed, in n
                row[0] == kUnattributed ? 7'000'000 : 0);
     }
   }
+}
+
+TEST("a process as the program before stored it goes on, with the figures that it had") {
+  std::ifstream file(fixture_path("stored/process-state-2.bin"), std::ios::binary);
+  const std::string state((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  REQUIRE(!state.empty());
+  FakeWorld world;
+  FakeProcess& process = world.spawn(1);
+  world.use(process.pid, process.pid, 14'000'000);
+  world.now_ns = 1'000'300'000'000;  // after its last interval
+  world.publish();
+  Engine engine(world.sources(false, false, false), kRestartWaitNs);
+  engine.open_run(kRun, kUnattributed);
+  REQUIRE(engine.restore_process(kRun, state));
+  world.use(process.pid, process.pid, 7'000'000);
+  world.now_ns += kRestartWaitNs;  // nobody offers its ring again
+  tick(world, engine);
+  world.exit(process.pid);
+  world.reap(process.pid);
+  tick(world, engine);
+  const EngineSnapshot snapshot = engine.snapshot();
+  REQUIRE(snapshot.exited.size() == 1);
+  CHECK_EQ(static_cast<uint64_t>(snapshot.exited[0].totals.value[kCpu]), 9'000'000 + 7'000'000);
 }
 
 }  // namespace lezea::test

@@ -2,10 +2,10 @@
 // summed without an object of its own. RowTable keeps the rows of one run twice, as they were sampled last and as they
 // were committed, and knows which pages of them differ from what is stored.
 
-import { COLUMN_LIST, FRAME_WORDS, ROW_HALVES } from '../native/frame.js';
+import { COLUMN_LIST, FRAME_WORDS, ROW_HALVES, wordsOf } from '../native/frame.js';
 
 /**
- * Rows that are stored together. Blobs of 12 KB, beyond SQLite's own pages, cost a quarter of what 3 KB ones do, byte
+ * Rows that are stored together. Blobs of 16 KB, beyond SQLite's own pages, cost a quarter of what 4 KB ones do, byte
  * for byte; stored pages are numbered by it, so another number needs another table.
  */
 const PAGE_ROWS = 64;
@@ -50,8 +50,8 @@ export interface Place {
 }
 
 /** By column: the highest half of its value within a row, and how many halves it has. */
-const TOP_HALF = Uint8Array.from(COLUMN_LIST, ({ word, unit }) => 2 * word + (unit === 'byte_ns' ? 3 : 1));
-const HALVES = Uint8Array.from(COLUMN_LIST, ({ unit }) => (unit === 'byte_ns' ? 4 : 2));
+const TOP_HALF = Uint8Array.from(COLUMN_LIST, (column) => 2 * (column.word + wordsOf(column)) - 1);
+const HALVES = Uint8Array.from(COLUMN_LIST, (column) => 2 * wordsOf(column));
 
 /** Whether a column that `b` knows is less, or not known, in `a`. */
 export function isBelow(a: Place, b: Place): boolean {
@@ -145,7 +145,7 @@ export class RowTable {
   }
 }
 
-/** By hand: a view of a row costs more than its 48 halves. */
+/** By hand: a view of a row costs more than its 64 halves. */
 function copyRow(from: Uint32Array, at: number, to: Uint32Array, index: number): void {
   for (let i = 0; i < ROW_HALVES; i += 1) to[index + i] = from[at + i] ?? 0;
 }

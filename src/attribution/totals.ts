@@ -9,6 +9,7 @@ import {
   columnOf,
   emptyRow,
   FRAME_WORDS,
+  wordsOf,
 } from '../native/frame.js';
 import { isBelow, knownMask, Rows } from './rows.js';
 
@@ -123,7 +124,7 @@ export class Totals {
   #integer(column: Column): bigint {
     const at = this.#index * FRAME_WORDS + column.word;
     const low = this.#rows.words[at] ?? 0n;
-    return column.unit === 'byte_ns' ? low | ((this.#rows.words[at + 1] ?? 0n) << WORD) : low;
+    return wordsOf(column) === 2 ? low | ((this.#rows.words[at + 1] ?? 0n) << WORD) : low;
   }
 
   #number(column: Column): number {
@@ -200,10 +201,10 @@ class ColumnSums {
 
 /** 32-bit halves that the value of a column takes. */
 function halvesOf(column: Column): number {
-  return column.unit === 'byte_ns' ? 4 : 2;
+  return 2 * wordsOf(column);
 }
 
 function writeInteger(row: BigUint64Array, column: Column, value: bigint): void {
   row[column.word] = value & MASK64;
-  if (column.unit === 'byte_ns') row[column.word + 1] = value >> WORD;
+  if (wordsOf(column) === 2) row[column.word + 1] = value >> WORD;
 }

@@ -188,6 +188,14 @@ export interface ProcessIdentity {
   slurmJobId?: string;
 }
 
+/** Where a column is in a frame row. */
+export interface AddonColumn {
+  name: string;
+  /** Its first word, and how many it takes. */
+  word: number;
+  words: number;
+}
+
 export interface Addon {
   Sampler: new (options: SamplerOptions) => Sampler;
   /** Of a connected Unix socket's descriptor (SO_PEERCRED and its pidfd). Throws when the peer is gone. */
@@ -203,8 +211,8 @@ export interface Addon {
   monotonicNs(): bigint;
   /** /proc/sys/kernel/random/boot_id. */
   bootId(): string;
-  /** Column names in frame order; frame.ts refuses a mismatch. */
-  columns(): string[];
+  /** Columns in frame order; frame.ts refuses a mismatch. */
+  columns(): AddonColumn[];
   frameWords(): number;
   tickBucketsNs(): bigint[];
   /** Probes every source without a running sampler, for `doctor`. */

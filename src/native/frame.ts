@@ -2,14 +2,17 @@
 // Reads nothing; owns the column order, which must be the addon's (checkAddonLayout refuses another).
 //
 // Row of FRAME_WORDS u64 words: 0 id (slot or run handle) | 1 known columns, bit i = column i; unknown is absent,
-// never 0 | 2 memory now in bytes, known if bit 63 of word 1 is set | 3..6 columns 0..3 | 7, 8 column 4, low and
-// high | 9..22 columns 5..18 | 23 reserved.
+// never 0 | 2 memory now in bytes, known if bit 63 of word 1 is set | then each column at its own word (COLUMNS), two of
+// them low before high | the rest reserved for more columns. Stored rows outlive the program: a column keeps its bit and
+// its words, a new one gets the next.
 
 import { LezeaError } from '../errors.js';
-import type { Addon } from './addon.js';
+import type { Addon, AddonColumn } from './addon.js';
 
 /** Words of one row; 8 bytes each. */
-export const FRAME_WORDS = 24;
+export const FRAME_WORDS = 32;
+/** Of rows as they were stored before; the words after these were not there. */
+export const OLD_FRAME_WORDS = 24;
 export const ROW_HALVES = FRAME_WORDS * 2;
 
 /** Native unit of a column. On the wire: ns become seconds, byte·ns become byte-seconds, the rest stays. */
@@ -113,18 +116,27 @@ export function rowToBlob(row: BigUint64Array): Buffer {
   return Buffer.from(row.buffer, row.byteOffset, row.byteLength);
 }
 
-/** The row of a stored blob, copied; undefined when it has not the size of a row. */
+/** The row of a stored blob, copied; undefined when it has not the size of a row, of now or of before. */
 export function rowFromBlob(blob: Uint8Array): BigUint64Array | undefined {
-  if (blob.byteLength !== FRAME_WORDS * 8) return undefined;
+  if (blob.byteLength !== FRAME_WORDS * 8 && blob.byteLength !== OLD_FRAME_WORDS * 8) return undefined;
   const row = new BigUint64Array(FRAME_WORDS);
   new Uint8Array(row.buffer).set(blob);
   return row;
 }
 
+/** How many words the value of a column takes. */
+export function wordsOf({ unit }: Pick<ColumnSpec, 'unit'>): number {
+  return unit === 'byte_ns' ? 2 : 1;
+}
+
 /** Throws when the addon was built with other columns than this file's: every figure would be another one. */
 export function checkAddonLayout(addon: Pick<Addon, 'columns' | 'frameWords'>): void {
-  const theirs = addon.columns().join(' ');
-  const ours = COLUMNS.map((entry) => entry.name).join(' ');
+  const layout = (columns: readonly AddonColumn[]) =>
+    columns.map(({ name, word, words }) => `${name}:${word}+${words}`).join(' ');
+  const theirs = layout(addon.columns());
+  const ours = layout(
+    COLUMNS.map((entry) => ({ name: entry.name, word: entry.word, words: wordsOf(entry) })),
+  );
   if (theirs !== ours || addon.frameWords() !== FRAME_WORDS) {
     throw new LezeaError(
       'internal',

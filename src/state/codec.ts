@@ -6,9 +6,7 @@ import type { PartRecord, PhaseRecord, RunFigures, RunRecord, ScopeRecord } from
 import { Totals } from '../attribution/totals.js';
 import { LezeaError } from '../errors.js';
 import type { ExitedProcess, ProcessId } from '../native/addon.js';
-import { FRAME_WORDS, rowFromBlob, rowId } from '../native/frame.js';
-
-const ROW_BYTES = FRAME_WORDS * 8;
+import { OLD_FRAME_WORDS, rowFromBlob, rowId } from '../native/frame.js';
 
 export function toJson(record: object): string {
   return JSON.stringify(record, (_key, value) => (typeof value === 'bigint' ? value.toString() : value));
@@ -130,11 +128,18 @@ export function processTotalsOf(row: ExitedRow): ProcessTotals {
   };
 }
 
+export interface PageRow {
+  rows: Buffer;
+  /** Of each row; none where an earlier program wrote them. */
+  words?: number | null;
+}
+
 /** The rows of a page that were ever sampled. */
-export function pageRows(blob: Buffer): BigUint64Array[] {
+export function pageRows({ rows: blob, words }: PageRow): BigUint64Array[] {
   const rows: BigUint64Array[] = [];
-  for (let at = 0; at < blob.byteLength; at += ROW_BYTES) {
-    const row = frameRow(blob.subarray(at, at + ROW_BYTES));
+  const rowBytes = (words ?? OLD_FRAME_WORDS) * 8;
+  for (let at = 0; at < blob.byteLength; at += rowBytes) {
+    const row = frameRow(blob.subarray(at, at + rowBytes));
     if (rowId(row) !== 0) rows.push(row);
   }
   return rows;

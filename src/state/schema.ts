@@ -6,9 +6,9 @@ import type { Database } from 'better-sqlite3';
 /** Stored in the file's header, so that another program's database is never taken for ours: "LZMO". */
 export const APPLICATION_ID = 0x4c5a4d4f;
 /** Goes up with every change of the tables. */
-export const SCHEMA_VERSION = 4;
+export const SCHEMA_VERSION = 5;
 /** Oldest version of this number whose program can still work with what this one writes. */
-export const OLDEST_READER = 1;
+export const OLDEST_READER = 5;
 
 /** Columns by table: name and declaration. Times: `_ms` wall clock since 1970, `_ns` CLOCK_MONOTONIC. Rows: frame rows. */
 const TABLES: Record<string, Record<string, string>> = {
@@ -41,7 +41,13 @@ const TABLES: Record<string, Record<string, string>> = {
     episodes: 'REAL NOT NULL',
   },
   /** Frame rows of a run's scopes, PAGE_ROWS of src/attribution/rows.ts to a page. */
-  scope_pages: { run: 'INTEGER NOT NULL', page: 'INTEGER NOT NULL', rows: 'BLOB NOT NULL' },
+  scope_pages: {
+    run: 'INTEGER NOT NULL',
+    page: 'INTEGER NOT NULL',
+    rows: 'BLOB NOT NULL',
+    /** Of each of the rows; null where an earlier program wrote them (OLD_FRAME_WORDS). */
+    words: 'INTEGER',
+  },
   sessions: {
     id: 'INTEGER PRIMARY KEY',
     run: 'INTEGER NOT NULL',
@@ -168,6 +174,7 @@ const ADDED: Readonly<Record<string, number>> = {
   'deliveries.checksum': 3,
   'sinks.delivery': 3,
   experiments: 4,
+  'scope_pages.words': 5,
 };
 
 export const TABLE_COLUMNS: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
@@ -206,7 +213,6 @@ const INDEXES = [
 export function createTables(db: Database): void {
   db.transaction(() => {
     addTables(db, 0);
-    db.prepare('INSERT INTO meta (key, value) VALUES (?, ?)').run('oldest_reader', String(OLDEST_READER));
     db.pragma(`application_id = ${APPLICATION_ID}`);
   })();
 }
@@ -236,9 +242,9 @@ function addTables(db: Database, version: number): void {
     made.push(table);
   }
   for (const index of INDEXES) if (made.includes(/ ON (\w+)/.exec(index)?.[1] ?? '')) db.exec(index);
-  db.prepare("INSERT OR REPLACE INTO meta (key, value) VALUES ('schema_version', ?)").run(
-    String(SCHEMA_VERSION),
-  );
+  const put = db.prepare('INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)');
+  put.run('schema_version', String(SCHEMA_VERSION));
+  put.run('oldest_reader', String(OLDEST_READER));
 }
 
 /** Nobody's yet: its maker was stopped before the tables were made. */

@@ -14,10 +14,11 @@ import type {
   SavedRun,
 } from '../attribution/records.js';
 import { isFinal } from '../attribution/tracked-run.js';
-import { rowId, rowToBlob } from '../native/frame.js';
+import { FRAME_WORDS, rowId, rowToBlob } from '../native/frame.js';
 import {
   figuresOf,
   figuresToJson,
+  type PageRow,
   type PhaseRow,
   pageRows,
   partRecordOf,
@@ -144,8 +145,8 @@ export class SqlitePersistence implements Persistence {
       putScope.run(s.slot, s.run, s.parent, s.level, s.name, s.label ?? null, steps, episodes);
     }
     const putPage = this.#sql(
-      `INSERT INTO scope_pages (run, page, rows) VALUES (?, ?, ?)
-       ON CONFLICT (run, page) DO UPDATE SET rows = excluded.rows`,
+      `INSERT INTO scope_pages (run, page, rows, words) VALUES (?, ?, ?, ${FRAME_WORDS})
+       ON CONFLICT (run, page) DO UPDATE SET rows = excluded.rows, words = excluded.words`,
     );
     for (const { run, page, bytes } of batch.pages) putPage.run(run, page, bytes);
   }
@@ -220,14 +221,15 @@ export class SqlitePersistence implements Persistence {
     const { handle } = row;
     const record = runRecordOf(row);
     const all = <T>(query: string) => this.#sql(query).all(handle) as T[];
-    const pages = all<{ rows: Buffer }>('SELECT rows FROM scope_pages WHERE run = ?');
+    // A database is looked at before it gets the columns that it lacks: `words` may be one of them.
+    const pages = all<PageRow>('SELECT * FROM scope_pages WHERE run = ?');
     const figures = figuresOf(row);
     return {
       record,
       ...(figures ? { figures } : {}),
       // A child's slot is always taken after its parent's.
       scopes: all<ScopeRow>('SELECT * FROM scopes WHERE run = ? ORDER BY slot').map(scopeRecordOf),
-      rows: new Map(pages.flatMap(({ rows }) => pageRows(rows).map((row) => [rowId(row), row] as const))),
+      rows: new Map(pages.flatMap((page) => pageRows(page).map((row) => [rowId(row), row] as const))),
       parts: all<{ record: string }>('SELECT record FROM sessions WHERE run = ? ORDER BY id').map(
         partRecordOf,
       ),

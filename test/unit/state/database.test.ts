@@ -43,6 +43,8 @@ async function good(): Promise<void> {
 /** Schema 3 added these, and the table rollups. */
 const WITHOUT_COLUMNS_OF_3 =
   'ALTER TABLE deliveries DROP COLUMN checksum; ALTER TABLE sinks DROP COLUMN delivery;';
+/** Schema 5 added this. */
+const WITHOUT_COLUMNS_OF_5 = 'ALTER TABLE scope_pages DROP COLUMN words;';
 
 describe('a database that is fine', () => {
   it('is opened again without a word', async () => {
@@ -66,6 +68,7 @@ describe('a database that is fine', () => {
     await good();
     const db = new BetterSqlite3(path());
     for (const table of lacks) db.exec(`DROP TABLE ${table}`);
+    db.exec(WITHOUT_COLUMNS_OF_5);
     if (version === 2) db.exec(WITHOUT_COLUMNS_OF_3);
     db.prepare("UPDATE meta SET value = ? WHERE key = 'schema_version'").run(String(version));
     db.close();
@@ -74,8 +77,10 @@ describe('a database that is fine', () => {
     const later = new BetterSqlite3(path(), { readonly: true });
     for (const table of lacks) expect(later.prepare(`SELECT count(*) FROM ${table}`).pluck().get()).toBe(0);
     expect(later.prepare('SELECT count(*) FROM runs').pluck().get()).toBe(1);
-    const meta = "SELECT value FROM meta WHERE key = 'schema_version'";
-    expect(later.prepare(meta).pluck().get()).toBe('4');
+    const meta = later.prepare('SELECT value FROM meta WHERE key = ?').pluck();
+    expect(meta.get('schema_version')).toBe('5');
+    // It writes rows that the earlier program could not read.
+    expect(meta.get('oldest_reader')).toBe('5');
     expect(later.prepare("SELECT count(*) FROM sqlite_master WHERE name = 'rollups_run'").pluck().get()).toBe(
       1,
     );
@@ -92,7 +97,7 @@ describe('a database that is fine', () => {
     bench.close();
     const db = new BetterSqlite3(path());
     db.exec(
-      `${WITHOUT_COLUMNS_OF_3} DROP TABLE rollups; DROP TABLE experiments; DROP TABLE facts; UPDATE meta SET value = '2' WHERE key = 'schema_version'`,
+      `${WITHOUT_COLUMNS_OF_3} ${WITHOUT_COLUMNS_OF_5} DROP TABLE rollups; DROP TABLE experiments; DROP TABLE facts; UPDATE meta SET value = '2' WHERE key = 'schema_version'`,
     );
     db.close();
     open();

@@ -1,9 +1,12 @@
 // Restarts as SIGKILL leaves them: what was committed comes back, what was published is never taken back.
 
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import BetterSqlite3 from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { AttributionOptions } from '../../../src/attribution/attribution.js';
 import { summaryProcess } from '../../../src/files/summary.js';
+import { FRAME_WORDS, OLD_FRAME_WORDS } from '../../../src/native/frame.js';
 import { KEPT_PROCESSES } from '../../../src/state/exited-processes.js';
 import {
   type Bench,
@@ -61,6 +64,23 @@ async function running() {
   return run;
 }
 
+/** The database as the program before this one wrote it: rows of fewer words, and pages that do not say of how many. */
+function makeOld(path: string): void {
+  const db = new BetterSqlite3(path);
+  const narrow = (blob: Buffer): Buffer => {
+    const rows: Buffer[] = [];
+    for (let at = 0; at < blob.length; at += FRAME_WORDS * 8)
+      rows.push(blob.subarray(at, at + OLD_FRAME_WORDS * 8));
+    return Buffer.concat(rows);
+  };
+  db.function('narrow', (blob) => (blob === null ? null : narrow(blob as Buffer)));
+  db.exec(`UPDATE scope_pages SET rows = narrow(rows); ALTER TABLE scope_pages DROP COLUMN words;
+    UPDATE runs SET totals = narrow(totals); UPDATE phases SET start_row = narrow(start_row), end_row = narrow(end_row);
+    UPDATE exited SET row = narrow(row);
+    UPDATE meta SET value = '4' WHERE key = 'schema_version'; UPDATE meta SET value = '1' WHERE key = 'oldest_reader'`);
+  db.close();
+}
+
 const current = () => bench.attribution.store.find('r')[0]!;
 
 describe('a restart on the same boot', () => {
@@ -96,6 +116,27 @@ describe('a restart on the same boot', () => {
     restart();
     await bench.checkpoint();
     expect(current().totals.native('cpu_seconds')).toBe(1107n);
+  });
+
+  it('goes on with what the program before it stored in shorter rows', async () => {
+    await running();
+    const inside = join(folder.path, 'old');
+    bench.crash(inside);
+    makeOld(join(inside, 'state.db'));
+    bench = startBench(inside, {}, kernel);
+    // Upgraded, not salvaged.
+    expect(readdirSync(inside).filter((name) => name.includes('corrupt'))).toEqual([]);
+    const run = current();
+    const task = run.scope('builder:b/tasker:t')!;
+    expect(run.totals.native('cpu_seconds')).toBe(7n);
+    expect(task.self.native('cpu_seconds')).toBe(5n);
+    expect(run.phases.map((phase) => phase.name)).toEqual([null, 'train']);
+    bench.sampler.spend(processOf(100), 3n, task.slot);
+    await bench.checkpoint();
+    // Pages of now among pages of before.
+    restart();
+    expect(current().scope('builder:b/tasker:t')!.self.native('cpu_seconds')).toBe(8n);
+    expect(current().totals.native('cpu_seconds')).toBe(10n);
   });
 
   it('keeps the run going when its opener opens again, and ends it by what becomes of it', async () => {
