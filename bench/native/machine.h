@@ -135,7 +135,7 @@ constexpr uint32_t kUnattributed = 1;
 // An engine on this machine's own kernel, with one run. `sources_off` names sources to do without.
 inline std::unique_ptr<lezea::Engine> open_engine(
     const std::vector<std::string>& sources_off = {}) {
-  auto engine = std::make_unique<lezea::Engine>(lezea::open_sources("/proc", sources_off), 0);
+  auto engine = std::make_unique<lezea::Engine>(lezea::open_sources("/proc", "/sys", sources_off), 0);
   engine->open_run(kRun, kUnattributed);
   return engine;
 }

@@ -20,7 +20,7 @@ int main(int count, char** arguments) {
   const double seconds = std::atof(arguments[1]);
   std::vector<int> pids;
   for (int i = 2; i < count; ++i) pids.push_back(std::atoi(arguments[i]));
-  lezea::Sources sources = lezea::open_sources("/proc", {"smaps"});
+  lezea::Sources sources = lezea::open_sources("/proc", "/sys", {"smaps"});
   const auto engine = bench::open_engine({"smaps"});
   std::vector<std::unique_ptr<lezea::ProcessReader>> readers;
   std::vector<bench::Bare> bare;

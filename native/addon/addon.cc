@@ -159,7 +159,7 @@ Napi::Value probe_sources(const Napi::CallbackInfo& info) {
     for (uint32_t i = 0; i < names.Length(); ++i)
       disabled.push_back(names.Get(i).ToString().Utf8Value());
   }
-  return to_js(info.Env(), open_sources("/proc", disabled).statuses);
+  return to_js(info.Env(), open_sources("/proc", "/sys", disabled).statuses);
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {

@@ -198,7 +198,7 @@ SamplerObject::SamplerObject(const Napi::CallbackInfo& info)
   const SamplerSettings settings = settings_of(options);
   const std::chrono::milliseconds timeout(u32_member(options, "pullTimeoutMs"));
   if (info.Env().IsExceptionPending()) return;
-  Sources sources = open_sources(settings.proc_root, settings.disabled_sources);
+  Sources sources = open_sources(settings.proc_root, settings.sys_root, settings.disabled_sources);
   if (!sources.proc_root.valid()) {
     throw_type(info.Env(), "procRoot " + settings.proc_root + ": cannot be opened");
     return;

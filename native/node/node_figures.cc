@@ -1,11 +1,12 @@
 // NodeReader: which file belongs to which collector. Reads under the two roots, parses, keeps the
-// last CPU figures because the kernel lets idle and iowait run backwards a little.
+// last CPU figures because the kernel lets idle and iowait run backwards a little, and energy counters that begin anew.
 #include "node/node_figures.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/read_file.h"
 #include "node/figures.h"
 
@@ -35,8 +36,10 @@ bool is_whole_disk(const std::string& sys_root, const std::string& device) {
 
 }  // namespace
 
-NodeReader::NodeReader(std::string proc_root, std::string sys_root)
+NodeReader::NodeReader(std::string proc_root, std::string sys_root, bool energy)
     : proc_root_(std::move(proc_root)), sys_root_(std::move(sys_root)) {
+  if (energy) powercap_ = Powercap(sys_root_);
+  energy_.resize(powercap_.zones().size());
   for (const char* name : {"stat", "meminfo", "loadavg", "pressure", "diskstats", "netdev"}) {
     collectors_.push_back({name, false});
   }
@@ -79,7 +82,30 @@ std::vector<NodeFigure> NodeReader::read() {
   // /proc/net is a link to self/net: the network namespace of the reader.
   text = text_of("net/dev");
   collectors_[kNetdev].ok = text.ok() && parse_net_dev(text.value, figures);
+
+  read_energy(figures);
   return figures;
+}
+
+// What a counter grew by while that cannot be known is left out: the figure never falls.
+void NodeReader::read_energy(std::vector<NodeFigure>& figures) {
+  for (size_t i = 0; i < energy_.size(); ++i) {
+    const PowercapZone& zone = powercap_.zones()[i];
+    const Result<uint64_t> counter_uj = powercap_.energy_uj(zone);
+    if (!counter_uj.ok()) continue;
+    const uint64_t now_ns = SystemClock().monotonic_ns();
+    Energy next = {now_ns, counter_uj.value, counter_uj.value};
+    if (const std::optional<Energy>& last = energy_[i]) {
+      const std::optional<uint64_t> increase =
+          energy_increase(last->counter_uj, counter_uj.value, zone.range_uj, now_ns - last->t_ns);
+      next.total_uj = last->total_uj + increase.value_or(0);
+    }
+    energy_[i] = next;
+    figures.push_back({"rapl_" + zone.kind + "_joules_total",
+                       {{"index", zone.index}, {"path", powercap_.path(zone)}},
+                       static_cast<double>(next.total_uj) / 1e6,
+                       true});
+  }
 }
 
 void NodeReader::hold_cpu_figures(std::vector<NodeFigure>& figures) {

@@ -1,12 +1,15 @@
 // The machine's own figures, from a /proc and a /sys root: CPU, memory, load, pressure, disks,
-// network. Emits NodeFigures with node_exporter's names and meaning, without its prefix.
+// network, energy of the CPU. Emits NodeFigures with node_exporter's names and meaning, without its prefix.
 // A file that is missing or malformed gives no figures and marks its collector, never a 0.
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "node/powercap.h"
 
 namespace lezea {
 
@@ -24,7 +27,8 @@ struct NodeCollector {
 
 class NodeReader {
  public:
-  NodeReader(std::string proc_root, std::string sys_root);
+  // `energy`: the RAPL counters are read too, where they can be.
+  NodeReader(std::string proc_root, std::string sys_root, bool energy = true);
 
   // Reads every file anew.
   std::vector<NodeFigure> read();
@@ -37,7 +41,16 @@ class NodeReader {
   std::vector<NodeCollector> collectors_;
   // Last published cpu_seconds_total by "cpu/mode": counters must not run backwards.
   std::map<std::string, double> last_cpu_;
+  // By zone, in Powercap's order: its counter, which begins anew, and what it would be if it did not.
+  struct Energy {
+    uint64_t t_ns = 0;
+    uint64_t counter_uj = 0;
+    uint64_t total_uj = 0;
+  };
+  Powercap powercap_;
+  std::vector<std::optional<Energy>> energy_;
 
+  void read_energy(std::vector<NodeFigure>& figures);
   void hold_cpu_figures(std::vector<NodeFigure>& figures);
 };
 

@@ -38,7 +38,7 @@ Sampler::Sampler(SamplerSettings settings, Sources sources)
     : settings_(std::move(settings)),
       statuses_(sources.statuses),
       engine_(std::make_unique<Engine>(std::move(sources), settings_.restart_wait_ns)),
-      node_reader_(settings_.proc_root, settings_.sys_root),
+      node_reader_(settings_.proc_root, settings_.sys_root, !is_disabled("rapl")),
       timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)),
       wakeup_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       // Where children are found by scanning, how often tells where they were forked: then it stays.
@@ -47,6 +47,11 @@ Sampler::Sampler(SamplerSettings settings, Sources sources)
   raise_descriptor_limit();
   engine_->before_rings([this] { adopt_rings(); });
   if (!settings_.ring_socket.empty()) make_acceptor();
+}
+
+bool Sampler::is_disabled(const char* source) const {
+  const std::vector<std::string>& names = settings_.disabled_sources;
+  return std::find(names.begin(), names.end(), source) != names.end();
 }
 
 void Sampler::make_acceptor() {

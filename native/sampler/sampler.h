@@ -91,6 +91,7 @@ class Sampler {
     bool fresh;
   };
 
+  bool is_disabled(const char* source) const;
   void make_acceptor();
   void run();
   void wait(uint64_t until_ns);

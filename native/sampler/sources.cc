@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "netlink/probe.h"
+#include "node/powercap.h"
 #include "procfs/cgroup_cpu.h"
 #include "procfs/process_files.h"
 
@@ -120,9 +121,42 @@ void probe_own_files(Sources& sources, const Names& disabled) {
       "Linux 6.15 or later");
 }
 
+std::string why_no_energy(ReadStatus status) {
+  switch (status) {
+    case ReadStatus::kGone:
+      return "no RAPL zones: a virtual machine, or a CPU without them";
+    case ReadStatus::kDenied:
+      return "energy_uj: permission denied; expected root or a readable file";
+    default:
+      return std::string("energy_uj: ") + name(status);
+  }
+}
+
+void find_energy(Sources& sources, const std::string& sys_root, const Names& disabled) {
+  constexpr const char* kHow =
+      "root, CAP_DAC_READ_SEARCH, or energy_uj made readable (docs/meaning.md); on a machine of "
+      "its "
+      "own the module intel_rapl_msr";
+  if (has(disabled, "rapl")) {
+    add(sources, "cpu_energy", "disabled",
+        "disabled by configuration; cpu_energy_joules is absent");
+    return;
+  }
+  const Powercap powercap(sys_root);
+  if (powercap.zones().empty()) {
+    add(sources, "cpu_energy", "unavailable",
+        why_no_energy(powercap.status()) + "; cpu_energy_joules is absent", kHow);
+    return;
+  }
+  std::string zones = "RAPL:";
+  for (const PowercapZone& zone : powercap.zones()) zones += " " + zone.kind + "-" + zone.index;
+  add(sources, "cpu_energy", "ok", zones);
+}
+
 }  // namespace
 
-Sources open_sources(const std::string& proc_root, const Names& disabled) {
+Sources open_sources(const std::string& proc_root, const std::string& sys_root,
+                     const Names& disabled) {
   Sources sources;
   sources.clock = std::make_unique<SystemClock>();
   sources.own_pid = getpid();
@@ -131,6 +165,7 @@ Sources open_sources(const std::string& proc_root, const Names& disabled) {
   open_process_events(sources, disabled);
   find_cgroups(sources, disabled);
   probe_own_files(sources, disabled);
+  find_energy(sources, sys_root, disabled);
   return sources;
 }
 

@@ -37,7 +37,8 @@ struct Sources {
 };
 
 // Opens and probes everything on this machine; `disabled` names sources to leave out
-// (taskstats, cn_proc, cgroup, smaps, pidfd_info). Forks short-lived children to prove the event sources.
-Sources open_sources(const std::string& proc_root, const std::vector<std::string>& disabled);
+// (taskstats, cn_proc, cgroup, smaps, pidfd_info, rapl). Forks short-lived children to prove the event sources.
+Sources open_sources(const std::string& proc_root, const std::string& sys_root,
+                     const std::vector<std::string>& disabled);
 
 }  // namespace lezea

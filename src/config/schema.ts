@@ -193,6 +193,7 @@ const sampling = section('How often and from where the kernel is read.', {
       cgroup: source('cgroup v2 files of a cgroup that holds a run alone.'),
       smaps: source('smaps_rollup: proportional memory; without it resident memory is counted.'),
       pidfd_info: source('pidfd information: how a process ended.'),
+      rapl: source('RAPL counters (powercap): energy of the CPU; without them it is not known.'),
     },
   ),
 });

@@ -53,6 +53,11 @@ export const NODE_GROUPS: readonly NodeGroup[] = [
   group('disk_reads_completed_total', 'counter', 'Reads that the disk completed.', ['device']),
   group('disk_writes_completed_total', 'counter', 'Writes that the disk completed.', ['device']),
   group('disk_io_time_seconds_total', 'counter', 'Time in which the disk had requests.', ['device']),
+  group('rapl_package_joules_total', 'counter', 'Energy of the CPU package (RAPL).', ['index', 'path']),
+  group('rapl_dram_joules_total', 'counter', 'Energy of the memory at a CPU package (RAPL).', [
+    'index',
+    'path',
+  ]),
   group('network_receive_<what>_total', 'counter', 'What the interface received.', ['device']),
   group('network_transmit_<what>_total', 'counter', 'What the interface sent.', ['device']),
 ];

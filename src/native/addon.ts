@@ -35,7 +35,7 @@ export interface SamplerOptions {
   restartWaitMs: number;
   /** How long a pull waits for the sampling thread, milliseconds. */
   pullTimeoutMs: number;
-  /** Sources not to use: `taskstats`, `cn_proc`, `cgroup`, `smaps`, `pidfd_info`. */
+  /** Sources not to use: `taskstats`, `cn_proc`, `cgroup`, `smaps`, `pidfd_info`, `rapl`. */
   disabledSources: string[];
 }
 

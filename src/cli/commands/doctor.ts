@@ -11,7 +11,7 @@ import type { NodeStatus } from './status.js';
 
 /** What `doctor --json` prints. */
 interface Diagnosis {
-  /** No source is unavailable: each works, has a fallback, or was switched off. */
+  /** No source that every machine has is unavailable: each works, has a fallback, or was switched off. */
   ok: boolean;
   agent: { running: boolean; version?: string; mode?: string; socket?: string; detail?: string };
   probed_by: 'agent' | 'doctor';
@@ -51,8 +51,11 @@ async function probeHere(detail: string): Promise<Diagnosis> {
   return { ok: isFine(sources), agent: { running: false, detail }, probed_by: 'doctor', sources };
 }
 
+/** What many machines have not got, or only for root: that it is missing is said, and is nothing to be put right. */
+const OPTIONAL = new Set(['cpu_energy']);
+
 function isFine(sources: readonly SourceStatus[]): boolean {
-  return sources.every((source) => source.state !== 'unavailable');
+  return sources.every(({ name, state }) => state !== 'unavailable' || OPTIONAL.has(name));
 }
 
 function formatDiagnosis({ ok, agent, sources }: Diagnosis): string {

@@ -203,6 +203,15 @@ test('doctor: a fallback is fine and explained, a source without one is not', as
   });
 });
 
+test('doctor: energy that a machine does not have is said, with the reason, and is no fault of it', async () => {
+  const reason = 'energy_uj: permission denied; expected root or a readable file';
+  const sources = [{ name: 'cpu_energy', state: 'unavailable', reason, how: 'root' }];
+  agent.answers['node.status'] = () => ({ ...NODE, sources });
+  expect(await run('doctor')).toBe(0);
+  expect(out).toMatch(/^cpu_energy +unavailable +energy_uj: permission denied; expected root/m);
+  expect(out).toContain('cpu_energy: root');
+});
+
 test('events: as they are, and in the shape of another system', async () => {
   const line = (seq: number, event: string, data: object) =>
     `${JSON.stringify({ schema: 'lezea.events/v1', seq, ts: '2026-11-21T10:00:00.000Z', mono: 1, run_id: 'demo-1', attempt: 1, event, data })}\n`;
