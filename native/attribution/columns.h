@@ -28,6 +28,7 @@ enum Column : uint8_t {
   kActive,               // thread·ns announced in a scope
   kActivations,          // count
   kMemoryPeak,           // bytes; the greatest sum at one tick over the subtree; not additive
+  kCpuEnergy,            // µJ of packages and their memory, by CPU time
   kColumnCount
 };
 
@@ -63,6 +64,7 @@ inline constexpr std::array<ColumnSpec, kColumnCount> kColumns = {{
     {"active_seconds", 20, 1, true},
     {"activations", 21, 1, true},
     {"memory_peak_bytes", 22, 1, false},
+    {"cpu_energy_joules", 23, 1, true},
 }};
 
 // Wide enough for byte·ns of a terabyte over years.
@@ -75,10 +77,13 @@ constexpr uint32_t bit(Column column) { return uint32_t{1} << column; }
 struct Totals {
   uint32_t known = 0;
   std::array<Amount, kColumnCount> value{};
+  // CPU that no energy was given for yet. Not stored: an interval that is open when the agent dies begins anew.
+  uint64_t uncharged_cpu_ns = 0;
 
   void add(Column column, Amount amount) {
     known |= bit(column);
     value[column] += amount;
+    if (column == kCpu) uncharged_cpu_ns += static_cast<uint64_t>(amount);
   }
 };
 

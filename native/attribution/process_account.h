@@ -116,6 +116,7 @@ class ProcessAccount {
 
   uint32_t run() const { return run_; }
   const Totals& totals() const { return totals_; }
+  Totals& totals() { return totals_; }
   uint64_t last_close_ns() const { return last_close_ns_; }
   uint64_t counter(Column column) const { return last_[column]; }
   bool behind(const Reading& reading, Column column) const {

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "attribution/apportion.h"
+
 namespace lezea {
 
 void RunTable::open_run(uint32_t id, uint32_t unattributed) {
@@ -67,8 +69,32 @@ void RunTable::give(uint32_t slot_id, Column column, Amount amount) {
   Slot* target = slot(slot_id);
   if (target == nullptr) return;
   const bool news = amount != 0 || (target->totals.known & bit(column)) == 0;
+  if (column == kCpu && amount != 0 && target->totals.uncharged_cpu_ns == 0)
+    runs_.at(target->run).uncharged_slots.push_back(slot_id);
   target->totals.add(column, amount);
   if (news) mark_dirty(*target);
+}
+
+void RunTable::charge(Run& run, std::optional<Amount> energy_uj) {
+  weights_.clear();
+  for (const uint32_t id : run.uncharged_slots) {
+    uint64_t& cpu_ns = slots_.at(id).totals.uncharged_cpu_ns;
+    weights_.push_back(cpu_ns);
+    cpu_ns = 0;
+  }
+  if (energy_uj) {
+    // A scope starts at 0 in every column that its run measures.
+    if ((run.totals.known & bit(kCpuEnergy)) == 0)
+      for (const uint32_t id : run.slots) give(id, kCpuEnergy, 0);
+    if (!weights_.empty()) apportion(*energy_uj, weights_, parts_);
+    for (size_t i = 0; i < weights_.size(); ++i)
+      give(run.uncharged_slots[i], kCpuEnergy, parts_[i]);
+    run.totals.add(kCpuEnergy, *energy_uj);
+    run.estimated |= bit(kCpuEnergy);
+    run.dirty = true;
+  }
+  run.uncharged_slots.clear();
+  run.totals.uncharged_cpu_ns = 0;
 }
 
 void RunTable::begin_memory_tick() {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -39,6 +40,7 @@ struct Run {
   uint32_t processes = 0;    // alive
   bool dirty = true;
   std::vector<uint32_t> slots;
+  std::vector<uint32_t> uncharged_slots;  // those with CPU that no energy was given for yet
   uint64_t tick = 0;
   uint64_t tick_bytes = 0;
 };
@@ -58,6 +60,10 @@ class RunTable {
   uint32_t slot_or_unattributed(uint32_t run, uint32_t slot);
 
   void give(uint32_t slot, Column column, Amount amount);
+
+  // The energy of the CPU that the run and its slots were given since the last call, among the slots by that
+  // CPU; nothing: it is not known, and never will be.
+  void charge(Run& run, std::optional<Amount> energy_uj);
 
   // One memory tick: add every process's parts, then settle peaks and the current figures.
   void begin_memory_tick();
@@ -80,6 +86,8 @@ class RunTable {
   std::vector<uint32_t> was_holding_;
   std::vector<uint32_t> touched_;  // slots whose subtree has memory in this tick
   uint64_t tick_ = 0;
+  std::vector<uint64_t> weights_;  // scratch of charge()
+  std::vector<Amount> parts_;
 };
 
 }  // namespace lezea

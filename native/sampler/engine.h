@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -241,7 +242,18 @@ class Engine {
   std::string common_cgroup(uint32_t run);
   bool holds_only(uint32_t run, CgroupCpu& files);
   bool just_forked_in(uint32_t run, int pid);
+  // engine_energy.cc
+  struct RunMember {
+    uint32_t run;
+    Totals* totals;
+  };
+  void read_energy();
+  void charge_energy();
+  std::vector<RunMember> members_by_run();
+  static void charge_members(const Run& run, const std::vector<RunMember>& members,
+                             std::optional<Amount> energy_uj);
   // engine_snapshot.cc
+  std::string encode_run(const Run& run) const;
   std::string encode_process(const Process& process) const;
 
   Sources sources_;
@@ -269,6 +281,8 @@ class Engine {
   std::unordered_set<int> scanned_pids_;  // seen by the last scan: their parents are known
   bool scan_once_ = false;                // after a restart
   std::vector<ExitedProcess> exited_;
+  std::optional<EnergyInterval> energy_;  // of the interval that this tick ends, where it is known
+  bool energy_read_ = false;              // this tick ends one
   uint64_t last_tick_ns_ = 0;
   uint64_t last_cgroup_check_ns_ = 0;
   uint64_t last_note_ns_ = 0;

@@ -108,6 +108,7 @@ void Engine::bind_new(const BindCommand& command, Process* moved_from) {
     return;
   }
   if (reader.facts()->start_ticks != command.start_ticks) return;  // the pid is another's by now
+  if (processes_.empty() && sources_.energy) (void)sources_.energy->read(base.t_ns);
   const uint32_t birth = table_.slot_or_unattributed(command.run, command.birth_slot);
   const int primary = command.primary_tid != 0 ? command.primary_tid : command.pid;
   const uint64_t reaped_ns = reader.facts()->reaped_cpu_most_ns;

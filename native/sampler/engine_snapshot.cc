@@ -10,7 +10,9 @@ namespace {
 constexpr uint32_t kProcessStateVersion = 3;
 // Its rows had kOldFrameWords; else the same.
 constexpr uint32_t kOldProcessStateVersion = 2;
-constexpr uint32_t kRunStateVersion = 1;
+constexpr uint32_t kRunStateVersion = 2;
+// Without energy.
+constexpr uint32_t kOldRunStateVersion = 1;
 constexpr uint32_t kMostLanes = 1024;
 
 void encode_positions(ByteWriter& out, uint64_t inode, const std::vector<uint64_t>& positions) {
@@ -19,17 +21,20 @@ void encode_positions(ByteWriter& out, uint64_t inode, const std::vector<uint64_
   for (const uint64_t position : positions) out.u64(position);
 }
 
-std::string encode_run(const Run& run) {
+}  // namespace
+
+// The mark is every run's: one transaction stores what was charged and up to where.
+std::string Engine::encode_run(const Run& run) const {
   ByteWriter out;
   out.u32(kRunStateVersion);
   for (const uint64_t value : {run.opened_ns, run.ticked_ns, run.observed_ns, run.lost_events})
     out.u64(value);
   out.u32(run.estimated);
   out.u32(run.apportioned);
+  out.u8(sources_.energy ? 1 : 0);
+  if (sources_.energy) sources_.energy->encode(out);
   return out.take();
 }
-
-}  // namespace
 
 std::string Engine::encode_process(const Process& process) const {
   ByteWriter out;
@@ -77,12 +82,14 @@ void Engine::restore_run(const FrameRow& row, std::string_view state) {
   if (run == nullptr) return;
   run->totals = from_frame(row);
   ByteReader in(state);
-  if (in.u32() != kRunStateVersion) return;
+  const uint32_t version = in.u32();
+  if (version != kRunStateVersion && version != kOldRunStateVersion) return;
   for (uint64_t* value : {&run->opened_ns, &run->ticked_ns, &run->observed_ns, &run->lost_events}) {
     *value = in.u64();
   }
   run->estimated = in.u32();
   run->apportioned = in.u32();
+  if (version == kRunStateVersion && in.u8() != 0 && sources_.energy) sources_.energy->decode(in);
 }
 
 bool Engine::restore_process(uint32_t run, std::string_view state) {
@@ -160,6 +167,11 @@ EngineSnapshot Engine::snapshot() {
     const Slot* slot = table_.slot(id);
     out.slots.push_back(to_frame(id, slot->totals, slot->memory));
   }
+  // What has ended since the last charge is told now; its energy comes later, as that of nobody in particular.
+  for (const ExitedProcess& exited : exited_) {
+    const uint64_t uncharged_ns = exited.totals.uncharged_cpu_ns;
+    if (uncharged_ns > 0) extras_[exited.run].beyond.uncharged_cpu_ns += uncharged_ns;
+  }
   for (auto& [id, run] : table_.runs()) {
     if (!run.dirty) continue;
     run.dirty = false;
@@ -180,12 +192,14 @@ EngineSnapshot Engine::snapshot() {
     if (extra.cgroup.active) state.cgroup = extra.cgroup.path;
     out.runs.push_back(std::move(state));
     if (extra.beyond.known == 0) continue;
+    const uint64_t uncharged_ns = extra.beyond.uncharged_cpu_ns;
     ExitedProcess beyond;
     beyond.run = id;
     beyond.totals = extra.beyond;
     beyond.ended_ns = last_tick_ns_;
     exited_.push_back(std::move(beyond));
     extra.beyond = Totals{};
+    extra.beyond.uncharged_cpu_ns = uncharged_ns;
   }
   for (const uint32_t run : closing_) {
     extras_.erase(run);

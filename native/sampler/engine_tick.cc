@@ -1,4 +1,4 @@
-// One tick, in the order that conservation needs (docs/meaning.md, rule 5): the cgroup's figure, the
+// One tick, in the order that conservation needs (docs/meaning.md, rule 5): energy and the cgroup's figure, the
 // processes' clocks and cutime, then exit records, then fork events, then at least 1 ms, then the rings,
 // then the threads' clocks. In any other order what begins or ends within the tick is counted twice or
 // not at all.
@@ -303,6 +303,7 @@ void Engine::read_rings(std::vector<Event>& events) {
 void Engine::tick(bool slow) {
   std::vector<Event> events;
   if (scan_once_) find_unseen();
+  read_energy();
   read_cgroups();
   read_all(slow);
   take_exit_records();
@@ -319,6 +320,7 @@ void Engine::tick(bool slow) {
   attach_exit_records(events);
   close_all();
   grant_by_cgroup();
+  charge_energy();
   finish_tick(sources_.clock->monotonic_ns());
   for (const Event& event : events) apply_or_hold(event);
 }

@@ -142,7 +142,7 @@ void find_energy(Sources& sources, const std::string& sys_root, const Names& dis
         "disabled by configuration; cpu_energy_joules is absent");
     return;
   }
-  const Powercap powercap(sys_root);
+  Powercap powercap(sys_root);
   if (powercap.zones().empty()) {
     add(sources, "cpu_energy", "unavailable",
         why_no_energy(powercap.status()) + "; cpu_energy_joules is absent", kHow);
@@ -151,6 +151,7 @@ void find_energy(Sources& sources, const std::string& sys_root, const Names& dis
   std::string zones = "RAPL:";
   for (const PowercapZone& zone : powercap.zones()) zones += " " + zone.kind + "-" + zone.index;
   add(sources, "cpu_energy", "ok", zones);
+  sources.energy = std::make_unique<EnergyMeter>(sys_root, std::move(powercap));
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "base/unique_fd.h"
 #include "netlink/proc_connector.h"
 #include "netlink/taskstats.h"
+#include "sampler/energy_meter.h"
 #include "sampler/rollup_thread.h"
 
 namespace lezea {
@@ -32,6 +33,7 @@ struct Sources {
   std::string cgroup2_mount;              // empty: no cgroup figures
   int own_pid = 0;                        // the agent's: in no run, whoever forked it
   std::unique_ptr<RollupThread> rollups;  // nullptr: resident memory counts
+  std::unique_ptr<EnergyMeter> energy;    // nullptr: the energy of the CPU is not known
   bool pidfd_info = true;
   std::vector<SourceStatus> statuses;
 };

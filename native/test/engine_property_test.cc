@@ -33,6 +33,7 @@ class Schedule {
         with_events_(chance(80)),
         with_exits_(with_events_ && chance(80)),
         with_taskstats_(with_exits_ && chance(50)) {
+    if (chance(70)) world_.add_energy(100, 1 + pick(4));
     start_agent();
     for (uint32_t run = 1; run <= kRuns; ++run) bind_new_process(run);
   }
@@ -300,13 +301,23 @@ class Schedule {
         CHECK(run.totals.value[column] >= before.value[column]);
       }
       before = run.totals;
-      Amount sum = 0;
-      for (const auto& [slot, row] : seen_.slots) {
-        const bool of_run = slot == kUnattributed[run.run] || slot / 100 == run.run;
-        if (of_run) sum += from_frame(row).value[kCpu];
+      for (const Column column : {kCpu, kCpuEnergy}) {
+        Amount sum = 0;
+        for (const auto& [slot, row] : seen_.slots) {
+          const bool of_run = slot == kUnattributed[run.run] || slot / 100 == run.run;
+          if (of_run) sum += from_frame(row).value[column];
+        }
+        CHECK(sum == run.totals.value[column]);
       }
-      CHECK(sum == run.totals.value[kCpu]);
     }
+    check_energy();
+  }
+
+  // The runs never have more energy than the machine used, over kills and late CPU; without counters none.
+  void check_energy() {
+    Amount energy = 0;
+    for (const auto& [id, run] : seen_.runs) energy += run.totals.value[kCpuEnergy];
+    CHECK(energy <= world_.energy_uj());
   }
 
   void apply(const EngineSnapshot& snapshot) {
@@ -386,6 +397,10 @@ class Schedule {
     Amount before = 0;
     for (const auto& [pid, used] : before_) before += used;
     CHECK(cpu <= world_.used_cpu_ns - before);
+    // Each run has CPU in most of its ticks.
+    Amount energy = 0;
+    for (const auto& [id, run] : seen_.runs) energy += run.totals.value[kCpuEnergy];
+    CHECK((energy > 0) == (world_.energy_uj() > 0));
     CHECK(written <= world_.used_write_bytes);
     if (agent_died_ || pid_reused_) return;
     if (with_exits_) CHECK(cpu == world_.used_cpu_ns - before);

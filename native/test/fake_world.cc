@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <utility>
 
 namespace lezea::test {
@@ -142,6 +143,8 @@ FakeWorld::~FakeWorld() {
       thread.stat.release();
     }
   }
+  package_energy_.release();
+  memory_energy_.release();
   std::error_code ignored;
   std::filesystem::remove_all(root, ignored);
 }
@@ -154,7 +157,42 @@ Sources FakeWorld::sources(bool with_events, bool with_exits, bool with_taskstat
   if (with_exits) sources.exits = std::make_unique<FakeExits>(this);
   if (with_taskstats) sources.taskstats = std::make_unique<TaskstatsReader>();
   sources.pidfd_info = false;
+  if (watts_ > 0)
+    sources.energy = std::make_unique<EnergyMeter>(root + "/sys", Powercap(root + "/sys"));
   return sources;
+}
+
+void FakeWorld::add_energy(uint64_t watts, int cpus) {
+  watts_ = watts;
+  energy_since_ns_ = now_ns;
+  const std::string zones = root + "/sys/class/powercap/";
+  const std::string range = std::to_string(kEnergyRange) + "\n";
+  for (const auto& [zone, name] :
+       {std::pair("intel-rapl:0", "package-0\n"), std::pair("intel-rapl:0:0", "dram\n")}) {
+    std::filesystem::create_directories(zones + zone);
+    std::ofstream(zones + zone + "/name") << name;
+    std::ofstream(zones + zone + "/max_energy_range_uj") << range;
+  }
+  std::filesystem::create_directories(root + "/sys/devices/system/cpu");
+  std::ofstream(root + "/sys/devices/system/cpu/online") << "0-" << cpus - 1 << "\n";
+  write_energy();
+}
+
+// The package draws four fifths, and its counter begins anew after the first second.
+void FakeWorld::write_energy() {
+  if (watts_ == 0) return;
+  const std::string zones = root + "/sys/class/powercap/";
+  const uint64_t package = energy_uj() / 5 * 4;
+  const uint64_t started = kEnergyRange - watts_ * 800'000;
+  const auto text = [](uint64_t energy) { return std::to_string(energy % kEnergyRange) + "\n"; };
+  package_energy_.write(zones + "intel-rapl:0/energy_uj", text(started + package));
+  const std::string memory = zones + "intel-rapl:0:0/energy_uj";
+  if (hide_energy) {
+    memory_energy_.release();
+    std::filesystem::remove(memory);
+  } else {
+    memory_energy_.write(memory, text(energy_uj() - package));
+  }
 }
 
 FakeProcess* FakeWorld::find(int pid) {
@@ -356,6 +394,7 @@ void FakeWorld::write_thread(const FakeProcess& process, int tid, FakeThread& th
 }
 
 void FakeWorld::publish() {
+  write_energy();
   for (auto& [pid, process] : processes_) {
     for (auto& [tid, thread] : process.threads) write_thread(process, tid, thread);
     const std::string folder = root + "/" + std::to_string(pid) + "/";

@@ -79,6 +79,12 @@ class FakeWorld {
   // Fresh descriptors and listeners, as a starting agent has them. With taskstats, IO is read by thread.
   Sources sources(bool with_events, bool with_exits, bool with_taskstats);
 
+  // Energy counters of a package and its memory, from now on, of so much power.
+  void add_energy(uint64_t watts, int cpus);
+  uint64_t energy_uj() const { return (now_ns - energy_since_ns_) / 1000 * watts_; }
+  static constexpr uint64_t kEnergyRange = 20'000'000'000;  // µJ
+  bool hide_energy = false;                                 // the memory's counter is not there
+
   FakeProcess& spawn(int ppid);  // from outside any run
   FakeProcess& fork(int pid, int tid);
   int clone_thread(int pid);
@@ -123,7 +129,12 @@ class FakeWorld {
   FakeProcess& add(int ppid);
   int reaper_of_orphans(const FakeProcess& ended);
   int free_id();
+  void write_energy();
   std::map<int, FakeProcess> processes_;
+  uint64_t watts_ = 0;  // 0: no counters
+  uint64_t energy_since_ns_ = 0;
+  FakeFile package_energy_;
+  FakeFile memory_energy_;
 };
 
 }  // namespace lezea::test

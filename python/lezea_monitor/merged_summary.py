@@ -13,7 +13,7 @@ from typing import Any, Dict, Iterable, List, Sequence
 from .node_summary import COLUMNS, STATUSES, Column, Json, NodeSummary
 
 Natives = Dict[str, int]
-_NANO = 10**9  # native units in a base unit
+_NATIVES = {"ns": 10**9, "byte_ns": 10**9, "uj": 10**6}  # native units in a base unit, where not one
 _SHIFT = 83  # bits behind the point that a float of 1e-9 and more can have
 _INDEX = re.compile(r"(0|[1-9][0-9]{0,9})\Z")
 _LONE = re.compile("[\ud800-\udfff]")
@@ -199,15 +199,16 @@ def _conservation(documents: Sequence[NodeSummary]) -> Json:
 def native_of(value: float, unit: str) -> int:
     """The integer that is nearest to a figure of a document."""
     whole = math.floor(value)
-    if unit in ("bytes", "count"):
+    natives = _NATIVES.get(unit)
+    if natives is None:
         return whole + (value - whole >= 0.5)
     rest = int((value - whole) * 2.0**_SHIFT)
-    return whole * _NANO + ((rest * _NANO + (1 << (_SHIFT - 1))) >> _SHIFT)
+    return whole * natives + ((rest * natives + (1 << (_SHIFT - 1))) >> _SHIFT)
 
 
 def base_of(native: int, unit: str) -> float:
     """The figure as documents have it."""
-    return float(native) if unit in ("bytes", "count") else float(native) / 1e9
+    return float(native) / _NATIVES.get(unit, 1)
 
 
 def _natives(columns: Json) -> Natives:

@@ -15,7 +15,7 @@ Json = Dict[str, Any]
 
 class Column(NamedTuple):
     name: str
-    unit: str  # native: ns, byte_ns, bytes, count
+    unit: str  # native: ns, byte_ns, uj, bytes, count
     additive: bool
 
 
@@ -42,6 +42,7 @@ COLUMNS = tuple(
     active_seconds ns
     activations count
     memory_peak_bytes bytes
+    cpu_energy_joules uj
     """.split("\n")
     for name in line.split()[:1]
 )

@@ -72,7 +72,7 @@ export function usedOf(part: Part, limit: RunLimitName, price: Price): number | 
     // A level, no sum: the most that was held at one tick, so that a peak between two looks is not missed.
     case 'memory_bytes':
       return part.totals.value('memory_peak_bytes');
-    // GPUs and energy are not measured in this version.
+    // GPUs are not measured in this version, nor their energy: that of the CPU alone would be far too little.
     case 'gpu_hours':
     case 'gpu_memory_bytes':
     case 'energy_joules':

@@ -130,6 +130,7 @@ export class Totals {
   #number(column: Column): number {
     const low = this.#wordNumber(column.word);
     if (column.unit === 'ns') return low / 1e9;
+    if (column.unit === 'uj') return low / 1e6;
     if (column.unit === 'byte_ns') return (this.#wordNumber(column.word + 1) * TWO_64 + low) / 1e9;
     return low;
   }

@@ -12,6 +12,20 @@ export function formatSeconds(seconds: number | undefined): string {
   return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, '0')} m`;
 }
 
+const JOULE_UNITS = ['J', 'kJ', 'MJ', 'GJ', 'TJ'] as const;
+
+/** 12.5 J, 1.23 kJ. */
+export function formatJoules(joules: number | undefined): string {
+  if (joules === undefined) return '-';
+  let value = joules;
+  let unit = 0;
+  while (value >= 999.5 && unit < JOULE_UNITS.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${value.toPrecision(3)} ${JOULE_UNITS[unit]}`;
+}
+
 const BYTE_UNITS = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'] as const;
 
 /** 512 B, 1.23 GB (10⁹ bytes). */

@@ -5,6 +5,7 @@ import type { SummaryConservation, SummaryDocument, SummaryScope } from '../file
 import {
   formatBytes,
   formatCount,
+  formatJoules,
   formatSeconds,
   formatShare,
   formatTable,
@@ -114,6 +115,7 @@ export function formatTotals(document: Pick<SummaryDocument, 'totals'>, elapsedS
     ['  user', formatSeconds(value('cpu_user_seconds')), 'estimated'],
     ['  system', formatSeconds(value('cpu_system_seconds')), 'estimated'],
     ['  waited to run', formatSeconds(value('runqueue_wait_seconds')), ''],
+    ['CPU energy', formatJoules(value('cpu_energy_joules')), 'estimated'],
     ['memory peak', formatBytes(value('memory_peak_bytes')), ''],
     ['storage read', formatBytes(value('io_read_bytes')), ''],
     ['storage written', formatBytes(value('io_write_bytes')), ''],

@@ -421,7 +421,7 @@ function rate(of: string, variable?: string) {
 const cost = section(
   'What things cost. Where anything that a run uses has a price, the run has a document of its cost ' +
     '(`business/cost_analysis_summary.json`, docs/schemas/cost.json), with the rates as they are when it ends. GB is 10⁹ bytes. ' +
-    'What is not measured in this version (GPUs, network, storage, energy) is named there as unpriced.',
+    'What is not measured in this version (GPUs, network, storage, energy of all but the CPU) is named there as unpriced.',
   {
     currency: key(z.string().regex(/^[A-Z]{3}$/), 'EUR', {
       description: 'What the prices are in.',

@@ -59,9 +59,10 @@ const SOURCES: Record<ColumnName, string> = {
   active_seconds: 'announcements',
   activations: 'announcements',
   memory_peak_bytes: 'proc_smaps_rollup',
+  cpu_energy_joules: 'rapl',
 };
 
-const ALWAYS_ESTIMATED = new Set<ColumnName>(['cpu_user_seconds', 'cpu_system_seconds']);
+const ALWAYS_ESTIMATED = new Set<ColumnName>(['cpu_user_seconds', 'cpu_system_seconds', 'cpu_energy_joules']);
 
 /** Time and times announced: nothing of them is unattributed (docs/meaning.md, columns). */
 const ANNOUNCED = new Set<ColumnName>(['active_seconds', 'activations']);

@@ -53,6 +53,7 @@ const NEWLINE = 10;
 const DOT = 46;
 const ZERO = 48;
 const BILLION = 1_000_000_000;
+const MILLION = 1_000_000;
 
 export class ExpositionWriter {
   readonly format: ExpositionFormat;
@@ -75,22 +76,22 @@ export class ExpositionWriter {
     if (unit !== undefined) this.text(`# UNIT ${name} ${unit}\n`);
   }
 
-  /** One sample whose value is an integer below 2^53, or a number of nanoseconds shown as seconds. */
-  sample(name: Buffer, labels: Buffer, value: number, nanoseconds: boolean): void {
+  /** One sample whose value is an integer below 2^53; the last `decimals` of its digits are behind the point. */
+  sample(name: Buffer, labels: Buffer, value: number, decimals: 0 | 6 | 9): void {
     this.#reserve(name.length + labels.length + 32);
     this.#copy(name);
     this.#copy(labels);
-    if (nanoseconds) this.#nanoseconds(value);
-    else this.#integer(value);
+    if (decimals === 0) this.#integer(value);
+    else this.#decimal(value, decimals);
     this.#buffer[this.#length++] = NEWLINE;
   }
 
-  /** One sample whose value is any integer, or any number of nanoseconds shown as seconds. */
-  bigSample(name: Buffer, labels: Buffer, value: bigint, nanoseconds: boolean): void {
+  /** The same of any integer. */
+  bigSample(name: Buffer, labels: Buffer, value: bigint, decimals: 0 | 6 | 9): void {
     this.#reserve(name.length + labels.length);
     this.#copy(name);
     this.#copy(labels);
-    this.text(`${nanoseconds ? nanosecondsText(value) : value.toString()}\n`);
+    this.text(`${decimals === 0 ? value.toString() : decimalText(value, decimals)}\n`);
   }
 
   /** One sample whose value is any double. */
@@ -153,21 +154,23 @@ export class ExpositionWriter {
     this.#length = start + count;
   }
 
-  #nanoseconds(value: number): void {
-    const seconds = Math.floor(value / BILLION);
-    const fraction = value - seconds * BILLION;
-    this.#integer(seconds);
+  #decimal(value: number, decimals: 6 | 9): void {
+    const one = decimals === 9 ? BILLION : MILLION;
+    const whole = Math.floor(value / one);
+    const fraction = value - whole * one;
+    this.#integer(whole);
     if (fraction === 0) return;
     this.#buffer[this.#length++] = DOT;
-    this.#digits(fraction, 9);
+    this.#digits(fraction, decimals);
     while (this.#buffer[this.#length - 1] === ZERO) this.#length--;
   }
 }
 
-function nanosecondsText(value: bigint): string {
-  const fraction = (value % 1_000_000_000n).toString().padStart(9, '0').replace(/0+$/, '');
-  const seconds = (value / 1_000_000_000n).toString();
-  return fraction === '' ? seconds : `${seconds}.${fraction}`;
+function decimalText(value: bigint, decimals: 6 | 9): string {
+  const one = 10n ** BigInt(decimals);
+  const fraction = (value % one).toString().padStart(decimals, '0').replace(/0+$/, '');
+  const whole = (value / one).toString();
+  return fraction === '' ? whole : `${whole}.${fraction}`;
 }
 
 function floatText(value: number): string {

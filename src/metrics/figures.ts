@@ -2,7 +2,7 @@
 // integers. Reads Totals; emits cells that the encoder copies out.
 
 import type { Totals } from '../attribution/totals.js';
-import { COLUMN_LIST, type Column } from '../native/frame.js';
+import { COLUMN_LIST, type Column, DECIMALS } from '../native/frame.js';
 
 /** A column as /metrics shows it. */
 export interface Shown {
@@ -10,8 +10,8 @@ export interface Shown {
   name: string;
   help: string;
   gauge: boolean;
-  /** The native integer is in ns (or byte·ns) and is shown per second. */
-  nanoseconds: boolean;
+  /** Decimal places that the native integer has when it is shown: 9 of ns, 6 of µJ. */
+  decimals: 0 | 6 | 9;
   /** Parts of a run add up to it. */
   sums: boolean;
   /** null: memory of now. */
@@ -42,13 +42,14 @@ const HELP: Record<string, string> = {
   active_seconds: 'Thread-seconds announced',
   activations: 'Times the scope was entered',
   memory_peak_bytes: 'Greatest memory held at one sample, everything below the scope included',
+  cpu_energy_joules: 'Energy of CPU packages and their memory by the share of CPU time used, estimated',
 };
 
 const MEMORY_NOW: Shown = {
   name: 'memory_bytes',
   help: 'Memory held at the last sample',
   gauge: true,
-  nanoseconds: false,
+  decimals: 0,
   sums: true,
   column: null,
 };
@@ -60,22 +61,25 @@ export function shownColumns(names: readonly string[]): Shown[] {
     name: column.name,
     help: HELP[column.name] ?? column.name,
     gauge: column.kind === 'gauge',
-    nanoseconds: column.unit === 'ns' || column.unit === 'byte_ns',
+    decimals: DECIMALS[column.unit],
     sums: column.additive,
     column,
   }));
   return wanted.has(MEMORY_NOW.name) ? [...shown, MEMORY_NOW] : shown;
 }
 
-/** Below this a number of ns survives the way to seconds and back: the two roundings stay under a quarter of 1 ns. */
-const EXACT_SECONDS = 2 ** 50 / 1e9;
+/** Below this a native integer survives the way to base units and back: the two roundings stay under a quarter of 1. */
+const EXACT_NATIVE = 2 ** 50;
 
 /** The exact native integer of a column that is known; bigints, which are slow, only where a number cannot hold it. */
 function readColumn(totals: Totals, { name, unit }: Column): Cell {
   if (unit === 'byte_ns') return totals.native(name);
   const value = totals.value(name);
   if (value === undefined) return undefined;
-  if (unit === 'ns') return value < EXACT_SECONDS ? Math.round(value * 1e9) : totals.native(name);
+  if (unit === 'ns' || unit === 'uj') {
+    const natives = value * (unit === 'ns' ? 1e9 : 1e6);
+    return natives < EXACT_NATIVE ? Math.round(natives) : totals.native(name);
+  }
   return value <= Number.MAX_SAFE_INTEGER ? value : totals.native(name);
 }
 

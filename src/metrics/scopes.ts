@@ -102,7 +102,7 @@ export class FamilyWriter {
   readonly #header: FamilyHeader;
   readonly #name: Buffer;
   readonly #createdName: string | null;
-  readonly #nanoseconds: boolean;
+  readonly #decimals: Shown['decimals'];
   #begun = false;
 
   /** `index`: the family's column in the cells. */
@@ -117,7 +117,7 @@ export class FamilyWriter {
     this.#header = head;
     this.#name = Buffer.from(head.name);
     this.#createdName = created ? head.name.replace(/_total$/, '_created') : null;
-    this.#nanoseconds = options.column.nanoseconds;
+    this.#decimals = options.column.decimals;
   }
 
   /** `startedAt`: since when it was counted, seconds since 1970; 0: not known. */
@@ -125,8 +125,8 @@ export class FamilyWriter {
     if (cell === undefined) return;
     if (!this.#begun) this.#writer.header(this.#header);
     this.#begun = true;
-    if (typeof cell === 'number') this.#writer.sample(this.#name, labels, cell, this.#nanoseconds);
-    else this.#writer.bigSample(this.#name, labels, cell, this.#nanoseconds);
+    if (typeof cell === 'number') this.#writer.sample(this.#name, labels, cell, this.#decimals);
+    else this.#writer.bigSample(this.#name, labels, cell, this.#decimals);
     if (this.#createdName !== null && startedAt > 0) {
       this.#writer.floatSample(this.#createdName, labels, startedAt);
     }

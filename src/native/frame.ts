@@ -15,8 +15,17 @@ export const FRAME_WORDS = 32;
 export const OLD_FRAME_WORDS = 24;
 export const ROW_HALVES = FRAME_WORDS * 2;
 
-/** Native unit of a column. On the wire: ns become seconds, byte·ns become byte-seconds, the rest stays. */
-export type ColumnUnit = 'ns' | 'byte_ns' | 'bytes' | 'count';
+/** Native unit of a column. On the wire: ns become seconds, byte·ns byte-seconds, µJ joules; the rest stays. */
+export type ColumnUnit = 'ns' | 'byte_ns' | 'uj' | 'bytes' | 'count';
+
+/** Decimal places of a native unit in its base unit: a second has 10⁹ ns. */
+export const DECIMALS: Readonly<Record<ColumnUnit, 0 | 6 | 9>> = {
+  ns: 9,
+  byte_ns: 9,
+  uj: 6,
+  bytes: 0,
+  count: 0,
+};
 
 interface ColumnSpec {
   name: string;
@@ -56,6 +65,7 @@ export const COLUMNS = [
   column('activations', 'count', 21),
   // The greatest sum at one tick over the subtree: a sibling's peak may be at another tick, so nothing sums.
   column('memory_peak_bytes', 'bytes', 22, { additive: false, kind: 'gauge' }),
+  column('cpu_energy_joules', 'uj', 23, { defaultMetric: true }),
 ] as const satisfies readonly ColumnSpec[];
 
 export type ColumnName = (typeof COLUMNS)[number]['name'];

@@ -3,7 +3,7 @@
 
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { loadAddon } from '../../../src/native/addon.js';
-import { COLUMN_LIST } from '../../../src/native/frame.js';
+import { COLUMN_LIST, type ColumnUnit, DECIMALS } from '../../../src/native/frame.js';
 import { type Burner, startBurner } from '../support/burner.js';
 import { Client } from '../support/ipc-bench.js';
 import { MortalAgent } from '../support/mortal-agent.js';
@@ -43,7 +43,7 @@ function check({ totals, phases }: Document): void {
 }
 
 const sum = (figures: number[]) => figures.reduce((whole, figure) => whole + figure, 0);
-const native = (figure: number, unit: string) => (unit === 'ns' ? Math.round(figure * 1e9) : figure);
+const native = (figure: number, unit: ColumnUnit) => Math.round(figure * 10 ** DECIMALS[unit]);
 const phase = (name: string) => agent.client.result('run.phase', { run_id: 'r', name });
 
 async function bound(burner: Burner): Promise<void> {

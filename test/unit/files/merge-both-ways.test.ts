@@ -16,6 +16,7 @@ import { type NodeParts, nodeDocument } from '../support/node-document.js';
 const MOST: Record<ColumnUnit, bigint> = {
   ns: 1n << 60n,
   byte_ns: 1n << 110n,
+  uj: 1n << 60n,
   bytes: 1n << 60n,
   count: 1n << 50n,
 };

@@ -14,6 +14,7 @@ import { exampleRun } from './fake-run.js';
 const MOST: Record<ColumnUnit, bigint> = {
   ns: 1n << 50n,
   byte_ns: 1n << 100n,
+  uj: 1n << 50n,
   bytes: 1n << 46n,
   count: 1n << 40n,
 };

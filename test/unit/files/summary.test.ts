@@ -2,6 +2,7 @@
 // pieces.
 
 import { expect, test } from 'vitest';
+import { formatTotals } from '../../../src/cli/tree.js';
 import { buildSummary, type SummaryContext } from '../../../src/files/summary.js';
 import { summaryText } from '../../../src/files/summary-text.js';
 import { columnOf } from '../../../src/native/frame.js';
@@ -73,6 +74,34 @@ test('the split into user and system time is never called measured', () => {
   const document = buildSummary(exampleRun(), [], context);
   expect(document.totals.cpu_user_seconds?.method).toBe('estimated');
   expect(document.totals.cpu_seconds?.method).toBe('measured');
+});
+
+test('energy of the CPU is in joules, estimated, from RAPL, and balances in whole µJ', () => {
+  const run = fakeRun({
+    scopes: [{ step: 'builder:b0', self: totals({ cpu_energy_joules: 2_500_001n }) }],
+    unattributed: totals({ cpu_energy_joules: 1n }),
+    totals: totals({ cpu_seconds: 5n, cpu_energy_joules: 2_500_002n }),
+  });
+  const document = buildSummary(run, [], context);
+  expect(document.totals.cpu_energy_joules).toMatchObject({
+    value: 2.500002,
+    method: 'estimated',
+    source: 'rapl',
+  });
+  expect(document.scopes[0]?.self).toEqual({ cpu_energy_joules: 2.500001 });
+  expect(document.conservation.cpu_energy_joules).toMatchObject({
+    unit: 'uj',
+    total: '2500002',
+    residual: '0',
+  });
+  expect(formatTotals(document)).toMatch(/^CPU energy +2\.50 J +estimated$/m);
+  // Where it was not measured nothing is said of it.
+  const without = buildSummary(
+    fakeRun({ scopes: [], unattributed: totals({}), totals: totals({}) }),
+    [],
+    context,
+  );
+  expect(formatTotals(without)).not.toContain('energy');
 });
 
 test('a phase that was named brings the phases with it', () => {

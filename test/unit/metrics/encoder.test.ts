@@ -24,8 +24,9 @@ const none = renderLabels({});
 
 describe('numbers', () => {
   it('writes integers and nanoseconds without losing a digit', () => {
-    const integer = (value: number) => written((writer) => writer.sample(NAME, none, value, false));
-    const seconds = (value: number) => written((writer) => writer.sample(NAME, none, value, true));
+    const integer = (value: number) => written((writer) => writer.sample(NAME, none, value, 0));
+    const seconds = (value: number) => written((writer) => writer.sample(NAME, none, value, 9));
+    const joules = (value: number) => written((writer) => writer.sample(NAME, none, value, 6));
     expect(integer(0)).toBe('0');
     expect(integer(9)).toBe('9');
     expect(integer(10)).toBe('10');
@@ -34,21 +35,26 @@ describe('numbers', () => {
     expect(seconds(1)).toBe('0.000000001');
     expect(seconds(1_500_000_000)).toBe('1.5');
     expect(seconds(Number.MAX_SAFE_INTEGER)).toBe('9007199.254740991');
+    expect(joules(1)).toBe('0.000001');
+    expect(joules(12_500_000)).toBe('12.5');
+    expect(joules(Number.MAX_SAFE_INTEGER)).toBe('9007199254.740991');
   });
 
   it('writes what passes 2^53 just as exactly', () => {
-    const big = (value: bigint, ns: boolean) => written((writer) => writer.bigSample(NAME, none, value, ns));
-    expect(big(2n ** 64n - 1n, false)).toBe('18446744073709551615');
-    expect(big(2n ** 127n + 1n, true)).toBe('170141183460469231731687303715.884105729');
-    expect(big(5_000_000_000n, true)).toBe('5');
+    const big = (value: bigint, decimals: 0 | 6 | 9) =>
+      written((writer) => writer.bigSample(NAME, none, value, decimals));
+    expect(big(2n ** 64n - 1n, 0)).toBe('18446744073709551615');
+    expect(big(2n ** 127n + 1n, 9)).toBe('170141183460469231731687303715.884105729');
+    expect(big(5_000_000_000n, 9)).toBe('5');
+    expect(big(2n ** 64n - 1n, 6)).toBe('18446744073709.551615');
   });
 
   it('agrees with itself: small and big way, any value', () => {
     fc.assert(
-      fc.property(fc.maxSafeNat(), fc.boolean(), (value, ns) => {
-        const small = written((writer) => writer.sample(NAME, none, value, ns));
-        expect(small).toBe(written((writer) => writer.bigSample(NAME, none, BigInt(value), ns)));
-        expect(Number(small)).toBe(ns ? value / 1e9 : value);
+      fc.property(fc.maxSafeNat(), fc.constantFrom(0, 6, 9), (value, decimals) => {
+        const small = written((writer) => writer.sample(NAME, none, value, decimals));
+        expect(small).toBe(written((writer) => writer.bigSample(NAME, none, BigInt(value), decimals)));
+        expect(Number(small)).toBe(value / 10 ** decimals);
       }),
       { numRuns: 500 },
     );
@@ -79,7 +85,7 @@ describe('labels', () => {
     for (const format of ['text', 'openmetrics'] as const) {
       const writer = new ExpositionWriter(format);
       writer.header(HEADER);
-      for (const scope of hostile) writer.sample(NAME, renderLabels({ scope }), 1, false);
+      for (const scope of hostile) writer.sample(NAME, renderLabels({ scope }), 1, 0);
       const { samples } = parseExposition(writer.finish().toString(), format);
       expect(samples.map((sample) => sample.labels.scope)).toEqual(hostile);
     }
@@ -90,7 +96,7 @@ describe('labels', () => {
       fc.property(anyText, (scope) => {
         const writer = new ExpositionWriter('openmetrics', 0);
         writer.header(HEADER);
-        writer.sample(NAME, renderLabels({ scope, run: 'r' }), 1, false);
+        writer.sample(NAME, renderLabels({ scope, run: 'r' }), 1, 0);
         const { samples } = parseExposition(writer.finish().toString(), 'openmetrics');
         expect(samples[0]?.labels).toEqual({ scope, run: 'r' });
       }),
@@ -125,7 +131,7 @@ describe('headers', () => {
   it('grows as it must', () => {
     const writer = new ExpositionWriter('text', 0);
     writer.header(HEADER);
-    for (let i = 0; i < 5000; i++) writer.sample(NAME, renderLabels({ i: String(i) }), i, false);
+    for (let i = 0; i < 5000; i++) writer.sample(NAME, renderLabels({ i: String(i) }), i, 0);
     expect(parseExposition(writer.finish().toString(), 'text').samples).toHaveLength(5000);
   });
 });

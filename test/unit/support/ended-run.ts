@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import type { Columns } from '../../../src/attribution/totals.js';
 import type { EndedRun, ScopeLine } from '../../../src/delivery/model.js';
-import { COLUMN_LIST } from '../../../src/native/frame.js';
+import { COLUMN_LIST, DECIMALS } from '../../../src/native/frame.js';
 
 export interface EndedRunOptions extends Partial<Omit<EndedRun, 'scopes' | 'files'>> {
   /** Default: two, nested. */
@@ -22,7 +22,8 @@ export function everyColumn(seed: number): Columns {
   return Object.fromEntries(
     COLUMN_LIST.map(({ name, index, unit }) => {
       const whole = seed * 1000 + index + 1;
-      return [name, unit === 'ns' || unit === 'byte_ns' ? whole / 1e3 + 1e-9 : whole];
+      const decimals = DECIMALS[unit];
+      return [name, decimals > 0 ? whole / 1e3 + 10 ** -decimals : whole];
     }),
   );
 }
