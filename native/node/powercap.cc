@@ -82,6 +82,7 @@ Powercap::Powercap(const std::string& sys_root) : folder_(sys_root + "/class/pow
     const Result<uint64_t> energy = number_of(path + "/energy_uj");
     status_ = !range.ok() ? range.status : energy.status;
     if (range.ok() && range.value == 0) status_ = ReadStatus::kMalformed;
+    if (status_ == ReadStatus::kGone) status_ = ReadStatus::kUnsupported;  // the zone is there
     if (status_ != ReadStatus::kOk) {
       // Part of the sum would look like all of it.
       zones_.clear();

@@ -114,6 +114,9 @@ TEST("where one counter cannot be read there are no zones: part of the sum is no
   two_sockets(sys);
   sys.zone("intel-rapl:1", "package-1", 1, 0);
   CHECK_EQ(Powercap(sys.path()).status(), ReadStatus::kMalformed);
+  two_sockets(sys);
+  std::filesystem::remove(sys.energy_path("intel-rapl:0"));
+  CHECK_EQ(Powercap(sys.path()).status(), ReadStatus::kUnsupported);
 }
 
 TEST("counters that only root may read are denied to others") {
