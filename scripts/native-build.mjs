@@ -7,7 +7,7 @@ import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
-export const coreFolders = ['base', 'procfs', 'netlink', 'node', 'scope', 'attribution', 'sampler'];
+export const coreFolders = ['base', 'procfs', 'netlink', 'node', 'scope', 'attribution', 'sampler', 'nvml'];
 export const commonFlags = [
   '-std=c++17',
   '-O1',
@@ -90,4 +90,24 @@ export async function compileAll(compiler, flags, sources, folder) {
   await Promise.all(Array.from({ length: parallelCompiles }, worker));
   if (failed > 0) fail(`${failed} of ${compiled} files do not compile`);
   return { objects, compiled };
+}
+
+/**
+ * Builds the NVML double, one libnvidia-ml.so.1 for each set of symbols in native/nvml_double/variants; the folder that
+ * holds them. Compiled with the sanitizers of what loads it, so that they see into it.
+ */
+export async function buildNvmlDouble(compiler, flags) {
+  const shared = [...flags, '-fPIC', '-fvisibility=hidden', '-fno-gnu-unique'];
+  const folder = buildFolder('nvml-double', compiler, shared);
+  const { objects } = await compileAll(compiler, shared, sourcesIn('nvml_double'), folder);
+  const variants = join(root, 'native/nvml_double/variants');
+  for (const map of readdirSync(variants)) {
+    const place = join(folder, map.replace(/\.map$/, ''));
+    mkdirSync(place, { recursive: true });
+    const link = ['-shared', `-Wl,--version-script=${join(variants, map)}`, '-Wl,-soname,libnvidia-ml.so.1'];
+    const library = join(place, 'libnvidia-ml.so.1');
+    if ((await run(compiler, [...shared, ...link, ...objects, '-o', library])) !== 0)
+      fail(`the NVML double ${map} does not link`);
+  }
+  return folder;
 }

@@ -6,6 +6,7 @@ import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import {
   buildFolder,
+  buildNvmlDouble,
   commonFlags,
   compileAll,
   coreFolders,
@@ -71,8 +72,10 @@ const { objects, compiled } = await compileAll(compiler, flags, sources, folder)
 const program = join(folder, options.whole ? 'native-tests' : `native-tests-${options.folders.join('-')}`);
 const linked = await run(compiler, [...flags, ...objects, '-o', program]);
 if (linked !== 0) fail('the tests do not link');
+const nvmlDouble = await buildNvmlDouble(compiler, flags);
 console.log(`native-test: ${compiled} of ${sources.length} files compiled (${options.kind})`);
 if (options.build) process.exit(0);
 // Fixtures are found relative to the root, wherever this was started.
 process.env.LEZEA_SOURCE_ROOT = root;
+process.env.LEZEA_NVML_DOUBLE = nvmlDouble;
 process.exit(await run(program, options.filter));

@@ -1,0 +1,196 @@
+// See machine.h.
+#include "nvml_double/machine.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "nvml_double/control.h"
+
+namespace lezea::nvml_double {
+namespace {
+
+constexpr size_t kRingSamples = 72;
+constexpr uint64_t kSamplePeriodMs = 139;
+constexpr size_t kUtilizationWindowMs = 1000;
+
+bool finds_devices(const std::string& symbol) {
+  return symbol == "nvmlDeviceGetUUID" || symbol == "nvmlDeviceGetHandleByIndex_v2";
+}
+
+bool applies(const Trouble& trouble, const std::string& symbol, int64_t gpu, uint64_t t_ms) {
+  if (t_ms < trouble.begin_ms || t_ms >= trouble.end_ms) return false;
+  if (trouble.gpu >= 0 && trouble.gpu != gpu) return false;
+  if (trouble.symbol == "*") return gpu >= 0 && !finds_devices(symbol);
+  return trouble.symbol == symbol;
+}
+
+}  // namespace
+
+Machine& Machine::get() {
+  static Machine machine;
+  return machine;
+}
+
+int Machine::load(const std::string& path) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  scenario_ = Scenario();
+  const int wrong_line = read_scenario(path, scenario_);
+  loaded_ = wrong_line == 0;
+  released_ = false;
+  t_ms_ = loaded_at_ms_ = down_until_ms_ = 0;
+  users_ = 0;
+  ++driver_;
+  states_.assign(scenario_.gpus.size(), GpuState());
+  calls_.clear();
+  registered_ = false;
+  events_.clear();
+  changed_.notify_all();
+  return wrong_line;
+}
+
+bool Machine::needs_scenario() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return !loaded_;
+}
+
+void Machine::advance_ms(uint64_t ms) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  for (uint64_t i = 0; i < ms; ++i) step();
+  changed_.notify_all();
+}
+
+void Machine::release() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  released_ = true;
+  changed_.notify_all();
+}
+
+uint64_t Machine::calls(const char* symbol) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (symbol != nullptr) return calls_[symbol];
+  uint64_t all = 0;
+  for (const auto& [name, count] : calls_) all += count;
+  return all;
+}
+
+uint64_t Machine::truth(const std::string& what, uint32_t gpu, uint32_t pid) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  GpuState& state = states_.at(gpu);
+  if (what == "energy_uj") return state.energy_uj;
+  if (what == "counted_energy_uj") return state.counted_energy_uj;
+  if (what == "busy_us") return state.busy_us;
+  return state.process_us[pid];
+}
+
+std::optional<nvml::Return> Machine::enter(std::unique_lock<std::mutex>& lock, const char* symbol,
+                                           int64_t gpu) {
+  ++calls_[symbol];
+  std::optional<nvml::Return> failure;
+  for (size_t i = 0; i < scenario_.troubles.size(); ++i) {
+    const Trouble trouble = scenario_.troubles[i];
+    if (!applies(trouble, symbol, gpu, t_ms_)) continue;
+    if (!trouble.hang) {
+      if (!failure) failure = trouble.result;
+      continue;
+    }
+    changed_.wait(lock, [&] { return released_ || !applies(trouble, symbol, gpu, t_ms_); });
+  }
+  const std::string name = symbol;
+  if (users_ == 0 && name != "nvmlInit_v2") return nvml::Return::kUninitialized;
+  return failure;
+}
+
+nvml::Return Machine::init() {
+  if (!loaded_) return nvml::Return::kDriverNotLoaded;
+  if (t_ms_ < down_until_ms_) return nvml::Return::kDriverNotLoaded;
+  ++users_;
+  return nvml::Return::kSuccess;
+}
+
+nvml::Return Machine::shutdown() {
+  --users_;
+  return nvml::Return::kSuccess;
+}
+
+// Never dereferenced; a handle of an earlier driver is no handle any more.
+nvml::DeviceHandle Machine::handle(uint32_t gpu, uint32_t mig_number) const {
+  return reinterpret_cast<nvml::DeviceHandle>((driver_ << 16) | ((gpu + 1) << 8) | mig_number);
+}
+
+std::optional<Target> Machine::find(nvml::DeviceHandle handle) const {
+  const auto bits = reinterpret_cast<uint64_t>(handle);
+  const uint64_t gpu = ((bits >> 8) & 0xff) - 1;
+  if (bits >> 16 != driver_ || gpu >= scenario_.gpus.size()) return std::nullopt;
+  const uint64_t mig_number = bits & 0xff;
+  const std::vector<MigInstance>& mig = scenario_.gpus[gpu].mig;
+  if (mig_number > mig.size()) return std::nullopt;
+  return Target{static_cast<uint32_t>(gpu), mig_number == 0 ? nullptr : &mig[mig_number - 1]};
+}
+
+void Machine::free_events() {
+  registered_ = false;
+  events_.clear();
+}
+
+bool Machine::take_event(Event& event) {
+  if (events_.empty()) return false;
+  event = events_.front();
+  events_.pop_front();
+  return true;
+}
+
+void Machine::step() {
+  for (const Reload& reload : scenario_.reloads) {
+    if (reload.at_ms == t_ms_) unload();
+    if (reload.at_ms == t_ms_) down_until_ms_ = loaded_at_ms_ = t_ms_ + reload.down_ms;
+  }
+  if (t_ms_ >= down_until_ms_) {
+    for (size_t i = 0; i < scenario_.gpus.size(); ++i) step_gpu(scenario_.gpus[i], states_[i]);
+  }
+  for (const Xid& xid : scenario_.xids) {
+    if (xid.at_ms != t_ms_ || !registered_) continue;
+    for (uint64_t i = 0; i < xid.count; ++i) events_.push_back({xid.gpu, xid.code});
+  }
+  ++t_ms_;
+}
+
+// What the driver kept is gone, and who used it must begin anew.
+void Machine::unload() {
+  users_ = 0;
+  ++driver_;
+  free_events();
+  states_.assign(scenario_.gpus.size(), GpuState());
+}
+
+void Machine::step_gpu(const Gpu& gpu, GpuState& state) {
+  std::vector<uint32_t> active;
+  for (const Process& process : gpu.processes) {
+    if (process.active(t_ms_)) active.push_back(process.pid);
+  }
+  const bool busy = !active.empty();
+  // A milliwatt for a millisecond is a microjoule.
+  state.energy_uj += busy ? gpu.busy_milliwatts : gpu.idle_milliwatts;
+  if ((loaded_ms() + 1) % gpu.energy_period_ms == 0) state.counted_energy_uj = state.energy_uj;
+  // Time slices of a millisecond, in turn.
+  const uint32_t owner = busy ? active[t_ms_ % active.size()] : 0;
+  if (busy) {
+    state.busy_us += 1000;
+    state.process_us[owner] += 1000;
+  }
+  if (t_ms_ % kSamplePeriodMs == 0) state.samples.push_back({t_ms_, owner});
+  if (state.samples.size() > kRingSamples) state.samples.pop_front();
+  state.recently_busy.push_back(busy);
+  if (state.recently_busy.size() > kUtilizationWindowMs) state.recently_busy.pop_front();
+}
+
+}  // namespace lezea::nvml_double
+
+using lezea::nvml_double::Machine;
+
+int lezea_double_load(const char* path) { return Machine::get().load(path); }
+void lezea_double_advance_ms(uint64_t ms) { Machine::get().advance_ms(ms); }
+void lezea_double_release() { Machine::get().release(); }
+uint64_t lezea_double_calls(const char* symbol) { return Machine::get().calls(symbol); }
+uint64_t lezea_double_truth(const char* what, uint32_t gpu, uint32_t pid) {
+  return Machine::get().truth(what, gpu, pid);
+}
