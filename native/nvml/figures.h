@@ -124,7 +124,7 @@ struct GpuDevice {
   std::optional<DeviceFigures> figures;
   std::optional<ProcessList> processes;  // of the last list, which may be some seconds old
   std::optional<ProcessShares> shares;   // of this tick
-  uint64_t dropped_rows = 0;  // of the driver's samples, that could not be true; cumulative
+  uint64_t dropped_rows = 0;  // of the driver's samples, that could not be true; of this epoch
 };
 
 }  // namespace lezea::nvml

@@ -141,6 +141,7 @@ void Library::end(FunctionId id, uint64_t begun_ns, Return answer) {
   const bool failed = answer != Return::kSuccess &&
                       !(id == FunctionId::kEventSetWait && answer == Return::kTimeout);
   stats.failures += failed ? 1 : 0;
+  stats.late += took_ns > options_.deadline_ns(id) ? 1 : 0;
   stats.total_ns += took_ns;
   stats.longest_ns = std::max(stats.longest_ns, took_ns);
   total_ns_ += took_ns;

@@ -24,6 +24,14 @@ struct LibraryOptions {
   std::string path = "libnvidia-ml.so.1";
   // Symbols that are treated as absent: an older one is bound, or the call fails with kFunctionNotFound.
   std::set<std::string> disabled_symbols;
+  // A call that takes longer is late: it hangs, for all that anybody can tell. Opening wakes devices, which takes
+  // seconds where nothing keeps them awake.
+  uint64_t call_deadline_ns = 5'000'000'000;
+  uint64_t init_deadline_ns = 60'000'000'000;
+
+  uint64_t deadline_ns(FunctionId id) const {
+    return id == FunctionId::kInit ? init_deadline_ns : call_deadline_ns;
+  }
 };
 
 // What calls of one function took, over all generations.
@@ -31,6 +39,7 @@ struct CallStats {
   const char* symbol;  // the one bound last
   uint64_t count = 0;
   uint64_t failures = 0;
+  uint64_t late = 0;  // took longer than the deadline
   uint64_t total_ns = 0;
   uint64_t longest_ns = 0;
 };

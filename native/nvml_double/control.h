@@ -10,8 +10,10 @@
 // wrong, or -1 for a file that cannot be read. Without it the first nvmlInit loads $LEZEA_NVML_SCENARIO.
 LEZEA_DOUBLE_EXPORT int lezea_double_load(const char* path);
 LEZEA_DOUBLE_EXPORT void lezea_double_advance_ms(uint64_t ms);
-// Lets calls that hang return, and no call hang again.
+// Lets calls that hang or wait for events return, and none hang or wait again.
 LEZEA_DOUBLE_EXPORT void lezea_double_release();
+// Inits less shutdowns: whoever else uses the machine.
+LEZEA_DOUBLE_EXPORT uint64_t lezea_double_users();
 // Calls of one symbol since the scenario began; of all of them for null.
 LEZEA_DOUBLE_EXPORT uint64_t lezea_double_calls(const char* symbol);
 // The truth since the driver was loaded, of a GPU (`pid` 0) or of a process on it: "energy_uj" as spent,

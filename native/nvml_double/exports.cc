@@ -482,8 +482,9 @@ NVML_EXPORT nvmlEventSetWait_v2(EventSetHandle, EventData* out, uint32_t timeout
   Event event;
   bool taken = machine.take_event(event);
   if (!taken) {
-    machine.changed().wait_for(entry.lock(), std::chrono::milliseconds(timeout_ms),
-                               [&] { return taken = machine.take_event(event); });
+    machine.changed().wait_for(entry.lock(), std::chrono::milliseconds(timeout_ms), [&] {
+      return (taken = machine.take_event(event)) || machine.released();
+    });
   }
   if (!taken) return Return::kTimeout;
   *out = {machine.handle(event.gpu, 0), kEventXid, event.xid, kNotAvailable32, kNotAvailable32};

@@ -27,8 +27,9 @@ bool applies(const Trouble& trouble, const std::string& symbol, int64_t gpu, uin
 }  // namespace
 
 Machine& Machine::get() {
-  static Machine machine;
-  return machine;
+  // Never destroyed: a thread may still be in a call when the process ends.
+  static Machine* const machine = new Machine;
+  return *machine;
 }
 
 int Machine::load(const std::string& path) {
@@ -63,6 +64,11 @@ void Machine::release() {
   const std::lock_guard<std::mutex> lock(mutex_);
   released_ = true;
   changed_.notify_all();
+}
+
+uint64_t Machine::users() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return users_;
 }
 
 uint64_t Machine::calls(const char* symbol) {
@@ -190,6 +196,7 @@ using lezea::nvml_double::Machine;
 int lezea_double_load(const char* path) { return Machine::get().load(path); }
 void lezea_double_advance_ms(uint64_t ms) { Machine::get().advance_ms(ms); }
 void lezea_double_release() { Machine::get().release(); }
+uint64_t lezea_double_users() { return Machine::get().users(); }
 uint64_t lezea_double_calls(const char* symbol) { return Machine::get().calls(symbol); }
 uint64_t lezea_double_truth(const char* what, uint32_t gpu, uint32_t pid) {
   return Machine::get().truth(what, gpu, pid);

@@ -49,6 +49,8 @@ class Machine {
   bool needs_scenario();
   void advance_ms(uint64_t ms);
   void release();
+  bool released() const { return released_; }
+  uint64_t users();
   uint64_t calls(const char* symbol);
   uint64_t truth(const std::string& what, uint32_t gpu, uint32_t pid);
 

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "base/clock.h"
 #include "check.h"
 #include "fixture.h"
 
@@ -27,12 +28,19 @@ class NvmlDouble {
     find(load_, "lezea_double_load");
     find(advance_, "lezea_double_advance_ms");
     find(release_, "lezea_double_release");
+    find(users_, "lezea_double_users");
     find(calls_, "lezea_double_calls");
     find(truth_, "lezea_double_truth");
     CHECK_EQ(load_(fixture_path("nvml/" + scenario + ".scenario").c_str()), 0);
   }
+  // The machine is one for all tests: threads that outlive what started them must have left it.
   ~NvmlDouble() {
+    if (handle_ == nullptr) return;
     release_();
+    const SystemClock clock;
+    const uint64_t deadline_ns = clock.monotonic_ns() + 20'000'000'000;
+    while (users_() > 0 && clock.monotonic_ns() < deadline_ns) clock.sleep_ns(1'000'000);
+    CHECK_EQ(users_(), 0);
     dlclose(handle_);
   }
   NvmlDouble(const NvmlDouble&) = delete;
@@ -59,6 +67,7 @@ class NvmlDouble {
   int (*load_)(const char*) = nullptr;
   void (*advance_)(uint64_t) = nullptr;
   void (*release_)() = nullptr;
+  uint64_t (*users_)() = nullptr;
   uint64_t (*calls_)(const char*) = nullptr;
   uint64_t (*truth_)(const char*, uint32_t, uint32_t) = nullptr;
 };

@@ -1,0 +1,147 @@
+// The threads that call the driver: nobody waits for a call that hangs, nothing is told while it does, and all is as
+// before when it returns. XIDs are counted by device and code.
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "base/clock.h"
+#include "check.h"
+#include "manual_clock.h"
+#include "nvml/gpu_poller.h"
+#include "nvml_double.h"
+
+using namespace lezea;
+using namespace lezea::nvml;
+using lezea::test::ManualClock;
+using lezea::test::NvmlDouble;
+
+namespace {
+
+constexpr uint64_t kDeadlineNs = 100'000'000;
+
+CollectorOptions fast_options(const NvmlDouble& machine) {
+  CollectorOptions options;
+  options.library.path = machine.path();
+  options.library.call_deadline_ns = kDeadlineNs;
+  options.tick_ns = 1'000'000;
+  return options;
+}
+
+// Polls until the condition holds; 20 s at most.
+bool wait_until(const std::function<bool()>& condition) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (std::chrono::steady_clock::now() < deadline) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return false;
+}
+
+bool has_figures(const GpuPoller& poller) {
+  const auto now = poller.take();
+  return now->state == GpuState::kRunning && !now->devices.empty() &&
+         now->devices[0].figures.has_value();
+}
+
+uint64_t count_of(const GpuSnapshot& now, const std::string& uuid_end, uint64_t code) {
+  for (const XidCount& xid : now.xids) {
+    if (xid.uuid.substr(4, 8) == uuid_end && xid.code == code) return xid.count;
+  }
+  return 0;
+}
+
+}  // namespace
+
+TEST("a poller publishes what its thread reads") {
+  NvmlDouble machine("two_tenants");
+  GpuPoller poller(fast_options(machine), std::make_shared<SystemClock>());
+  REQUIRE(wait_until([&] { return has_figures(poller); }));
+  CHECK_EQ(poller.take()->devices.size(), 3);
+  machine.advance_ms(5000);
+  REQUIRE(wait_until([&] {
+    return *poller.take()->devices[0].figures->energy_uj == machine.truth("counted_energy_uj", 0);
+  }));
+}
+
+TEST("while a call hangs nothing is told but that; no second one is made, and it recovers") {
+  NvmlDouble machine("hang");
+  auto clock = std::make_shared<SystemClock>();
+  GpuPoller poller(fast_options(machine), clock);
+  REQUIRE(wait_until([&] { return has_figures(poller); }));
+  machine.advance_ms(4000);
+  REQUIRE(wait_until([&] { return poller.take()->state == GpuState::kStuck; }));
+  const uint64_t calls = machine.all_calls();
+  const uint64_t begun_ns = clock->monotonic_ns();
+  for (int i = 0; i < 1000; ++i) {
+    const auto now = poller.take();
+    CHECK(now->state == GpuState::kStuck);
+    CHECK(now->devices.empty());
+    CHECK(now->late_calls >= 1);
+  }
+  // A thousand snapshots wait for nothing.
+  CHECK(clock->monotonic_ns() - begun_ns < 2'000'000'000);
+  CHECK(poller.take()->reason.find("nvmlDeviceGetFieldValues has not returned for ") == 0);
+  // The events' thread may still begin one wait.
+  CHECK(machine.all_calls() - machine.calls("nvmlEventSetWait_v2") <= calls);
+  machine.advance_ms(6000);
+  REQUIRE(wait_until([&] { return has_figures(poller); }));
+  CHECK_EQ(poller.take()->late_calls, 1);
+  CHECK_EQ(poller.take()->generation, 1);
+  REQUIRE(wait_until([&] {
+    const auto now = poller.take();
+    return now->devices[0].figures->energy_uj == machine.truth("counted_energy_uj", 0);
+  }));
+}
+
+TEST("a poller whose call hangs is let go of at once, and never shuts the library down") {
+  NvmlDouble machine("hang");
+  auto clock = std::make_shared<SystemClock>();
+  uint64_t begun_ns = 0;
+  {
+    GpuPoller poller(fast_options(machine), clock);
+    REQUIRE(wait_until([&] { return has_figures(poller); }));
+    machine.advance_ms(4000);
+    REQUIRE(wait_until([&] { return poller.take()->state == GpuState::kStuck; }));
+    begun_ns = clock->monotonic_ns();
+  }
+  CHECK(clock->monotonic_ns() - begun_ns < 1'000'000'000);
+  // Its thread is still in the call; the other one, of events, may have closed its own.
+  CHECK(machine.calls("nvmlShutdown") < machine.calls("nvmlInit_v2"));
+  machine.release();
+  CHECK(wait_until([&] { return machine.calls("nvmlShutdown") == machine.calls("nvmlInit_v2"); }));
+}
+
+TEST("a poller without a library says why, and its end waits for nothing") {
+  CollectorOptions options;
+  options.library.path = "/nonexistent/libnvidia-ml.so.1";
+  GpuPoller poller(options, std::make_shared<SystemClock>());
+  CHECK(wait_until([&] { return poller.take()->state == GpuState::kNoLibrary; }));
+  CHECK(poller.take()->reason.find("/nonexistent/") != std::string::npos);
+  CHECK(!poller.take()->xids_watched);
+}
+
+TEST("a storm of XIDs is counted to the last one, by device and code") {
+  NvmlDouble machine("xid_storm");
+  auto clock = std::make_shared<SystemClock>();
+  GpuPoller poller(fast_options(machine), clock);
+  REQUIRE(wait_until([&] { return poller.take()->xids_watched; }));
+  CHECK(poller.take()->xids.empty());
+  machine.advance_ms(3000);
+  REQUIRE(wait_until([&] { return count_of(*poller.take(), "00000001", 999) == 1; }));
+  const auto now = poller.take();
+  CHECK_EQ(now->xids.size(), 3);
+  CHECK_EQ(count_of(*now, "00000000", 79), 60'000);
+  CHECK_EQ(count_of(*now, "00000001", 31), 40'000);
+  CHECK(now->xids[0].last_wall_ms > 0);
+  CHECK(has_figures(poller));
+}
+
+TEST("devices that tell no XIDs are read like any other") {
+  NvmlDouble machine("not_supported");
+  GpuPoller poller(fast_options(machine), std::make_shared<SystemClock>());
+  REQUIRE(wait_until([&] { return machine.calls("nvmlEventSetFree") == 1; }));
+  CHECK(has_figures(poller));
+  CHECK(!poller.take()->xids_watched);
+}
