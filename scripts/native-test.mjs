@@ -72,7 +72,7 @@ const { objects, compiled } = await compileAll(compiler, flags, sources, folder)
 const program = join(folder, options.whole ? 'native-tests' : `native-tests-${options.folders.join('-')}`);
 const linked = await run(compiler, [...flags, ...objects, '-o', program]);
 if (linked !== 0) fail('the tests do not link');
-const nvmlDouble = await buildNvmlDouble(compiler, flags);
+const nvmlDouble = options.folders.includes('nvml') ? await buildNvmlDouble(compiler, flags) : '';
 console.log(`native-test: ${compiled} of ${sources.length} files compiled (${options.kind})`);
 if (options.build) process.exit(0);
 // Fixtures are found relative to the root, wherever this was started.

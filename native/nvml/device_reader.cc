@@ -189,12 +189,21 @@ bool DeviceReader::read_figures(OpenDevice& device) {
       device.known.lost = false;
       ++device.known.counter_epoch;
       device.history = ShareHistory{};
+      device.last_energy_uj = 0;
     }
+    notice_reset(device, figures);
     device.known.figures = figures;
     unlisted = device.whole && read_shares(device);
   }
   device.spent_ns += library_.total_ns() - spent_before_ns;
   return unlisted;
+}
+
+// A counter that runs backwards began anew; the others then did, too.
+void DeviceReader::notice_reset(OpenDevice& device, const DeviceFigures& figures) {
+  if (!figures.energy_uj) return;
+  if (*figures.energy_uj < device.last_energy_uj) ++device.known.counter_epoch;
+  device.last_energy_uj = *figures.energy_uj;
 }
 
 // Any call may be the one that tells.

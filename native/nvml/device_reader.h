@@ -21,6 +21,7 @@ struct OpenDevice {
   bool whole = true;  // not a MIG instance
   GpuDevice known;
   ShareHistory history;
+  uint64_t last_energy_uj = 0;
   uint64_t lost_since_ns = 0;        // or tried last since
   uint64_t spent_ns = 0;             // in calls about it
   std::vector<uint32_t> asked_pids;  // unknown ones that a list was wanted for
@@ -49,6 +50,7 @@ class DeviceReader {
   void read_whole(const OpenDevice& device, DeviceFigures& figures);
   bool read_shares(OpenDevice& device);
   bool is_gone(OpenDevice& device);
+  void notice_reset(OpenDevice& device, const DeviceFigures& figures);
   template <class T>
   std::optional<T> ask(const Function<DeviceHandle, T*>& function, DeviceHandle device);
   std::optional<std::string> ask_text(const Function<DeviceHandle, char*, uint32_t>& function,

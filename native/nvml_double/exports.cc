@@ -99,6 +99,7 @@ void answer_field(const Entry& entry, FieldValue& out) {
   out.value.u64 = 0xdeadbeef;
   for (const Field& field : gpu.fields) {
     if (field.id != out.field || field.scope != out.scope) continue;
+    if (Entry::machine().t_ms() >= field.end_ms) continue;
     out.result = field.result;
     if (field.result == Return::kSuccess) {
       put_value(out, field.type, field.base + field.per_second * seconds);
@@ -368,7 +369,7 @@ NVML_EXPORT nvmlDeviceGetMigDeviceHandleByIndex(DeviceHandle device, uint32_t in
   ENTER("nvmlDeviceGetMigDeviceHandleByIndex");
   const auto& mig = entry.gpu().mig;
   for (size_t i = 0; i < mig.size(); ++i) {
-    if (mig[i].index != index) continue;
+    if (mig[i].index != index || !mig[i].alive(Entry::machine().t_ms())) continue;
     *out = Entry::machine().handle(entry.target().gpu, static_cast<uint32_t>(i + 1));
     return Return::kSuccess;
   }

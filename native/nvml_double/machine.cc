@@ -130,6 +130,7 @@ std::optional<Target> Machine::find(nvml::DeviceHandle handle) const {
   const uint64_t mig_number = bits & 0xff;
   const std::vector<MigInstance>& mig = scenario_.gpus[gpu].mig;
   if (mig_number > mig.size()) return std::nullopt;
+  if (mig_number > 0 && !mig[mig_number - 1].alive(t_ms_)) return std::nullopt;
   return Target{static_cast<uint32_t>(gpu), mig_number == 0 ? nullptr : &mig[mig_number - 1]};
 }
 

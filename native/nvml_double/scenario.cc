@@ -115,6 +115,8 @@ MigInstance read_mig(Line& line) {
   mig.compute_instance = static_cast<uint32_t>(line.number("ci", 0));
   mig.memory_bytes = line.number("memory_mib", 0) * kMib;
   mig.slices = static_cast<uint32_t>(line.number("slices", 1));
+  mig.begin_ms = line.number("from_ms", 0);
+  mig.end_ms = line.number("until_ms", kForever);
   return mig;
 }
 
@@ -135,6 +137,7 @@ bool read_field(Line& line, Field& field) {
   field.scope = static_cast<uint32_t>(line.number("scope", 0));
   field.base = line.decimal("value");
   field.per_second = line.decimal("per_second");
+  field.end_ms = line.number("until_ms", kForever);
   field.result = static_cast<nvml::Return>(line.number("result", 0));
   return read_type(line.text("type", "u32"), field.type);
 }

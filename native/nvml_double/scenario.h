@@ -40,6 +40,10 @@ struct MigInstance {
   uint32_t compute_instance = 0;
   uint64_t memory_bytes = 0;
   uint32_t slices = 1;
+  uint64_t begin_ms = 0;
+  uint64_t end_ms = kForever;
+
+  bool alive(uint64_t t_ms) const { return t_ms >= begin_ms && t_ms < end_ms; }
 };
 
 // A field's value: `base` at the driver's load, `per_second` more each second.
@@ -49,6 +53,7 @@ struct Field {
   nvml::ValueType type = nvml::ValueType::kUnsignedInt;
   double base = 0;
   double per_second = 0;
+  uint64_t end_ms = kForever;  // then the next one of this id counts
   nvml::Return result = nvml::Return::kSuccess;
 };
 

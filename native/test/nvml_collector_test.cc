@@ -168,8 +168,33 @@ TEST("MIG instances are found again each minute, and their GPU's figures go on")
   CHECK(node.now().devices[0].figures->energy_uj.has_value());
 }
 
-TEST(
-    "a budget lets a burst pass, then its share of the time, and never pauses for more than 30 s") {
+TEST("an instance that was destroyed is gone in seconds; one that takes its number is another") {
+  Node node("mig_change");
+  node.pass_s(18);
+  REQUIRE(node.now().devices.size() == 3);
+  node.pass_s(5);
+  REQUIRE(node.now().devices.size() == 2);
+  CHECK_EQ(*node.now().devices[1].figures->memory_used_bytes, 0);
+  node.pass_s(65);
+  REQUIRE(node.now().devices.size() == 3);
+  CHECK_EQ(node.now().devices[2].facts.uuid,
+           std::string("MIG-00000000-aaaa-bbbb-cccc-000000000003"));
+  CHECK_EQ(*node.now().devices[2].facts.mig->gpu_instance, 6);
+}
+
+TEST("counters that run backwards begin another epoch") {
+  Node node("counter_reset");
+  node.pass_s(4);
+  const uint64_t epoch = node.now().devices.at(0).counter_epoch;
+  CHECK_EQ(*node.now().devices[0].figures->energy_uj, 5'400'000);
+  node.pass_s(2);
+  CHECK_EQ(*node.now().devices[0].figures->energy_uj, 620'000);
+  CHECK_EQ(node.now().devices[0].counter_epoch, epoch + 1);
+  node.pass_s(5);
+  CHECK_EQ(node.now().devices[0].counter_epoch, epoch + 1);
+}
+
+TEST("a budget lets a burst pass, then its share, and never pauses for more than 30 s") {
   TimeBudget budget(1000);
   uint64_t now_ns = 1000 * kSecondNs;
   CHECK(budget.allows(now_ns));
