@@ -1,6 +1,5 @@
 // The functions of NVML that the double has, answered from its machine. Each is entered with the machine's lock.
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -481,12 +480,9 @@ NVML_EXPORT nvmlEventSetWait_v2(EventSetHandle, EventData* out, uint32_t timeout
   if (entry.failed()) return entry.failure();
   Machine& machine = Entry::machine();
   Event event;
-  bool taken = machine.take_event(event);
-  if (!taken) {
-    machine.changed().wait_for(entry.lock(), std::chrono::milliseconds(timeout_ms), [&] {
-      return (taken = machine.take_event(event)) || machine.released();
-    });
-  }
+  bool taken = false;
+  machine.wait(entry.lock(), timeout_ms,
+               [&] { return (taken = machine.take_event(event)) || machine.released(); });
   if (!taken) return Return::kTimeout;
   *out = {machine.handle(event.gpu, 0), kEventXid, event.xid, kNotAvailable32, kNotAvailable32};
   return Return::kSuccess;

@@ -2,7 +2,9 @@
 #include "nvml_double/machine.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
+#include <fstream>
 
 #include "nvml_double/control.h"
 
@@ -12,6 +14,11 @@ namespace {
 constexpr size_t kRingSamples = 72;
 constexpr uint64_t kSamplePeriodMs = 139;
 constexpr size_t kUtilizationWindowMs = 1000;
+
+uint64_t real_ms() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
+}
 
 bool finds_devices(const std::string& symbol) {
   return symbol == "nvmlDeviceGetUUID" || symbol == "nvmlDeviceGetHandleByIndex_v2";
@@ -39,6 +46,7 @@ int Machine::load(const std::string& path) {
   loaded_ = wrong_line == 0;
   released_ = false;
   t_ms_ = loaded_at_ms_ = down_until_ms_ = 0;
+  begun_real_ms_ = real_ms();
   users_ = 0;
   ++driver_;
   states_.assign(scenario_.gpus.size(), GpuState());
@@ -58,6 +66,28 @@ void Machine::advance_ms(uint64_t ms) {
   const std::lock_guard<std::mutex> lock(mutex_);
   for (uint64_t i = 0; i < ms; ++i) step();
   changed_.notify_all();
+}
+
+void Machine::wait(std::unique_lock<std::mutex>& lock, std::optional<uint64_t> timeout_ms,
+                   const std::function<bool()>& condition) {
+  const uint64_t begun_ms = real_ms();
+  // A clock that nobody advances here must be looked at.
+  const uint64_t look_ms = 5;
+  while (!condition()) {
+    const uint64_t waited_ms = real_ms() - begun_ms;
+    if (timeout_ms && waited_ms >= *timeout_ms) return;
+    const uint64_t left_ms = timeout_ms ? *timeout_ms - waited_ms : look_ms;
+    changed_.wait_for(lock, std::chrono::milliseconds(std::min(left_ms, look_ms)));
+    catch_up();
+  }
+}
+
+// To the time of the scenario's clock, where that is not advanced by hand.
+void Machine::catch_up() {
+  uint64_t to_ms = scenario_.real_time ? real_ms() - begun_real_ms_ : 0;
+  const char* const path = std::getenv("LEZEA_NVML_CLOCK");
+  if (path != nullptr) std::ifstream(path) >> to_ms;
+  while (t_ms_ < to_ms) step();
 }
 
 void Machine::release() {
@@ -90,6 +120,7 @@ uint64_t Machine::truth(const std::string& what, uint32_t gpu, uint32_t pid) {
 
 std::optional<nvml::Return> Machine::enter(std::unique_lock<std::mutex>& lock, const char* symbol,
                                            int64_t gpu) {
+  catch_up();
   ++calls_[symbol];
   std::optional<nvml::Return> failure;
   for (size_t i = 0; i < scenario_.troubles.size(); ++i) {
@@ -99,7 +130,7 @@ std::optional<nvml::Return> Machine::enter(std::unique_lock<std::mutex>& lock, c
       if (!failure) failure = trouble.result;
       continue;
     }
-    changed_.wait(lock, [&] { return released_ || !applies(trouble, symbol, gpu, t_ms_); });
+    wait(lock, std::nullopt, [&] { return released_ || !applies(trouble, symbol, gpu, t_ms_); });
   }
   const std::string name = symbol;
   if (users_ == 0 && name != "nvmlInit_v2") return nvml::Return::kUninitialized;

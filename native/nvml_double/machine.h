@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -58,8 +59,11 @@ class Machine {
   // fail with, if any. `gpu` -1: a call of no device.
   std::optional<nvml::Return> enter(std::unique_lock<std::mutex>& lock, const char* symbol,
                                     int64_t gpu);
+  // Waits, with the lock, until the condition holds: for ever, or as long as is said. The machine's clock goes on
+  // meanwhile where it goes by itself or by a file.
+  void wait(std::unique_lock<std::mutex>& lock, std::optional<uint64_t> timeout_ms,
+            const std::function<bool()>& condition);
   std::mutex& mutex() { return mutex_; }
-  std::condition_variable& changed() { return changed_; }
 
   nvml::Return init();
   nvml::Return shutdown();
@@ -78,6 +82,7 @@ class Machine {
 
  private:
   void step();
+  void catch_up();
   void step_gpu(const Gpu& gpu, GpuState& state);
   void unload();
 
@@ -87,6 +92,7 @@ class Machine {
   bool loaded_ = false;
   bool released_ = false;
   uint64_t t_ms_ = 0;
+  uint64_t begun_real_ms_ = 0;  // CLOCK_MONOTONIC at time 0
   uint64_t loaded_at_ms_ = 0;
   uint64_t down_until_ms_ = 0;
   uint32_t users_ = 0;  // inits less shutdowns

@@ -164,6 +164,8 @@ bool read_machine(Line& line, const std::string& verb, Scenario& out) {
     out.cuda_version = static_cast<int>(line.whole(line.word(1)));
   } else if (verb == "clock_domain") {
     if (line.word(1) == "boot") out.timestamp_base_us = kBootBaseUs;
+  } else if (verb == "clock") {
+    out.real_time = line.word(1) == "real";
   } else if (verb == "process_info_bytes") {
     out.process_info_bytes = line.whole(line.word(1));
   } else if (verb == "fail") {

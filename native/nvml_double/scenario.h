@@ -100,6 +100,7 @@ struct Xid {
 };
 
 struct Scenario {
+  bool real_time = false;  // the clock goes on by itself
   std::string driver_version = "550.54.15";
   std::string nvml_version = "12.550.54.15";
   int cuda_version = 12040;

@@ -1,4 +1,6 @@
 // Devices of the double's machines: facts, figures, processes and their shares, against what the scenario says.
+#include <unistd.h>
+
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -294,4 +296,30 @@ TEST("a lost device is tried every 30 s; when it is back, its counters begin ane
   CHECK(!node.devices[1].known.lost);
   CHECK_EQ(node.devices[1].known.counter_epoch, 2);
   CHECK_EQ(node.devices[0].known.counter_epoch, 1);
+}
+
+TEST("a machine whose clock goes by itself, or by a file, is where that clock is") {
+  {
+    Node node("real_time");
+    const SystemClock clock;
+    const uint64_t deadline_ns = clock.monotonic_ns() + 20'000'000'000;
+    while (node.read(0).energy_uj.value_or(0) == 0 && clock.monotonic_ns() < deadline_ns) {
+      clock.sleep_ns(1'000'000);
+    }
+    CHECK(node.read(0).energy_uj.value_or(0) >= 70'000'000);
+  }
+  char path[] = "/tmp/lezea-nvml-clock-XXXXXX";
+  const int file = mkstemp(path);
+  REQUIRE(file >= 0);
+  CHECK(write(file, "0\n", 2) == 2);
+  setenv("LEZEA_NVML_CLOCK", path, 1);
+  {
+    Node node("h200x8");
+    CHECK_EQ(*node.read(0).energy_uj, 0);
+    CHECK(pwrite(file, "3000\n", 5, 0) == 5);
+    CHECK_EQ(*node.read(0).energy_uj, 3000 * 75'000);
+  }
+  unsetenv("LEZEA_NVML_CLOCK");
+  close(file);
+  unlink(path);
 }
