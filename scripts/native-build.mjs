@@ -104,7 +104,13 @@ export async function buildNvmlDouble(compiler, flags) {
   for (const map of readdirSync(variants)) {
     const place = join(folder, map.replace(/\.map$/, ''));
     mkdirSync(place, { recursive: true });
-    const link = ['-shared', `-Wl,--version-script=${join(variants, map)}`, '-Wl,-soname,libnvidia-ml.so.1'];
+    // Never unloaded: its machine is one for all who load it, and threads may be in it when the process ends.
+    const link = [
+      '-shared',
+      '-Wl,-z,nodelete',
+      `-Wl,--version-script=${join(variants, map)}`,
+      '-Wl,-soname,libnvidia-ml.so.1',
+    ];
     const library = join(place, 'libnvidia-ml.so.1');
     if ((await run(compiler, [...shared, ...link, ...objects, '-o', library])) !== 0)
       fail(`the NVML double ${map} does not link`);

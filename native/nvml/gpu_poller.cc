@@ -37,7 +37,8 @@ struct GpuPoller::Core {
 GpuPoller::GpuPoller(CollectorOptions options, std::shared_ptr<const Clock> clock)
     : core_(std::make_shared<Core>(options, std::move(clock))) {
   // Without a thread it stays at kStarting.
-  start_thread([core = core_, options = std::move(options)] { core->work(options); });
+  start_thread([core = core_, options = std::move(options)] { core->work(options); }, nullptr,
+               kForeignStackBytes);
 }
 
 GpuPoller::~GpuPoller() {

@@ -48,7 +48,8 @@ XidWatcher::XidWatcher(LibraryOptions options, std::shared_ptr<const Clock> cloc
     : core_(std::make_shared<Core>()) {
   core_->clock = std::move(clock);
   // Without a thread nothing is watched, which watching() says.
-  start_thread([core = core_, options = std::move(options)] { core->work(options); });
+  start_thread([core = core_, options = std::move(options)] { core->work(options); }, nullptr,
+               kForeignStackBytes);
 }
 
 XidWatcher::~XidWatcher() {

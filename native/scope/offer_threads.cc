@@ -9,9 +9,6 @@
 namespace lezea {
 namespace {
 
-// A thread's own buffers are a few hundred bytes; what it reads goes to the heap.
-constexpr size_t kStackBytes = 256 * 1024;
-
 void* run_body(void* raw) {
   std::unique_ptr<std::function<void()>> body(static_cast<std::function<void()>*>(raw));
   (*body)();
@@ -20,11 +17,11 @@ void* run_body(void* raw) {
 
 }  // namespace
 
-bool start_thread(std::function<void()> body, pthread_t* joinable) {
+bool start_thread(std::function<void()> body, pthread_t* joinable, size_t stack_bytes) {
   auto owned = std::make_unique<std::function<void()>>(std::move(body));
   pthread_attr_t attributes;
   if (pthread_attr_init(&attributes) != 0) return false;
-  pthread_attr_setstacksize(&attributes, kStackBytes);
+  pthread_attr_setstacksize(&attributes, stack_bytes);
   if (!joinable) pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   // Signals are the business of the program's own threads; the new one inherits this mask.
   sigset_t all;

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -11,9 +12,16 @@
 
 namespace lezea {
 
+// A thread's own buffers are a few hundred bytes; what it reads goes to the heap.
+constexpr size_t kSmallStackBytes = 256 * 1024;
+// For a thread that calls into a library of others, which may take what a program's first thread has. It is only
+// address space until it is used.
+constexpr size_t kForeignStackBytes = 8 * 1024 * 1024;
+
 // Starts a thread that takes no signals. Detached if `joinable` is null. False if the machine has
 // no thread left; nothing of `body` has run then.
-bool start_thread(std::function<void()> body, pthread_t* joinable = nullptr);
+bool start_thread(std::function<void()> body, pthread_t* joinable = nullptr,
+                  size_t stack_bytes = kSmallStackBytes);
 
 struct OfferThreadLimits {
   uint32_t serving;   // threads with a connection that may become a ring
