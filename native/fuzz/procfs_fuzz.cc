@@ -6,6 +6,7 @@
 
 #include "fuzz.h"
 #include "node/figures.h"
+#include "node/powercap.h"
 #include "procfs/cgroup_cpu.h"
 #include "procfs/mountinfo.h"
 #include "procfs/pid_cgroup.h"
@@ -180,9 +181,19 @@ void check_node(uint8_t file, std::string_view text) {
   check_figures(ok, figures, text);
 }
 
+// As many CPUs as a list of one range has that names so many.
+void check_cpu_list(std::string_view text) {
+  const Result<uint32_t> cpus = parse_cpu_list(text);
+  EXPECT(cpus.ok() ? cpus.value > 0 : cpus.value == 0);
+  if (!cpus.ok() || cpus.value == UINT32_MAX) return;
+  const Result<uint32_t> again = parse_cpu_list("0-" + std::to_string(cpus.value - 1));
+  EXPECT(again.ok() && again.value == cpus.value);
+}
+
 constexpr void (*kChecks[])(std::string_view) = {
-    check_stat,  check_statm,  check_io,     check_status,         check_schedstat,
-    check_smaps, check_mounts, check_cgroup, check_cgroup_figures, check_timens};
+    check_stat,           check_statm,  check_io,      check_status,
+    check_schedstat,      check_smaps,  check_mounts,  check_cgroup,
+    check_cgroup_figures, check_timens, check_cpu_list};
 constexpr size_t kCheckCount = sizeof kChecks / sizeof kChecks[0];
 
 }  // namespace

@@ -20,6 +20,7 @@ constexpr uint64_t kRestartWaitNs = 1'000'000'000;
 test::FakeWorld& world() {
   static test::FakeWorld world;
   static const bool made = [] {
+    world.add_energy(100, 2);
     test::FakeProcess& process = world.spawn(1);
     world.use(process.pid, process.pid, 5'000'000, 4096, 8192);
     world.publish();
