@@ -1,9 +1,10 @@
-// What the module exports: the Sampler class, facts about processes and peers, and the columns.
+// What the module exports: the Sampler and GpuPoller classes, facts about processes and peers, and the columns.
 // JavaScript thread only; owns nothing.
 
 #include <fcntl.h>
 #include <napi.h>
 
+#include "addon/gpu_poller_object.h"
 #include "addon/sampler_object.h"
 #include "addon/values.h"
 #include "netlink/pid_info.h"
@@ -164,6 +165,7 @@ Napi::Value probe_sources(const Napi::CallbackInfo& info) {
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("Sampler", SamplerObject::define(env));
+  exports.Set("GpuPoller", GpuPollerObject::define(env));
   exports.Set("peerCredentials", Napi::Function::New<peer_credentials>(env));
   exports.Set("processIdentity", Napi::Function::New<process_identity>(env));
   exports.Set("signalProcess", Napi::Function::New<signal_process>(env));

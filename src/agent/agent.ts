@@ -14,7 +14,7 @@ import { priceOf } from '../files/cost.js';
 import { nodeFacts } from '../files/facts.js';
 import { RunDocuments } from '../files/run-documents.js';
 import { describeGpus } from '../gpu/describe.js';
-import { NvidiaSmi } from '../gpu/nvidia-smi-poller.js';
+import { Gpus } from '../gpu/gpus.js';
 import { type HttpHandle, startHttp } from '../http/server.js';
 import type { Environment } from '../inventory/document.js';
 import { NodeInventory } from '../inventory/node-inventory.js';
@@ -60,7 +60,7 @@ export class Agent {
   readonly #documents: RunDocuments;
   readonly #deliveries: Deliveries;
   readonly #inventory: NodeInventory;
-  readonly #nvidiaSmi: NvidiaSmi;
+  readonly #gpus: Gpus;
   readonly #rollups: Rollups | undefined;
   readonly #retention: Retention;
   readonly #sweeper: Sweeper;
@@ -122,9 +122,8 @@ export class Agent {
       prices: () => deps.config().cost,
     });
     const { log, now, config: current } = deps;
-    const { nvidia_smi: enabled, nvidia_smi_path: program } = config.gpu;
-    this.#nvidiaSmi = new NvidiaSmi({ enabled, program, nowMs: now });
-    this.#inventory = new NodeInventory(VERSION, now, () => describeGpus(this.#nvidiaSmi));
+    this.#gpus = new Gpus({ addon: deps.addon, settings: config.gpu, nowMs: now });
+    this.#inventory = new NodeInventory(VERSION, now, () => describeGpus(this.#gpus));
     const outbox = new SqliteOutbox(db);
     const { store } = this.#attribution;
     const parts = { config: current, outbox, store, documents: this.#documents, log, now, env: process.env };
@@ -141,7 +140,7 @@ export class Agent {
       store: this.#attribution.store,
       state: () => this.#state(),
       nodeFigures: () => this.#sampler.nodeFigures(),
-      gpus: () => this.#nvidiaSmi.report,
+      gpus: () => this.#gpus.report,
       now: deps.now,
     });
   }
@@ -172,7 +171,6 @@ export class Agent {
     this.#attribution.start();
     this.#deliveries.wake();
     this.#sweeper.soon();
-    void this.#nvidiaSmi.refresh();
     await this.#ipc.listen();
     const { http } = this.#deps.config();
     if (http.enabled) this.#http = await this.#startHttp(http.listen);
@@ -190,7 +188,7 @@ export class Agent {
     this.#ipc.stopAccepting();
     const steps: (() => Promise<void> | void)[] = [
       () => this.#http?.close(),
-      () => this.#nvidiaSmi.close(),
+      () => this.#gpus.close(),
       () => this.#attribution.stop(),
       () => this.#rollups?.stop(),
       () => this.#deliveries.stop(),
@@ -297,7 +295,7 @@ export class Agent {
   }
 
   #node() {
-    void this.#nvidiaSmi.refresh();
+    this.#gpus.refresh();
     return nodeStatus({
       mode: this.#deps.config().agent.mode,
       // The wall clock may be set while the agent runs; at boot it usually is.
@@ -330,6 +328,7 @@ export class Agent {
       snapshot: checkpoint.lastSnapshot,
       tickBucketsNs: this.#deps.addon.tickBucketsNs(),
       sources: this.#sources(),
+      nvml: { calls: this.#gpus.calls, stuck: this.#gpus.isStuck },
       runsLive: this.#runsLive(),
       sessions: sessions.count,
       connections: this.#ipc.connections,
@@ -353,7 +352,7 @@ export class Agent {
   }
 
   #sources(): SourceStatus[] {
-    return [...this.#sampler.sources(), this.#nvidiaSmi.source];
+    return [...this.#sampler.sources(), this.#gpus.source];
   }
 
   /** A run has its other documents where the node cannot be described. */

@@ -448,9 +448,23 @@ const log = section('The log: one JSON object a line, on standard error.', {
 });
 
 const gpu = section('GPUs of this node.', {
+  nvml: flag(true, {
+    description: 'Read the GPUs by NVML, the library of the NVIDIA driver, on a thread of its own.',
+    live: false,
+  }),
+  nvml_library: key(z.string().min(1).max(4096), 'libnvidia-ml.so.1', {
+    description: 'Name or path of NVML.',
+    expects: 'a name or a path',
+    live: false,
+  }),
+  nvml_disabled_symbols: key(z.array(z.string().regex(/^nvml\w{1,80}$/)).max(64), [], {
+    description: 'Functions of NVML that are not called, where one of them harms.',
+    expects: 'a list of names such as nvmlDeviceGetProcessUtilization',
+    live: false,
+  }),
   nvidia_smi: flag(true, {
     description:
-      'Ask `nvidia-smi` what the GPUs are and do, where it is installed: at the start, and then at most once a minute while ' +
+      'Where there is no NVML, ask `nvidia-smi` what the GPUs are and do, at most once a minute, while ' +
       '`/metrics`, `doctor`, `status` or `inventory` asks. `lezea_gpu_info` says `source="nvidia_smi"`.',
     live: false,
   }),

@@ -1,23 +1,18 @@
-// The GPUs in the environment document's words. Reads what nvidia-smi said; owns nothing.
+// The GPUs in the environment document's words. Reads what is said of them; owns nothing.
 
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Described } from '../inventory/document.js';
 import { known } from '../inventory/hardware.js';
-import type { NvidiaSmi } from './nvidia-smi-poller.js';
+import type { Gpus } from './gpus.js';
 
 /** Longest that a document waits for nvidia-smi, which is given more time than that, milliseconds. */
 const WAIT_MS = 2_000;
 
-/** Undefined where there are none to be described. Throws where nvidia-smi fails, or does not answer in time. */
-export async function describeGpus(nvidiaSmi: NvidiaSmi): Promise<Described['gpus']> {
-  const waited = new AbortController();
-  const late = delay(WAIT_MS, undefined, { signal: waited.signal }).catch(() => undefined);
-  await Promise.race([nvidiaSmi.refresh(), late]);
-  waited.abort();
-  const { report, source } = nvidiaSmi;
+/** Undefined where there are none to be described. Throws where who knows them does not answer. */
+export async function describeGpus(gpus: Gpus): Promise<Described['gpus']> {
+  await gpus.settled(WAIT_MS);
+  const { report, source } = gpus;
   if (!report && source.state === 'unavailable') throw new Error(source.reason);
-  if (!report && nvidiaSmi.isAsking)
-    throw new Error(`${source.reason}; it is waited for ${WAIT_MS / 1000} s`);
+  if (!report && gpus.isAsking) throw new Error(`${source.reason}; it is waited for ${WAIT_MS / 1000} s`);
   if (!report) return undefined;
   return {
     source: report.source,
@@ -33,6 +28,7 @@ export async function describeGpus(nvidiaSmi: NvidiaSmi): Promise<Described['gpu
       ...known('persistence_mode', device.persistenceMode),
       ...known('compute_mode', device.computeMode),
       ...known('mig_mode', device.migMode),
+      ...known('mig_parent', device.parentUuid),
     })),
   };
 }

@@ -2,6 +2,10 @@
 
 export interface GpuDevice {
   uuid: string;
+  /** When its figures were read: wall clock, milliseconds since 1970. Absent: it has none. */
+  readAtMs?: number;
+  /** Of a MIG instance. */
+  parentUuid?: string;
   model?: string;
   serial?: string;
   vbios?: string;
@@ -15,7 +19,9 @@ export interface GpuDevice {
   utilizationRatio?: number;
   /** Share of time in which the memory was read or written, 0 to 1. */
   memoryBusyRatio?: number;
+  /** As the driver averages it, where it does. */
   powerWatts?: number;
+  instantPowerWatts?: number;
   powerLimitWatts?: number;
   temperatureCelsius?: number;
   memoryTemperatureCelsius?: number;
@@ -26,12 +32,25 @@ export interface GpuDevice {
   persistenceMode?: string;
   computeMode?: string;
   migMode?: string;
+  /** Since the driver was loaded, as are the following. */
+  energyJoules?: number;
+  throttleSeconds?: {
+    power?: number;
+    software_thermal?: number;
+    hardware_thermal?: number;
+    power_brake?: number;
+  };
+  nvlinkBytes?: { transmit?: number; receive?: number };
+  pcieBytes?: { transmit?: number; receive?: number };
+  eccErrors?: { corrected?: number; uncorrected?: number };
+  remappedRows?: { correctable?: number; uncorrectable?: number };
+  rowRemapping?: { pending?: number; failed?: number };
+  /** By code, since the agent began. */
+  xids?: Record<string, number>;
 }
 
 export interface GpuReport {
-  source: 'nvidia_smi';
-  /** Wall clock, milliseconds since 1970. */
-  readAtMs: number;
+  source: 'nvml' | 'nvidia_smi';
   driverVersion?: string;
   cudaVersion?: string;
   devices: GpuDevice[];

@@ -126,11 +126,10 @@ export function reportOf(answer: unknown, nowMs: number): GpuReport {
   const devices = new Map<string, GpuDevice>();
   for (const one of listed) {
     const { success, data } = gpu.safeParse(one);
-    if (success && !devices.has(data.uuid)) devices.set(data.uuid, deviceOf(data));
+    if (success && !devices.has(data.uuid)) devices.set(data.uuid, { ...deviceOf(data), readAtMs: nowMs });
   }
   return {
     source: 'nvidia_smi',
-    readAtMs: nowMs,
     ...known('driverVersion', driver_version),
     ...known('cudaVersion', cuda_version),
     devices: [...devices.values()],

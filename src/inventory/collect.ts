@@ -44,7 +44,7 @@ export async function collectEnvironment(options: CollectOptions): Promise<Envir
       return undefined;
     }),
     askGpus?.().catch((error: unknown) => {
-      problems.push(`nvidia-smi: ${messageOf(error)}`);
+      problems.push(`GPUs: ${messageOf(error)}`);
       return undefined;
     }),
   ]);

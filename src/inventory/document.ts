@@ -101,7 +101,7 @@ export const volatile = z
 
 const describedGpus = z
   .strictObject({
-    source: z.enum(['nvidia_smi']),
+    source: z.enum(['nvml', 'nvidia_smi']),
     driver: text.optional(),
     cuda: text.optional().meta({ description: 'The newest version that the driver takes.' }),
     devices: z.array(
@@ -111,6 +111,7 @@ const describedGpus = z
         persistence_mode: text.optional(),
         compute_mode: text.optional(),
         mig_mode: text.optional(),
+        mig_parent: text.optional().meta({ description: 'Of a MIG instance.' }),
       }),
     ),
   })

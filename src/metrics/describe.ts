@@ -72,8 +72,9 @@ gauges have its labels \`gpu_id\` (the UUID) and \`gpu_name\` then. File systems
 
 const NODE = `What the machine does as a whole, named as Prometheus's node_exporter names it after the prefix.`;
 
-const GPUS = `What the GPUs of the node do as a whole, where \`nvidia-smi\` is installed (\`gpu.nvidia_smi\`): asked at the start and while \`/metrics\` is read,
-at most once a minute. An answer of more than three minutes ago is none: scrape more often than that.`;
+const GPUS = `What the GPUs of the node do as a whole, as NVML says it (\`gpu.nvml\`): read once a second on a thread of its own; nothing is shown while a
+call of the driver does not return. Where there is no NVML it is \`nvidia-smi\` that is asked (\`gpu.nvidia_smi\`), while \`/metrics\` is read, at most once a
+minute: an answer of more than three minutes ago is none, so scrape more often than that.`;
 
 function table(families: readonly FamilyHeader[]): string {
   const rows = families.map(({ name, type, labels, help }) => {

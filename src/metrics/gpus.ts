@@ -5,17 +5,29 @@ import type { FamilyHeader } from './encoder.js';
 import type { Figure } from './registry.js';
 
 interface GpuFamily extends FamilyHeader {
-  figures(device: GpuDevice, report: GpuReport): Record<string, number | undefined> | number | undefined;
+  figures(device: GpuDevice): Record<string, number | undefined> | number | undefined;
 }
 
 const GPU = ['gpu'];
 
-function gauge(name: string, help: string, figures: GpuFamily['figures'], label?: string): GpuFamily {
-  return { name: `lezea_gpu_${name}`, type: 'gauge', help, labels: label ? [...GPU, label] : GPU, figures };
+function family(
+  type: 'counter' | 'gauge',
+  name: string,
+  help: string,
+  figures: GpuFamily['figures'],
+  label?: string,
+): GpuFamily {
+  return { name: `lezea_gpu_${name}`, type, help, labels: label ? [...GPU, label] : GPU, figures };
 }
 
+const gauge = (name: string, help: string, figures: GpuFamily['figures'], label?: string) =>
+  family('gauge', name, help, figures, label);
+/** Since the driver was loaded: they begin anew with it. */
+const counter = (name: string, help: string, figures: GpuFamily['figures'], label?: string) =>
+  family('counter', `${name}_total`, help, figures, label);
+
 /** One with a second label gives a figure by its value. */
-const GAUGES: readonly GpuFamily[] = [
+const FAMILIES: readonly GpuFamily[] = [
   gauge('utilization_ratio', 'Share of time in which any kernel ran, 0 to 1.', (gpu) => gpu.utilizationRatio),
   gauge(
     'memory_busy_ratio',
@@ -35,6 +47,11 @@ const GAUGES: readonly GpuFamily[] = [
     'Power that it draws: the driver’s average, of GPUs that have none what it is at the moment.',
     (gpu) => gpu.powerWatts,
   ),
+  gauge(
+    'instant_power_watts',
+    'Power that it drew at the moment of reading.',
+    (gpu) => gpu.instantPowerWatts,
+  ),
   gauge('power_limit_watts', 'Power that it may draw.', (gpu) => gpu.powerLimitWatts),
   gauge('temperature_celsius', 'Temperature of the chip.', (gpu) => gpu.temperatureCelsius),
   gauge('memory_temperature_celsius', 'Temperature of its memory.', (gpu) => gpu.memoryTemperatureCelsius),
@@ -48,18 +65,36 @@ const GAUGES: readonly GpuFamily[] = [
   gauge(
     'read_time_seconds',
     'When its figures were read, seconds since 1970.',
-    (_, { readAtMs }) => readAtMs / 1000,
+    (gpu) => gpu.readAtMs && gpu.readAtMs / 1000,
   ),
+  counter('energy_joules', 'Energy that it took since the driver was loaded.', (gpu) => gpu.energyJoules),
+  counter(
+    'throttle_seconds',
+    'Time in which its clocks were held down, by the reason.',
+    (gpu) => gpu.throttleSeconds,
+    'reason',
+  ),
+  counter('nvlink_bytes', 'Bytes over all its NVLinks.', (gpu) => gpu.nvlinkBytes, 'direction'),
+  counter('pcie_bytes', 'Bytes over PCIe.', (gpu) => gpu.pcieBytes, 'direction'),
+  counter('ecc_errors', 'Errors of its memory since the driver was loaded.', (gpu) => gpu.eccErrors, 'kind'),
+  gauge('remapped_rows', 'Rows of its memory that were replaced.', (gpu) => gpu.remappedRows, 'kind'),
+  gauge(
+    'row_remapping',
+    'Whether a replacement of rows waits for a reset, or failed: 1 or 0.',
+    (gpu) => gpu.rowRemapping,
+    'state',
+  ),
+  counter('xid_errors', 'XID errors since the agent began, by code.', (gpu) => gpu.xids, 'code'),
 ];
 
 const INFO: FamilyHeader = {
   name: 'lezea_gpu_info',
   type: 'info',
-  labels: ['gpu', 'source', 'model', 'pci_bus_id', 'driver', 'cuda'],
+  labels: ['gpu', 'source', 'model', 'pci_bus_id', 'mig_parent', 'driver', 'cuda'],
   help: 'Which GPU it is, and who says what is said of it; the value is 1.',
 };
 
-export const GPU_FAMILIES: readonly FamilyHeader[] = [INFO, ...GAUGES];
+export const GPU_FAMILIES: readonly FamilyHeader[] = [INFO, ...FAMILIES];
 
 /** Which GPU a figure is of; with `lezea`, also in the labels that LeZeA's rules and dashboards read. */
 function labelsOf(gpu: GpuDevice, lezea: boolean): Record<string, string> {
@@ -81,25 +116,21 @@ export function gpuFamilies(
       source: report.source,
       model: gpu.model,
       pci_bus_id: gpu.pciBusId,
+      mig_parent: gpu.parentUuid,
       driver: report.driverVersion,
       cuda: report.cudaVersion,
     }),
     value: 1,
   }));
-  const gauges = GAUGES.map((family) => ({
+  const families = FAMILIES.map((family) => ({
     header: family,
-    figures: report.devices.flatMap((gpu) => figuresOf(family, gpu, report, lezea)),
+    figures: report.devices.flatMap((gpu) => figuresOf(family, gpu, lezea)),
   }));
-  return [{ header: INFO, figures: info }, ...gauges].filter(({ figures }) => figures.length > 0);
+  return [{ header: INFO, figures: info }, ...families].filter(({ figures }) => figures.length > 0);
 }
 
-function figuresOf(
-  { labels, figures }: GpuFamily,
-  gpu: GpuDevice,
-  report: GpuReport,
-  lezea: boolean,
-): Figure[] {
-  const said = figures(gpu, report);
+function figuresOf({ labels, figures }: GpuFamily, gpu: GpuDevice, lezea: boolean): Figure[] {
+  const said = figures(gpu);
   if (said === undefined) return [];
   if (typeof said === 'number') return [{ labels: labelsOf(gpu, lezea), value: said }];
   const label = labels?.[1] as string;

@@ -2,7 +2,7 @@
 // Reads an AgentState at each scrape; emits const families.
 
 import type { SinkFigures } from '../delivery/outbox.js';
-import type { Snapshot, SourceStatus } from '../native/addon.js';
+import type { NvmlCall, Snapshot, SourceStatus } from '../native/addon.js';
 import type { FamilyHeader } from './encoder.js';
 import type { ConstFamily, Figure } from './registry.js';
 
@@ -17,6 +17,8 @@ export interface AgentState {
   /** Upper bounds of the tick histogram, ns, without the infinite one. */
   tickBucketsNs: readonly bigint[];
   sources: readonly SourceStatus[];
+  /** What NVML's calls took; whether one does not return, undefined without NVML. */
+  nvml: { calls: readonly NvmlCall[]; stuck: boolean | undefined };
   runsLive: number;
   sessions: number;
   connections: number;
@@ -50,6 +52,16 @@ interface SelfFamily extends FamilyHeader {
 }
 
 const SOURCE_STATES = ['ok', 'fallback', 'unavailable', 'disabled'] as const;
+
+function nvmlCalls(name: string, help: string, figure: (call: NvmlCall) => number): SelfFamily {
+  return {
+    name: `lezea_agent_nvml_${name}`,
+    type: 'counter',
+    labels: ['call'],
+    help: `${help}, by function.`,
+    figures: ({ nvml }) => nvml.calls.map((call) => ({ labels: { call: call.symbol }, value: figure(call) })),
+  };
+}
 
 const FAMILIES: readonly SelfFamily[] = [
   {
@@ -223,6 +235,16 @@ const FAMILIES: readonly SelfFamily[] = [
         SOURCE_STATES.map((each) => ({ labels: { source: name, state: each }, value: each === now ? 1 : 0 })),
       ),
   },
+  {
+    name: 'lezea_agent_nvml_stuck',
+    type: 'gauge',
+    help: 'Whether a call of NVML does not return: 1 while it does not. Absent without NVML.',
+    figures: ({ nvml }) => (nvml.stuck === undefined ? undefined : Number(nvml.stuck)),
+  },
+  nvmlCalls('calls_total', 'Calls of NVML', ({ count }) => count),
+  nvmlCalls('call_failures_total', 'Calls of NVML that were refused or failed', ({ failures }) => failures),
+  nvmlCalls('late_calls_total', 'Calls of NVML that took longer than their deadline', ({ late }) => late),
+  nvmlCalls('call_seconds_total', 'Time that calls of NVML took', ({ totalNs }) => totalNs / 1e9),
   {
     name: 'lezea_agent_conservation_violations_total',
     type: 'counter',

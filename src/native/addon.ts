@@ -196,8 +196,97 @@ export interface AddonColumn {
   words: number;
 }
 
+/** What is known of a GPU; what is not is absent. */
+export interface NvmlDevice {
+  facts: {
+    uuid: string;
+    name?: string;
+    serial?: string;
+    vbios?: string;
+    pciBusId?: string;
+    memoryTotalBytes?: number;
+    persistenceMode?: boolean;
+    migMode?: boolean;
+    computeMode?: string;
+    powerLimitMilliwatts?: number;
+    /** Of a MIG instance. */
+    parentUuid?: string;
+  };
+  /** Off the bus, or in need of a reset: no figures. */
+  lost: boolean;
+  figures?: NvmlFigures;
+}
+
+export interface NvmlFigures {
+  /** CLOCK_MONOTONIC of the reading, ns. */
+  tNs: bigint;
+  utilizationPercent?: number;
+  memoryUtilizationPercent?: number;
+  memoryUsedBytes?: number;
+  memoryReservedBytes?: number;
+  memoryFreeBytes?: number;
+  energyUj?: number;
+  powerInstantMilliwatts?: number;
+  powerAverageMilliwatts?: number;
+  smClockMhz?: number;
+  memoryClockMhz?: number;
+  temperatureCelsius?: number;
+  memoryTemperatureCelsius?: number;
+  fanPercent?: number;
+  nvlinkTransmittedBytes?: number;
+  nvlinkReceivedBytes?: number;
+  pcieTransmittedBytes?: number;
+  pcieReceivedBytes?: number;
+  throttlePowerNs?: number;
+  throttleSoftwareThermalNs?: number;
+  throttleHardwareThermalNs?: number;
+  throttlePowerBrakeNs?: number;
+  eccCorrected?: number;
+  eccUncorrected?: number;
+  remappedCorrectableRows?: number;
+  remappedUncorrectableRows?: number;
+  remappingPending?: boolean;
+  remappingFailed?: boolean;
+}
+
+/** What calls of one function took, since the agent began. */
+export interface NvmlCall {
+  symbol: string;
+  count: number;
+  failures: number;
+  /** Took longer than the deadline. */
+  late: number;
+  totalNs: number;
+  longestNs: number;
+}
+
+export interface NvmlSnapshot {
+  state: 'starting' | 'running' | 'no_library' | 'no_driver' | 'stuck';
+  /** Where it is not running. */
+  reason: string;
+  driverVersion?: string;
+  nvmlVersion?: string;
+  /** 12040 is 12.4. */
+  cudaVersion?: number;
+  devices: NvmlDevice[];
+  calls: NvmlCall[];
+  xids: { uuid: string; code: number; count: number; lastWallMs: number }[];
+}
+
+/** Polls the GPUs on a thread of its own. Nothing here ever waits for the driver. */
+export interface GpuPoller {
+  /** The last one; undefined once it is stopped. */
+  snapshot(): NvmlSnapshot | undefined;
+  stop(): void;
+}
+
 export interface Addon {
   Sampler: new (options: SamplerOptions) => Sampler;
+  /** `library`: name or path of NVML; `disabledSymbols`: are not called. */
+  GpuPoller: new (options: {
+    library: string;
+    disabledSymbols: readonly string[];
+  }) => GpuPoller;
   /** Of a connected Unix socket's descriptor (SO_PEERCRED and its pidfd). Throws when the peer is gone. */
   peerCredentials(fd: number): PeerCredentials;
   /** What /proc says of a living process; undefined when it is gone. */

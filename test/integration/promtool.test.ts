@@ -120,7 +120,7 @@ async function lezeaSeries(bad: boolean): Promise<{ series: string; values: stri
   ];
   const families = [
     ...(await compat.families({ node: node(bad ? 99 : 10), sinks, gpus })),
-    ...gpuFamilies({ source: 'nvidia_smi', readAtMs: 0, devices: gpus }, true),
+    ...gpuFamilies({ source: 'nvidia_smi', devices: gpus }, true),
   ];
   return families.flatMap(({ header: { name, type }, figures }) =>
     figures.map(({ labels = {}, value }) => {

@@ -44,10 +44,10 @@ async function diagnose(options: ReadOptions): Promise<Diagnosis> {
 
 async function probeHere(detail: string): Promise<Diagnosis> {
   const { loadAddon } = await import('../../native/addon.js');
-  const { NvidiaSmi } = await import('../../gpu/nvidia-smi-poller.js');
-  const nvidiaSmi = new NvidiaSmi({ enabled: true, program: null, nowMs: Date.now });
-  await nvidiaSmi.refresh();
-  const sources = [...loadAddon().probeSources([]), nvidiaSmi.source];
+  const { probedGpus } = await import('../gpus.js');
+  const gpus = await probedGpus();
+  const sources = [...loadAddon().probeSources([]), gpus.source];
+  gpus.close();
   return { ok: isFine(sources), agent: { running: false, detail }, probed_by: 'doctor', sources };
 }
 

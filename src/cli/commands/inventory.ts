@@ -105,10 +105,14 @@ async function liveEnvironment(options: ReadOptions): Promise<Environment> {
     // A socket that was asked for by name must answer; else there is simply no agent.
     if (!(error instanceof LezeaError) || options.socket !== undefined) throw error;
     const { NodeInventory } = await import('../../inventory/node-inventory.js');
-    const { NvidiaSmi } = await import('../../gpu/nvidia-smi-poller.js');
     const { describeGpus } = await import('../../gpu/describe.js');
-    const nvidiaSmi = new NvidiaSmi({ enabled: true, program: null, nowMs: Date.now });
-    return new NodeInventory(VERSION, Date.now, () => describeGpus(nvidiaSmi)).now();
+    const { probedGpus } = await import('../gpus.js');
+    const gpus = await probedGpus();
+    try {
+      return await new NodeInventory(VERSION, Date.now, () => describeGpus(gpus)).now();
+    } finally {
+      gpus.close();
+    }
   }
   try {
     return await connection.request<Environment>('node.inventory');

@@ -90,7 +90,6 @@ const gpusOf = (files: Files) => ({ folder: '/', python: '/', packages: [], file
 test('what the driver says of its GPUs, and nvidia-smi of their memory', async () => {
   const askGpus = async () => ({
     source: 'nvidia_smi' as const,
-    readAtMs: 0,
     cudaVersion: '12.4',
     devices: [
       { uuid: 'GPU-99', memoryTotalBytes: 1 },
@@ -109,7 +108,7 @@ test('what the driver says of its GPUs, and nvidia-smi of their memory', async (
 
 test('what nvidia-smi says where the driver lists nothing', async () => {
   const devices = [{ uuid: 'GPU-99', model: 'A', memoryTotalBytes: 2 }];
-  const askGpus = async () => ({ source: 'nvidia_smi' as const, readAtMs: 0, driverVersion: '570', devices });
+  const askGpus = async () => ({ source: 'nvidia_smi' as const, driverVersion: '570', devices });
   const { facts } = await gatherFacts({ ...gpusOf(new Files(folder)), askGpus });
   expect(facts.gpus).toEqual([{ uuid: 'GPU-99', model: 'A', memory_total_bytes: 2 }]);
   expect(facts.driver_version).toBe('570');

@@ -15,9 +15,8 @@ beforeEach(() => {
   asked = 0;
   answer = async () => ({
     source: 'nvidia_smi',
-    readAtMs: now,
     driverVersion: '570',
-    devices: [{ uuid: 'GPU-1' }],
+    devices: [{ uuid: 'GPU-1', readAtMs: now }],
   });
 });
 
@@ -45,10 +44,10 @@ it('it is asked while somebody reads, at most once a minute', async () => {
   }
   expect(asked).toBe(1);
   now += 1000;
-  expect(smi.report?.readAtMs).toBe(5);
+  expect(smi.report?.devices[0]?.readAtMs).toBe(5);
   await smi.refresh();
   expect(asked).toBe(2);
-  expect(smi.report?.readAtMs).toBe(5 + MINUTE);
+  expect(smi.report?.devices[0]?.readAtMs).toBe(5 + MINUTE);
   expect(smi.source).toMatchObject({ state: 'fallback', reason: '1 GPU, driver 570, 0 s ago' });
 });
 
@@ -65,7 +64,7 @@ it('it is not asked again while it has not answered, however long that takes', a
     expect(smi.report).toBeUndefined();
   }
   expect(smi.source).toMatchObject({ state: 'disabled', reason: '/opt/nvidia-smi: no answer yet' });
-  say({ source: 'nvidia_smi', readAtMs: now, devices: [] });
+  say({ source: 'nvidia_smi', devices: [] });
   await refreshed;
   expect(asked).toBe(1);
   expect(smi.report?.devices).toEqual([]);
@@ -98,7 +97,7 @@ it('one that does not answer is asked ever more seldom, every hour in the end; o
   }
   const pauses = asks.slice(1).map((at, index) => Math.round(at - (asks[index] as number)));
   expect(pauses).toEqual([2, 4, 8, 16, 32, 60, 60, 60]);
-  answer = async () => ({ source: 'nvidia_smi', readAtMs: now, devices: [] });
+  answer = async () => ({ source: 'nvidia_smi', devices: [] });
   now += 60 * MINUTE;
   for (let minute = 0; minute < 3; minute++, now += MINUTE) await smi.refresh();
   expect(asked).toBe(12);

@@ -32,6 +32,7 @@ const bothEnded = () =>
 
 const FIRST = {
   uuid: uuidOf(0),
+  readAtMs: 1000,
   model: 'NVIDIA H100 80GB HBM3',
   serial: '165002300',
   vbios: '96.00.61.00.01',
@@ -59,7 +60,6 @@ describe('what nvidia-smi says', () => {
     const report = await ask(smiXml([{}]));
     expect(report).toEqual({
       source: 'nvidia_smi',
-      readAtMs: 1000,
       driverVersion: '570.124.06',
       cudaVersion: '12.8',
       devices: [FIRST],
@@ -96,7 +96,17 @@ describe('what nvidia-smi says', () => {
       <temperature><gpu_temp>cold</gpu_temp></temperature><clocks>none</clocks>`;
     const { devices } = await ask(smiXml([{ elements: unknown }]));
     expect(Object.keys(devices[0] ?? {}).sort()).toEqual(
-      ['computeMode', 'migMode', 'model', 'pciBusId', 'persistenceMode', 'serial', 'uuid', 'vbios'].sort(),
+      [
+        'computeMode',
+        'migMode',
+        'model',
+        'pciBusId',
+        'persistenceMode',
+        'readAtMs',
+        'serial',
+        'uuid',
+        'vbios',
+      ].sort(),
     );
   });
 

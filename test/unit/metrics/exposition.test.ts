@@ -121,9 +121,7 @@ describe('figures', () => {
   it('says of GPUs what is known of each, and nothing where nobody says anything', async () => {
     const samples = await scrape(metrics());
     const [known, other] = GPU_REPORT.devices.map(({ uuid }) => ({ gpu: uuid }));
-    expect(find(samples, 'lezea_gpu_info', { ...known, source: 'nvidia_smi', driver: '570.124.06' })).toBe(
-      '1',
-    );
+    expect(find(samples, 'lezea_gpu_info', { ...known, source: 'nvml', driver: '570.124.06' })).toBe('1');
     expect(find(samples, 'lezea_gpu_memory_used_bytes', known)).toBe('0');
     expect(find(samples, 'lezea_gpu_utilization_ratio', known)).toBe('0');
     expect(find(samples, 'lezea_gpu_clock_hertz', { ...known, clock: 'memory' })).toBe('2619000000');

@@ -34,6 +34,12 @@ export function fakeState(): Omit<AgentState, 'series'> {
       { name: 'smaps', state: 'ok', reason: '', how: '' },
       { name: 'cgroup', state: 'disabled', reason: '', how: '' },
     ],
+    nvml: {
+      calls: [
+        { symbol: 'nvmlInit_v2', count: 2, failures: 1, late: 0, totalNs: 5_000_000, longestNs: 4_000_000 },
+      ],
+      stuck: false,
+    },
     runsLive: 1,
     sessions: 2,
     connections: 3,

@@ -29,6 +29,8 @@ export interface AgentOptions {
   /** Further arguments. */
   args?: string[];
   mode?: 'user' | 'system';
+  /** Beside PATH and HOME. */
+  env?: Record<string, string>;
   /** Measure the event loop. It costs wakes, so not by default. */
   probe?: boolean;
   /** A command that runs the agent in the place of itself, with what it needs before the agent's own words. */
@@ -44,7 +46,10 @@ export class AgentProcess {
   #partial = '';
   #wake: () => void = () => undefined;
 
-  constructor(folder: string, { args = [], mode = 'user', probe = false, through = [] }: AgentOptions = {}) {
+  constructor(
+    folder: string,
+    { args = [], mode = 'user', env = {}, probe = false, through = [] }: AgentOptions = {},
+  ) {
     this.socket = join(folder, 's', 'agent.sock');
     this.#probeFile = join(folder, 'delay');
     const state = ['--state-dir', join(folder, 'state'), '--set', `agent.mode=${mode}`];
@@ -54,7 +59,7 @@ export class AgentProcess {
     const [command, ...words] = [...through, process.execPath, ...node, BIN, 'agent', ...fixed, ...args];
     this.child = spawn(command as string, words, {
       stdio: ['ignore', 'ignore', 'pipe'],
-      env: { PATH: process.env.PATH, HOME: folder },
+      env: { PATH: process.env.PATH, HOME: folder, ...env },
     });
     this.child.stderr?.setEncoding('utf8').on('data', (text: string) => this.#read(text));
     this.exit = new Promise((resolve) => {

@@ -2,23 +2,23 @@
 // lives. Owns the folder and every process given to it until stop().
 
 import type { ChildProcess } from 'node:child_process';
-import { AgentProcess } from './agent-process.js';
+import { type AgentOptions, AgentProcess } from './agent-process.js';
 import { temporaryFolder } from './bench.js';
 import { Client } from './ipc-bench.js';
 
 export class MortalAgent {
   readonly #folder = temporaryFolder();
-  readonly #args: string[];
+  readonly #options: AgentOptions;
   readonly #children: ChildProcess[] = [];
   #agent: AgentProcess | undefined;
   #client: Client | undefined;
 
-  private constructor(args: string[]) {
-    this.#args = args;
+  private constructor(options: AgentOptions) {
+    this.#options = options;
   }
 
-  static async start(args: string[] = []): Promise<MortalAgent> {
-    const agent = new MortalAgent(args);
+  static async start(args: string[] = [], env: Record<string, string> = {}): Promise<MortalAgent> {
+    const agent = new MortalAgent({ args, env });
     try {
       await agent.start();
     } catch (error) {
@@ -47,7 +47,7 @@ export class MortalAgent {
   }
 
   async start(): Promise<void> {
-    this.#agent = new AgentProcess(this.folder, { args: this.#args });
+    this.#agent = new AgentProcess(this.folder, this.#options);
     await this.#agent.ready();
     this.#client = await Client.connect(this.socket);
   }

@@ -1,0 +1,14 @@
+// The NVML double (native/nvml_double) for whole agents: built where it is not, its machine a scenario file.
+
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+
+const ROOT = join(import.meta.dirname, '../../..');
+
+/** Path of the double of a driver of today. Throws where it cannot be built. */
+export function nvmlDouble(): string {
+  const built = spawnSync(process.execPath, [join(ROOT, 'scripts/nvml-double.mjs')], { encoding: 'utf8' });
+  const folder = built.stdout.trimEnd().split('\n').at(-1);
+  if (built.status !== 0 || !folder) throw new Error(`the NVML double was not built: ${built.stderr}`);
+  return join(folder, 'current', 'libnvidia-ml.so.1');
+}
