@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 from typing import Any, Dict, Iterable, Optional
 
 FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -22,6 +21,8 @@ def gpu_memory(program: str, seconds: float = SECONDS) -> Dict[str, Dict[str, in
 
     Waits for so many seconds at most. Raises OSError with what went wrong.
     """
+    import subprocess  # it needs fcntl, and takes its time
+
     child = subprocess.Popen(
         [program, *_QUERY],
         env={"PATH": os.pathsep.join(FOLDERS), "LC_ALL": "C"},
