@@ -39,7 +39,13 @@ with run.builder("b"), run.layer("native"):
             except AssertionError:
                 if last:
                     raise
-        self.agent.wait(lambda: self.agent.switches()[-1:] == [("builder:b/layer:native", 1)])
+        self.agent.wait(lambda: self.last_path() == "builder:b/layer:native")
+
+    def last_path(self):
+        """Where the newest ring's client was last."""
+        ring = self.agent.rings[-1]
+        switches = [record for record in ring.records() if record.kind == 0]
+        return self.agent.path_of(ring.session, switches[-1].scope) if switches else None
 
     def test_the_definition_is_sent_before_the_first_record(self):
         run = self.start()
