@@ -152,12 +152,12 @@ GpuPollerObject::GpuPollerObject(const Napi::CallbackInfo& info)
   }
   const auto given = info[0].As<Napi::Object>();
   nvml::CollectorOptions options;
-  options.library.path = string_member(given, "library");
+  options.nvml.path = string_member(given, "library");
   if (info.Env().IsExceptionPending()) return;
   if (const Napi::Value names = given.Get("disabledSymbols"); names.IsArray()) {
     const auto symbols = names.As<Napi::Array>();
     for (uint32_t i = 0; i < symbols.Length(); ++i)
-      options.library.disabled_symbols.insert(symbols.Get(i).ToString().Utf8Value());
+      options.nvml.disabled_symbols.insert(symbols.Get(i).ToString().Utf8Value());
   }
   poller_ = std::make_unique<nvml::GpuPoller>(std::move(options), std::make_shared<SystemClock>());
 }

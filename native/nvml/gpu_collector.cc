@@ -26,7 +26,7 @@ bool is_cut(const OpenDevice& device) {
 GpuCollector::GpuCollector(CollectorOptions options, const Clock& clock)
     : options_(std::move(options)),
       clock_(clock),
-      library_(options_.library, clock),
+      library_(options_.nvml, clock),
       reader_(library_, clock),
       snapshot_(std::make_shared<GpuSnapshot>()) {}
 

@@ -39,7 +39,7 @@ struct GpuSnapshot {
 };
 
 struct CollectorOptions {
-  LibraryOptions library;
+  LibraryOptions nvml;
   uint64_t tick_ns = 1'000'000'000;
   uint64_t list_ns =
       5'000'000'000;  // between two lists of a device's processes, unless one is wanted
@@ -57,7 +57,7 @@ class GpuCollector {
 
   // What the last step made; never null.
   std::shared_ptr<const GpuSnapshot> snapshot() const { return snapshot_; }
-  const Library& library() const { return library_; }
+  const Library& nvml() const { return library_; }
 
  private:
   // What is kept of a device over the steps, beside the device.

@@ -14,7 +14,7 @@ namespace lezea::nvml {
 
 struct GpuPoller::Core {
   Core(CollectorOptions options, std::shared_ptr<const Clock> clock)
-      : library_options(options.library),
+      : library_options(options.nvml),
         clock(std::move(clock)),
         in_flight(std::make_shared<InFlight>()),
         published(std::make_shared<GpuSnapshot>()) {}
@@ -97,7 +97,7 @@ void GpuPoller::Core::work(const CollectorOptions& options) {
   GpuCollector collector(options, *clock);
   {
     const std::lock_guard<std::mutex> lock(mutex);
-    in_flight = collector.library().in_flight();
+    in_flight = collector.nvml().in_flight();
   }
   while (begin_step(collector)) end_step(collector, collector.step());
 }

@@ -37,7 +37,7 @@ class SlowClock final : public Clock {
 
 CollectorOptions options_for(const NvmlDouble& machine) {
   CollectorOptions options;
-  options.library.path = machine.path();
+  options.nvml.path = machine.path();
   return options;
 }
 
@@ -69,7 +69,7 @@ struct Node {
 TEST("a machine without the library says so, and looks again ever more seldom") {
   ManualClock clock;
   CollectorOptions options;
-  options.library.path = "/nonexistent/libnvidia-ml.so.1";
+  options.nvml.path = "/nonexistent/libnvidia-ml.so.1";
   GpuCollector collector(options, clock);
   CHECK(collector.snapshot()->state == GpuState::kStarting);
   for (const uint64_t pause_s : {1, 2, 4, 8, 16, 30, 30}) {
@@ -219,13 +219,13 @@ TEST("a slow driver is asked less often: at most 2 ms of a device's second") {
   SlowClock clock(300'000);
   GpuCollector collector(options_for(machine), clock);
   collector.step();
-  const uint64_t before_ns = collector.library().total_ns();
+  const uint64_t before_ns = collector.nvml().total_ns();
   constexpr uint64_t kSeconds = 200;
   for (uint64_t s = 1; s <= kSeconds; ++s) {
     clock.set_ns((1000 + s) * kSecondNs);
     collector.step();
   }
-  const uint64_t spent_ns = collector.library().total_ns() - before_ns;
+  const uint64_t spent_ns = collector.nvml().total_ns() - before_ns;
   CHECK(spent_ns <= 8 * (kSeconds * 2'000'000 + 10'000'000));
   // It is still asked.
   CHECK(machine.calls("nvmlDeviceGetFieldValues") >= 8 * kSeconds / 4);

@@ -23,8 +23,8 @@ constexpr uint64_t kDeadlineNs = 100'000'000;
 
 CollectorOptions fast_options(const NvmlDouble& machine) {
   CollectorOptions options;
-  options.library.path = machine.path();
-  options.library.call_deadline_ns = kDeadlineNs;
+  options.nvml.path = machine.path();
+  options.nvml.call_deadline_ns = kDeadlineNs;
   options.tick_ns = 1'000'000;
   return options;
 }
@@ -115,7 +115,7 @@ TEST("a poller whose call hangs is let go of at once, and never shuts the librar
 
 TEST("a poller without a library says why, and its end waits for nothing") {
   CollectorOptions options;
-  options.library.path = "/nonexistent/libnvidia-ml.so.1";
+  options.nvml.path = "/nonexistent/libnvidia-ml.so.1";
   GpuPoller poller(options, std::make_shared<SystemClock>());
   CHECK(wait_until([&] { return poller.take()->state == GpuState::kNoLibrary; }));
   CHECK(poller.take()->reason.find("/nonexistent/") != std::string::npos);

@@ -6,6 +6,9 @@ import type { GpuReport } from './device.js';
 import { NvidiaSmi } from './nvidia-smi-poller.js';
 import { reportOfNvml } from './nvml.js';
 
+/** NVML is read once a second; a snapshot is made of hundreds of figures. */
+const TAKE_EVERY_MS = 100;
+
 export interface GpuSettings {
   nvml: boolean;
   nvml_library: string;
@@ -25,6 +28,7 @@ export class Gpus {
   readonly #o: GpusOptions;
   readonly #poller: GpuPoller | undefined;
   readonly #nvidiaSmi: NvidiaSmi;
+  #taken: { nvml: NvmlSnapshot | undefined; at: number } | undefined;
 
   constructor(options: GpusOptions) {
     const { addon, settings, nowMs } = options;
@@ -39,7 +43,7 @@ export class Gpus {
 
   /** Undefined: nobody says anything of GPUs. */
   get report(): GpuReport | undefined {
-    const nvml = this.#poller?.snapshot();
+    const nvml = this.#nvml();
     if (nvml?.state === 'running') {
       return reportOfNvml(nvml, { nowMs: this.#o.nowMs(), monotonicNs: this.#o.addon.monotonicNs() });
     }
@@ -48,12 +52,12 @@ export class Gpus {
 
   /** What the calls of NVML took; empty where there are none. */
   get calls(): readonly NvmlCall[] {
-    return this.#poller?.snapshot()?.calls ?? [];
+    return this.#nvml()?.calls ?? [];
   }
 
   /** Whether a call of NVML does not return; undefined without NVML. */
   get isStuck(): boolean | undefined {
-    const nvml = this.#poller?.snapshot();
+    const nvml = this.#nvml();
     return isAbsent(nvml) ? undefined : nvml?.state === 'stuck';
   }
 
@@ -65,7 +69,7 @@ export class Gpus {
   /** For doctor and the agent's own metrics. */
   get source(): SourceStatus {
     const name = 'gpu';
-    const nvml = this.#poller?.snapshot();
+    const nvml = this.#nvml();
     if (nvml?.state === 'running') {
       const gpus = nvml.devices.length === 1 ? '1 GPU' : `${nvml.devices.length} GPUs`;
       const [driver, version] = [nvml.driverVersion ?? 'unknown', nvml.nvmlVersion ?? 'unknown'];
@@ -85,18 +89,27 @@ export class Gpus {
 
   /** Has nvidia-smi asked where that is due. */
   refresh(): void {
-    if (isAbsent(this.#poller?.snapshot())) void this.#nvidiaSmi.refresh();
+    if (isAbsent(this.#nvml())) void this.#nvidiaSmi.refresh();
   }
 
   /** Ends when somebody has said something, or after so many milliseconds. Never rejects. */
   async settled(mostMs: number): Promise<void> {
     const until = performance.now() + mostMs;
-    while (this.#poller?.snapshot()?.state === 'starting' && performance.now() < until) await delay(20);
-    if (!isAbsent(this.#poller?.snapshot())) return;
+    while (this.#nvml()?.state === 'starting' && performance.now() < until) await delay(TAKE_EVERY_MS);
+    if (!isAbsent(this.#nvml())) return;
     const stop = new AbortController();
     const late = delay(Math.max(0, until - performance.now()), undefined, { signal: stop.signal });
     await Promise.race([this.#nvidiaSmi.refresh(), late.catch(() => undefined)]);
     stop.abort();
+  }
+
+  /** One answer for all that a scrape asks. */
+  #nvml(): NvmlSnapshot | undefined {
+    const now = performance.now();
+    if (!this.#taken || now - this.#taken.at > TAKE_EVERY_MS) {
+      this.#taken = { nvml: this.#poller?.snapshot(), at: now };
+    }
+    return this.#taken.nvml;
   }
 
   close(): void {

@@ -1,9 +1,8 @@
-// What there is on this node of what a run may need. Reads the driver's files, asks nvidia-smi, the file system and a Python's packages.
+// What there is on this node of what a run may need. Reads the driver's files, asks for GPUs, the file system and a Python's packages.
 
 import { statfs } from 'node:fs/promises';
 import { messageOf } from '../errors.js';
 import type { GpuReport } from '../gpu/device.js';
-import { askNvidiaSmi, findNvidiaSmi } from '../gpu/nvidia-smi.js';
 import { runFenced } from '../inventory/fenced-child.js';
 import { Files } from '../inventory/files.js';
 import { known, readGpus } from '../inventory/hardware.js';
@@ -32,7 +31,7 @@ export interface FactsOptions {
   packages: readonly PackageRequirement[];
   /** What is needed of GPUs: nothing, which there are, or also their memory or CUDA version. nvidia-smi may take seconds. */
   gpus: 'nothing' | 'names' | 'memory';
-  /** @default nvidia-smi, where it is installed */
+  /** Who knows more of them than the driver's files. @default nobody */
   askGpus?: () => Promise<GpuReport | undefined>;
   /** @default the machine's own */
   files?: Files;
@@ -45,11 +44,11 @@ export async function gatherFacts(options: FactsOptions): Promise<{ facts: Facts
   const { folder, python, packages, files = new Files() } = options;
   const problems: string[] = [];
   const listed = readGpus(files);
-  const { gpus: needed, askGpus = askInstalled } = options;
+  const { gpus: needed, askGpus } = options;
   const isAsked = needed === 'memory' || (needed === 'names' && !listed);
   const told = isAsked
-    ? await askGpus().catch((error: unknown) => {
-        problems.push(`nvidia-smi: ${messageOf(error)}`);
+    ? await askGpus?.().catch((error: unknown) => {
+        problems.push(`GPUs: ${messageOf(error)}`);
         return undefined;
       })
     : undefined;
@@ -75,12 +74,7 @@ export async function gatherFacts(options: FactsOptions): Promise<{ facts: Facts
   return { facts, problems };
 }
 
-async function askInstalled(): Promise<GpuReport | undefined> {
-  const program = await findNvidiaSmi();
-  return program === undefined ? undefined : askNvidiaSmi(program, Date.now());
-}
-
-/** Those that the driver lists, else those that nvidia-smi does; undefined: neither says anything. */
+/** Those that the driver lists, else those that were told; undefined: nobody says anything. */
 function gpuFacts(listed: ReturnType<typeof readGpus>, told: GpuReport | undefined): GpuFact[] | undefined {
   const said = new Map(told?.devices.map((device) => [device.uuid, device]));
   const all = listed ?? told?.devices;

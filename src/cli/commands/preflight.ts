@@ -10,6 +10,7 @@ import {
 import { gatherFacts } from '../../preflight/facts.js';
 import { isVersion } from '../../preflight/versions.js';
 import { printable } from '../format.js';
+import { askGpus } from '../gpus.js';
 import { EXIT, type Io, usageError } from '../io.js';
 
 export interface PreflightOptions {
@@ -34,6 +35,7 @@ export async function preflightCommand(options: PreflightOptions, io: Io): Promi
   const { facts, problems } = await gatherFacts({
     ...{ folder: process.cwd(), python, packages },
     gpus: gpusNeeded(needs),
+    askGpus,
     visible: process.env.CUDA_VISIBLE_DEVICES,
   });
   const verdict = checkNode(needs, facts, problems);

@@ -118,7 +118,7 @@ test('an nvidia-smi that fails is a warning, and memory is not known', async () 
   const askGpus = () => Promise.reject(new Error('exit status 9'));
   const { facts, problems } = await gatherFacts({ ...gpusOf(nodeFiles()), askGpus });
   expect(facts.gpus).toEqual([{ uuid: 'GPU-3a', model: 'NVIDIA H100 80GB HBM3' }]);
-  expect(problems).toEqual(['nvidia-smi: exit status 9']);
+  expect(problems).toEqual(['GPUs: exit status 9']);
 });
 
 test.each([
