@@ -62,8 +62,32 @@ bool OfferThreads::overdue(uint64_t id, uint64_t now_ns) const {
   return threads_.at(id).deadline_ns < now_ns;
 }
 
+// The last of them may be the one that destroys this.
+OfferThreads::~OfferThreads() {
+  for (const pthread_t thread : left_) pthread_detach(thread);
+}
+
 void OfferThreads::remove(uint64_t id, uint64_t now_ns) {
   std::lock_guard<std::mutex> lock(mutex_);
+  remove_locked(id, now_ns);
+}
+
+void OfferThreads::leave(uint64_t id, uint64_t now_ns) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  remove_locked(id, now_ns);
+  left_.push_back(pthread_self());
+}
+
+void OfferThreads::join_left() {
+  std::vector<pthread_t> left;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    left.swap(left_);
+  }
+  for (const pthread_t thread : left) pthread_join(thread, nullptr);
+}
+
+void OfferThreads::remove_locked(uint64_t id, uint64_t now_ns) {
   count_stuck(now_ns);
   auto entry = threads_.find(id);
   if (entry->second.refusing) refusing_--;

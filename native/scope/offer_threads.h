@@ -1,5 +1,5 @@
-// The disposable threads of the ring acceptor: started, counted and given a deadline, never joined.
-// One past its deadline hangs in a stranger's descriptor; how many may is bounded here.
+// The disposable threads of the ring acceptor: counted and given a deadline, joined only once they have nothing left to
+// do. One past its deadline hangs in a stranger's descriptor; how many may is bounded here.
 #pragma once
 
 #include <pthread.h>
@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <vector>
 
 namespace lezea {
 
@@ -33,6 +34,7 @@ struct OfferThreadLimits {
 class OfferThreads {
  public:
   explicit OfferThreads(OfferThreadLimits limits) : limits_(limits) {}
+  ~OfferThreads();
 
   // False while not even a refusal may begin.
   bool has_room() const;
@@ -41,6 +43,10 @@ class OfferThreads {
   void set_deadline(uint64_t id, uint64_t deadline_ns);
   bool overdue(uint64_t id, uint64_t now_ns) const;
   void remove(uint64_t id, uint64_t now_ns);
+  // The last act of a joinable thread that was added.
+  void leave(uint64_t id, uint64_t now_ns);
+  // Waits until those that left are gone: a thread takes a while to end, and many at once would be more than are counted.
+  void join_left();
 
   struct Counts {
     uint32_t alive = 0;
@@ -55,11 +61,13 @@ class OfferThreads {
     bool refusing = false;
     bool abandoned = false;
   };
-  uint32_t count_stuck(uint64_t now_ns);  // with the mutex held
+  uint32_t count_stuck(uint64_t now_ns);             // with the mutex held
+  void remove_locked(uint64_t id, uint64_t now_ns);  // with the mutex held
 
   const OfferThreadLimits limits_;
   mutable std::mutex mutex_;
   std::map<uint64_t, Entry> threads_;
+  std::vector<pthread_t> left_;
   uint64_t last_id_ = 0;
   uint32_t refusing_ = 0;
   uint64_t abandoned_ = 0;

@@ -186,6 +186,7 @@ class RingAcceptor::Loop {
       waiting_.reset(::accept4(listener_.fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
       if (!waiting_) return errno == EAGAIN || errno == EINTR || errno == ECONNABORTED;
     }
+    state_->threads.join_left();
     const RingAcceptorOptions& options = state_->options;
     uint64_t now = now_ns();
     uint64_t patience = (options.silence_ms + options.check_ms) * kNsPerMs;
@@ -193,7 +194,9 @@ class RingAcceptor::Loop {
     uint64_t id = state_->threads.add(now, now + patience, &refusal);
     int fd = waiting_.get();
     auto state = state_;
-    if (!start_thread([state, id, fd, refusal] { serve(state, id, UniqueFd(fd), refusal); })) {
+    pthread_t thread;
+    if (!start_thread([state, id, fd, refusal] { serve(state, id, UniqueFd(fd), refusal); },
+                      &thread)) {
       state_->threads.remove(id, now);
       return false;
     }
@@ -207,7 +210,7 @@ class RingAcceptor::Loop {
     state->count(why);
     answer_offer(connection.get(), why);
     connection.reset();
-    state->threads.remove(id, now_ns());
+    state->threads.leave(id, now_ns());
     signal_event(state->ended);
   }
 
