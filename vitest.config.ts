@@ -8,7 +8,8 @@ export default defineConfig({
     exclude: process.env.LEZEA_MLFLOW_3 || process.env.LEZEA_MLFLOW_2 ? [] : ['test/integration/mlflow/**'],
     include: ['test/unit/**/*.test.ts', 'test/integration/**/*.test.ts'],
     pool: 'forks',
-    maxWorkers: 2,
+    // More than there are cores: many wait for an agent, a clock or a disk.
+    maxWorkers: 3,
     testTimeout: 20_000,
     hookTimeout: 20_000,
   },

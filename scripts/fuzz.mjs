@@ -1,8 +1,9 @@
 // Feeds the native parsers of foreign bytes with libFuzzer, under the address and undefined-behaviour sanitizers.
-//   node scripts/fuzz.mjs [TARGET…] [--seconds N] [--list]
+//   node scripts/fuzz.mjs [TARGET…] [--seconds N] [--list] [--build]
 // One target a file native/fuzz/TARGET_fuzz.cc, its seeds in native/fuzz/corpus/TARGET/. N seconds (30 by default) are
 // shared by the targets chosen, of which all run; what they find on the way is kept in build/fuzz/corpus/ for the next
-// time, and an input that fails in build/fuzz/failed/. Needs clang with libFuzzer (Debian: clang-19 libclang-rt-19-dev).
+// time, and an input that fails in build/fuzz/failed/. --build makes what they share, and no more. Needs clang with
+// libFuzzer (Debian: clang-19 libclang-rt-19-dev).
 import { spawnSync } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -34,11 +35,15 @@ const slowestInputSeconds = 10;
 function readOptions() {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { seconds: { type: 'string', default: '30' }, list: { type: 'boolean', default: false } },
+    options: {
+      seconds: { type: 'string', default: '30' },
+      list: { type: 'boolean', default: false },
+      build: { type: 'boolean', default: false },
+    },
   });
   const seconds = Number(values.seconds);
   if (!(seconds > 0)) fail(`--seconds ${values.seconds}: expected a positive number`);
-  return { seconds, list: values.list, chosen: positionals };
+  return { seconds, list: values.list, build: values.build, chosen: positionals };
 }
 
 function findCompiler() {
@@ -117,6 +122,7 @@ function fuzz(name, program, seconds) {
   return status === 0;
 }
 
+if (options.build) process.exit(0);
 const secondsEach = Math.max(1, Math.floor(options.seconds / targets.length));
 let failed = 0;
 for (const [i, path] of targets.entries()) {

@@ -2,7 +2,7 @@
 // compiled. Used by native-test.mjs and fuzz.mjs; binding.gyp lists the same folders for the addon.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -47,8 +47,10 @@ export function buildFolder(name, compiler, flags) {
 }
 
 // The object's own dependency file (-MMD) names every header it was made from.
+const dependenciesOf = (object) => object.replace(/\.o$/, '.d');
+
 function isFresh(object) {
-  const dependencyFile = object.replace(/\.o$/, '.d');
+  const dependencyFile = dependenciesOf(object);
   if (!existsSync(object) || !existsSync(dependencyFile)) return false;
   const made = statSync(object).mtimeMs;
   const [, list = ''] = readFileSync(dependencyFile, 'utf8').split(/:\s/, 2);
@@ -82,8 +84,15 @@ export async function compileAll(compiler, flags, sources, folder) {
   const worker = async () => {
     for (let job = waiting.shift(); job; job = waiting.shift()) {
       const [path, object] = job;
-      if ((await run(compiler, [...flags, ...optimisation(path), '-MMD', '-c', path, '-o', object])) !== 0)
+      // Another build of the same may be under way: nobody finds a half of it.
+      const made = object.replace(/\.o$/, `.${process.pid}.o`);
+      const words = [...flags, ...optimisation(path), '-MMD', '-MT', object, '-c', path, '-o', made];
+      if ((await run(compiler, words)) !== 0) {
         failed++;
+        continue;
+      }
+      renameSync(dependenciesOf(made), dependenciesOf(object));
+      renameSync(made, object);
     }
   };
   const compiled = waiting.length;
@@ -112,8 +121,11 @@ export async function buildNvmlDouble(compiler, flags) {
       '-Wl,-soname,libnvidia-ml.so.1',
     ];
     const library = join(place, 'libnvidia-ml.so.1');
-    if ((await run(compiler, [...shared, ...link, ...objects, '-o', library])) !== 0)
+    const made = `${library}.${process.pid}`;
+    if ((await run(compiler, [...shared, ...link, ...objects, '-o', made])) !== 0)
       fail(`the NVML double ${map} does not link`);
+    // Whoever loads or copies the one before has a whole one.
+    renameSync(made, library);
   }
   return folder;
 }

@@ -2,6 +2,7 @@
 
 #include "addon/gpu_poller_object.h"
 
+#include "addon/pool_worker.h"
 #include "addon/values.h"
 
 namespace lezea {
@@ -91,6 +92,10 @@ Napi::Value to_js(Napi::Env env, const nvml::DeviceFigures& figures) {
   members.set("remappedUncorrectableRows", figures.remapped_uncorrectable_rows);
   members.set("remappingPending", figures.remapping_pending);
   members.set("remappingFailed", figures.remapping_failed);
+  members.set("gpmGraphicsActivePpm", figures.gpm_graphics_active_ppm);
+  members.set("gpmSmActivePpm", figures.gpm_sm_active_ppm);
+  members.set("gpmSmOccupancyPpm", figures.gpm_sm_occupancy_ppm);
+  members.set("gpmMemoryBandwidthPpm", figures.gpm_memory_bandwidth_ppm);
   return members.object;
 }
 
@@ -135,11 +140,35 @@ Napi::Value to_js(Napi::Env env, const std::vector<nvml::XidCount>& xids) {
   return out;
 }
 
+// Waits on libuv's pool until everything was read once more, or for so long.
+class RefreshWorker : public PoolWorker {
+ public:
+  RefreshWorker(Napi::Env env, std::shared_ptr<nvml::GpuPoller> poller,
+                std::chrono::milliseconds timeout)
+      : PoolWorker(env, "lezea-gpus"),
+        deferred_(Napi::Promise::Deferred::New(env)),
+        poller_(std::move(poller)),
+        timeout_(timeout) {}
+
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+ protected:
+  void Execute() override { done_ = poller_->refresh(timeout_); }
+  void OnOK() override { deferred_.Resolve(Napi::Boolean::New(Env(), done_)); }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  std::shared_ptr<nvml::GpuPoller> poller_;
+  std::chrono::milliseconds timeout_;
+  bool done_ = false;
+};
+
 }  // namespace
 
 Napi::Function GpuPollerObject::define(Napi::Env env) {
   return DefineClass(env, "GpuPoller",
                      {InstanceMethod<&GpuPollerObject::snapshot>("snapshot"),
+                      InstanceMethod<&GpuPollerObject::refresh>("refresh"),
                       InstanceMethod<&GpuPollerObject::stop>("stop")});
 }
 
@@ -159,7 +188,7 @@ GpuPollerObject::GpuPollerObject(const Napi::CallbackInfo& info)
     for (uint32_t i = 0; i < symbols.Length(); ++i)
       options.nvml.disabled_symbols.insert(symbols.Get(i).ToString().Utf8Value());
   }
-  poller_ = std::make_unique<nvml::GpuPoller>(std::move(options), std::make_shared<SystemClock>());
+  poller_ = std::make_shared<nvml::GpuPoller>(std::move(options), std::make_shared<SystemClock>());
 }
 
 Napi::Value GpuPollerObject::snapshot(const Napi::CallbackInfo& info) {
@@ -179,8 +208,24 @@ Napi::Value GpuPollerObject::snapshot(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value GpuPollerObject::stop(const Napi::CallbackInfo& info) {
+  if (poller_) poller_->stop();
   poller_.reset();
   return info.Env().Undefined();
+}
+
+// How long at most, in milliseconds.
+Napi::Value GpuPollerObject::refresh(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!poller_ || !info[0].IsNumber()) {
+    const auto deferred = Napi::Promise::Deferred::New(env);
+    deferred.Resolve(Napi::Boolean::New(env, false));
+    return deferred.Promise();
+  }
+  const std::chrono::milliseconds timeout(info[0].As<Napi::Number>().Uint32Value());
+  auto* worker = new RefreshWorker(env, poller_, timeout);  // deletes itself
+  const Napi::Promise promise = worker->promise();
+  worker->Queue();
+  return promise;
 }
 
 }  // namespace lezea

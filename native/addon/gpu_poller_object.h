@@ -16,11 +16,15 @@ class GpuPollerObject : public Napi::ObjectWrap<GpuPollerObject> {
   static Napi::Function define(Napi::Env env);
   explicit GpuPollerObject(const Napi::CallbackInfo& info);
 
+  // For the sampler, which takes its snapshots on a thread of its own.
+  std::shared_ptr<nvml::GpuPoller> poller() const { return poller_; }
+
  private:
   Napi::Value snapshot(const Napi::CallbackInfo& info);
+  Napi::Value refresh(const Napi::CallbackInfo& info);
   Napi::Value stop(const Napi::CallbackInfo& info);
 
-  std::unique_ptr<nvml::GpuPoller> poller_;
+  std::shared_ptr<nvml::GpuPoller> poller_;  // null once it is stopped
 };
 
 }  // namespace lezea

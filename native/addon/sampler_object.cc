@@ -4,28 +4,12 @@
 
 #include <chrono>
 
+#include "addon/gpu_poller_object.h"
+#include "addon/pool_worker.h"
 #include "addon/values.h"
 
 namespace lezea {
 namespace {
-
-// False while the environment ends: no JavaScript may run any more, and whoever waited has gone.
-bool may_run_javascript(Napi::Env env) {
-  napi_value object = nullptr;
-  return napi_create_object(env, &object) == napi_ok &&
-         napi_set_named_property(env, object, "probe", object) == napi_ok;
-}
-
-// Work on libuv's pool whose outcome nobody is told of when the environment has ended meanwhile: a
-// worker thread that is terminated waits for it, and an answer would be a fatal error.
-class PoolWorker : public Napi::AsyncWorker {
- protected:
-  using Napi::AsyncWorker::AsyncWorker;
-  void OnWorkComplete(Napi::Env env, napi_status status) override {
-    const Napi::HandleScope scope(env);
-    Napi::AsyncWorker::OnWorkComplete(env, may_run_javascript(env) ? status : napi_cancelled);
-  }
-};
 
 // Waits for a snapshot on libuv's pool, builds its JavaScript form on the JavaScript thread. The sampler reports a change
 // once: a snapshot that comes too late for its pull is left to the next one.
@@ -134,6 +118,15 @@ bool row_argument(const Napi::CallbackInfo& info, FrameRow& row) {
   return true;
 }
 
+bool text_argument(const Napi::CallbackInfo& info, size_t index, std::string& out) {
+  if (!info[index].IsString()) {
+    throw_type(info.Env(), "argument " + std::to_string(index + 1) + ": expected a string");
+    return false;
+  }
+  out = info[index].As<Napi::String>().Utf8Value();
+  return true;
+}
+
 bool buffer_argument(const Napi::CallbackInfo& info, size_t index, std::string& out) {
   if (!info[index].IsBuffer()) {
     throw_type(info.Env(), "argument " + std::to_string(index + 1) + ": expected a Buffer");
@@ -179,10 +172,12 @@ Napi::Function SamplerObject::define(Napi::Env env) {
        InstanceMethod<&SamplerObject::open_run>("openRun"),
        InstanceMethod<&SamplerObject::define_slot>("defineSlot"),
        InstanceMethod<&SamplerObject::map_scope>("mapScope"),
+       InstanceMethod<&SamplerObject::map_device>("mapDevice"),
        InstanceMethod<&SamplerObject::bind>("bind"), InstanceMethod<&SamplerObject::enter>("enter"),
        InstanceMethod<&SamplerObject::close_session>("closeSession"),
        InstanceMethod<&SamplerObject::end_part>("endPart"),
        InstanceMethod<&SamplerObject::close_run>("closeRun"),
+       InstanceMethod<&SamplerObject::name_gpu>("nameGpu"),
        InstanceMethod<&SamplerObject::restore_slot>("restoreSlot"),
        InstanceMethod<&SamplerObject::restore_run>("restoreRun"),
        InstanceMethod<&SamplerObject::restore_process>("restoreProcess"),
@@ -203,6 +198,8 @@ SamplerObject::SamplerObject(const Napi::CallbackInfo& info)
     throw_type(info.Env(), "procRoot " + settings.proc_root + ": cannot be opened");
     return;
   }
+  if (const Napi::Value gpus = options.Get("gpus"); gpus.IsObject())
+    sources.gpus = GpuPollerObject::Unwrap(gpus.As<Napi::Object>())->poller();
   sampler_ = std::make_shared<Sampler>(settings, std::move(sources));
   pulls_ = std::make_shared<Pulls>();
   pulls_->sampler = sampler_;
@@ -251,6 +248,27 @@ Napi::Value SamplerObject::map_scope(const Napi::CallbackInfo& info) {
   sampler_->post([session = at[0], scope = at[1], slot = at[2]](Engine& engine) {
     engine.map_scope(session, scope, slot);
   });
+  return info.Env().Undefined();
+}
+
+// session, the client's index, UUID
+Napi::Value SamplerObject::map_device(const Napi::CallbackInfo& info) {
+  uint32_t at[2];
+  if (!u32_arguments(info, 2, at)) return info.Env().Undefined();
+  std::string uuid;
+  if (!text_argument(info, 2, uuid)) return info.Env().Undefined();
+  sampler_->post([session = at[0], index = at[1], uuid](Engine& engine) {
+    engine.map_device(session, index, uuid);
+  });
+  return info.Env().Undefined();
+}
+
+// number, UUID
+Napi::Value SamplerObject::name_gpu(const Napi::CallbackInfo& info) {
+  uint32_t gpu = 0;
+  std::string uuid;
+  if (!u32_arguments(info, 1, &gpu) || !text_argument(info, 1, uuid)) return info.Env().Undefined();
+  sampler_->post([gpu, uuid](Engine& engine) { engine.name_gpu(gpu, uuid); });
   return info.Env().Undefined();
 }
 

@@ -33,11 +33,13 @@ class SamplerObject : public Napi::ObjectWrap<SamplerObject> {
   Napi::Value open_run(const Napi::CallbackInfo& info);
   Napi::Value define_slot(const Napi::CallbackInfo& info);
   Napi::Value map_scope(const Napi::CallbackInfo& info);
+  Napi::Value map_device(const Napi::CallbackInfo& info);
   Napi::Value bind(const Napi::CallbackInfo& info);
   Napi::Value enter(const Napi::CallbackInfo& info);
   Napi::Value close_session(const Napi::CallbackInfo& info);
   Napi::Value end_part(const Napi::CallbackInfo& info);
   Napi::Value close_run(const Napi::CallbackInfo& info);
+  Napi::Value name_gpu(const Napi::CallbackInfo& info);
   Napi::Value restore_slot(const Napi::CallbackInfo& info);
   Napi::Value restore_run(const Napi::CallbackInfo& info);
   Napi::Value restore_process(const Napi::CallbackInfo& info);

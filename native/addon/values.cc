@@ -29,7 +29,7 @@ Napi::Buffer<char> bytes(Napi::Env env, const std::string& text) {
 Napi::Object to_js(Napi::Env env, const RunState& run) {
   Napi::Object out = Napi::Object::New(env);
   out.Set("run", run.run);
-  out.Set("row", rows_to_js(env, {to_frame(run.run, run.totals, run.memory)}));
+  out.Set("row", rows_to_js(env, {to_frame({run.run}, run.totals, run.memory)}));
   out.Set("state", bytes(env, run.state));
   out.Set("residualColumns", run.residual_columns);
   out.Set("liveProcesses", run.live_processes);
@@ -55,7 +55,7 @@ Napi::Object to_js(Napi::Env env, const ExitedProcess& exited) {
   out.Set("parent", exited.parent_pid);
   out.Set("exe", exited.exe);
   out.Set("comm", exited.comm);
-  out.Set("row", rows_to_js(env, {to_frame(0, exited.totals, {})}));
+  out.Set("row", rows_to_js(env, {to_frame({}, exited.totals, {})}));
   if (exited.wait_status) set_exit(out, *exited.wait_status);
   if (exited.oom_killed) out.Set("oomKilled", true);
   out.Set("startedMonoNs", big(env, exited.started_ns));
@@ -94,6 +94,24 @@ Napi::Object to_js(Napi::Env env, const NodeFigure& figure) {
   out.Set("labels", labels);
   out.Set("value", figure.value);
   out.Set("kind", figure.counter ? "counter" : "gauge");
+  return out;
+}
+
+// What is not known is not there.
+Napi::Object to_js(Napi::Env env, const GpuBooks& books, const GpuBooks::Line& line) {
+  Napi::Object out = Napi::Object::New(env);
+  if (books.energy_known) out.Set("energyUj", big(env, static_cast<uint64_t>(line.energy_uj)));
+  if (books.active_known) out.Set("activeNs", big(env, static_cast<uint64_t>(line.active_ns)));
+  return out;
+}
+
+Napi::Object to_js(Napi::Env env, const GpuBooks& books) {
+  Napi::Object out = Napi::Object::New(env);
+  out.Set("gpu", books.gpu);
+  out.Set("uuid", books.uuid);
+  out.Set("runs", to_js(env, books, books.runs));
+  out.Set("others", to_js(env, books, books.others));
+  out.Set("nobody", to_js(env, books, books.nobody));
   return out;
 }
 
@@ -143,6 +161,7 @@ Napi::Value to_js(Napi::Env env, const Snapshot& snapshot) {
   out.Set("undefinedRecords", big(env, engine.undefined_records));
   out.Set("cutStamps", big(env, engine.cut_stamps));
   out.Set("self", to_js(env, snapshot.self));
+  out.Set("gpus", list(env, engine.gpus));
   return out;
 }
 

@@ -17,7 +17,7 @@ std::optional<uint64_t> decode_optional(ByteReader& in) {
 }
 
 void encode_totals(ByteWriter& out, const Totals& totals) {
-  for (const uint64_t word : to_frame(0, totals, {})) out.u64(word);
+  for (const uint64_t word : to_frame({}, totals, {})) out.u64(word);
 }
 
 Totals decode_totals(ByteReader& in, int words) {

@@ -4,9 +4,9 @@
 
 namespace lezea {
 
-FrameRow to_frame(uint32_t id, const Totals& totals, MemoryNow now) {
+FrameRow to_frame(RowId id, const Totals& totals, MemoryNow now) {
   FrameRow row{};
-  row[0] = id;
+  row[0] = uint64_t{id.gpu} << 32 | id.id;
   row[1] = totals.known | (now.known ? kMemoryNowKnown : 0);
   row[2] = now.bytes;
   for (int column = 0; column < kColumnCount; ++column) {
@@ -16,6 +16,10 @@ FrameRow to_frame(uint32_t id, const Totals& totals, MemoryNow now) {
     if (spec.words == 2) row[spec.word + 1] = static_cast<uint64_t>(value >> 64);
   }
   return row;
+}
+
+RowId row_id(const FrameRow& row) {
+  return {static_cast<uint32_t>(row[0]), static_cast<uint32_t>(row[0] >> 32)};
 }
 
 Totals from_frame(const FrameRow& row) {

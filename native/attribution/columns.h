@@ -29,6 +29,11 @@ enum Column : uint8_t {
   kActivations,          // count
   kMemoryPeak,           // bytes; the greatest sum at one tick over the subtree; not additive
   kCpuEnergy,            // µJ of packages and their memory, by CPU time
+  kGpuActive,            // ns of the devices' utilisation integrated, by the share of their work
+  kGpuAllocated,         // device·ns held
+  kGpuEnergy,            // µJ of the devices, by the share of their work and of their memory
+  kGpuMemoryTime,        // byte·ns; memory of the devices integrated over CLOCK_MONOTONIC
+  kGpuMemoryPeak,        // bytes; as kMemoryPeak, of the devices' memory
   kColumnCount
 };
 
@@ -65,6 +70,11 @@ inline constexpr std::array<ColumnSpec, kColumnCount> kColumns = {{
     {"activations", 21, 1, true},
     {"memory_peak_bytes", 22, 1, false},
     {"cpu_energy_joules", 23, 1, true},
+    {"gpu_active_seconds", 24, 1, true},
+    {"gpu_allocated_seconds", 25, 1, true},
+    {"gpu_energy_joules", 26, 1, true},
+    {"gpu_memory_byte_seconds", 27, 2, true},
+    {"gpu_memory_peak_bytes", 29, 1, false},
 }};
 
 // Wide enough for byte·ns of a terabyte over years.
@@ -93,13 +103,21 @@ inline constexpr int kOldFrameWords = 24;
 using FrameRow = std::array<uint64_t, kFrameWords>;
 inline constexpr uint64_t kMemoryNowKnown = uint64_t{1} << 63;
 
-// Word 0 id, 1 known mask (bit 63: word 2 holds the memory at the last tick), then the columns (kColumns),
-// the rest reserved for more of them.
 struct MemoryNow {
   uint64_t bytes = 0;
   bool known = false;
 };
-FrameRow to_frame(uint32_t id, const Totals& totals, MemoryNow now);
+
+// Whose a row is: of a slot or a run, of all devices together (0) or of one.
+struct RowId {
+  uint32_t id = 0;
+  uint32_t gpu = 0;
+};
+
+// Word 0 id, in its upper half the device; 1 known mask (bit 63: word 2 holds the memory at the last tick: the host's,
+// or of that device); then the columns (kColumns), the rest reserved for more of them.
+FrameRow to_frame(RowId id, const Totals& totals, MemoryNow now);
+RowId row_id(const FrameRow& row);
 Totals from_frame(const FrameRow& row);
 
 }  // namespace lezea

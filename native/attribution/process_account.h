@@ -17,6 +17,7 @@
 #include "attribution/columns.h"
 #include "attribution/followed_segments.h"
 #include "attribution/run_table.h"
+#include "attribution/scope_history.h"
 #include "attribution/scope_shares.h"
 #include "base/bytes.h"
 
@@ -48,6 +49,18 @@ struct ThreadReading {
 struct Stamp {
   uint64_t t_ns = 0;
   uint64_t cpu_ns = 0;
+};
+
+// What a process had of a device in an interval.
+struct GpuUse {
+  uint32_t gpu = 0;
+  uint64_t from_ns = 0;
+  uint64_t to_ns = 0;
+  std::optional<Amount> active_ns;
+  std::optional<Amount> energy_uj;
+  Amount work_energy_uj = 0;  // of that, for work; the rest for holding the device
+  std::optional<Amount> allocated_ns;
+  std::optional<Amount> memory_byte_ns;
 };
 
 // One "the thread is in this scope from now on".
@@ -108,6 +121,21 @@ class ProcessAccount {
   void close(const Reading& reading, RunTable& table);
   // What the process holds at this tick, in equal parts where it is now. Between begin and end of a memory tick.
   void add_current_memory(RunTable& table);
+
+  // From now on it is remembered where the process's time went, for give_gpu().
+  void keep_history();
+  void forget_history(uint64_t before_ns);
+  // What it holds of each device, by number, until told otherwise.
+  void set_gpu_memory(std::vector<std::pair<uint32_t, uint64_t>> bytes_by_gpu);
+  const std::vector<std::pair<uint32_t, uint64_t>>& gpu_memory() const { return gpu_memory_; }
+  bool holds_gpu() const { return !gpu_memory_.empty(); }
+  // There are none any more.
+  void forget_gpus();
+  // GPU time of a scope that the client measured: it counts in the interval in which it arrives.
+  void claim_gpu(uint32_t gpu, uint32_t slot, uint64_t gpu_ns);
+  // Divides what is told of an interval that closed before: work by what was measured and else by time, the rest
+  // by time.
+  void give_gpu(const GpuUse& use, RunTable& table);
 
   // After settle(): for how long each slot was the followed one since the last close.
   void add_follow_times(std::map<uint32_t, uint64_t>& weights) const;
@@ -171,6 +199,10 @@ class ProcessAccount {
   void note_division(Column column, Amount amount, RunTable& table);
   void limit_carry(Claim kind);
   void start_interval(bool slow, uint64_t t_ns);
+  void remember_interval(uint64_t t_ns);
+  void add_memory_now(uint64_t bytes, Gauge gauge, RunTable& table);
+  void give_of_gpu(uint32_t gpu, Column column, const std::vector<uint32_t>& slots, Amount amount,
+                   const std::vector<uint64_t>& weights, RunTable& table);
 
   uint32_t run_;
   int primary_tid_;
@@ -184,12 +216,21 @@ class ProcessAccount {
   FollowedSegments segments_;  // not stored: a restarted agent divides what was before by time
   Totals totals_;
   uint64_t cut_stamps_ = 0;
+  std::optional<ScopeHistory> history_;  // not stored
+  std::vector<std::pair<uint32_t, uint64_t>> gpu_memory_;
+  // GPU time of scopes that came in the interval of a device that is open. Not stored.
+  struct GpuClaims {
+    std::map<uint32_t, uint64_t> by_slot;
+    uint64_t sum_ns = 0;
+  };
+  std::map<uint32_t, GpuClaims> gpu_claims_;  // by device
 
   // Scratch of close(), kept so that a tick allocates nothing once warm.
   std::vector<uint64_t> weights_;
   std::vector<uint64_t> cpu_weights_;
   std::vector<Amount> parts_;
   std::vector<Amount> more_;
+  std::vector<std::pair<uint32_t, uint64_t>> slot_weights_;
 };
 
 }  // namespace lezea

@@ -240,6 +240,7 @@ void ProcessAccount::close(const Reading& reading, RunTable& table) {
   give_memory(reading.t_ns, reading, table);
   if (reading.slow) give_slow(reading, table);
   give_activity(table);
+  remember_interval(reading.t_ns);
   start_interval(reading.slow, reading.t_ns);
 }
 
@@ -250,17 +251,24 @@ void ProcessAccount::add_follow_times(std::map<uint32_t, uint64_t>& weights) con
   }
 }
 
-void ProcessAccount::add_current_memory(RunTable& table) {
-  if (!memory_bytes_) return;
+void ProcessAccount::add_memory_now(uint64_t bytes, Gauge gauge, RunTable& table) {
   const std::vector<uint32_t>& current = shares_.announced();
   if (current.empty()) {
-    table.add_memory(follow_slot(), *memory_bytes_);
+    table.add_memory(follow_slot(), bytes, gauge);
     return;
   }
   weights_.assign(current.size(), 1);
-  apportion(*memory_bytes_, weights_, parts_);
+  apportion(bytes, weights_, parts_);
   for (size_t i = 0; i < current.size(); ++i) {
-    table.add_memory(shares_.at(current[i]).slot, static_cast<uint64_t>(parts_[i]));
+    table.add_memory(shares_.at(current[i]).slot, static_cast<uint64_t>(parts_[i]), gauge);
+  }
+}
+
+void ProcessAccount::add_current_memory(RunTable& table) {
+  if (memory_bytes_) add_memory_now(*memory_bytes_, kHostMemory, table);
+  for (const auto& [gpu, bytes] : gpu_memory_) {
+    add_memory_now(bytes, gauge_of(gpu), table);
+    add_memory_now(bytes, kGpusMemory, table);
   }
 }
 

@@ -23,7 +23,7 @@ void RunTable::define_slot(uint32_t id, uint32_t run_id, uint32_t parent) {
   slot.run = run_id;
   slot.parent = parent;
   // A scope starts at 0 in every column that its run measures, so that the first increment is seen.
-  slot.totals.known = owner->totals.known & ~bit(kMemoryPeak);
+  slot.totals.known = owner->totals.known & ~(bit(kMemoryPeak) | bit(kGpuMemoryPeak));
   owner->slots.push_back(id);
   dirty_.push_back(id);
 }
@@ -35,9 +35,14 @@ void RunTable::close_run(uint32_t id) {
     const Slot* found_slot = slot(slot_id);
     return found_slot == nullptr || found_slot->run == id;
   };
-  for (auto* list : {&dirty_, &holding_, &was_holding_, &touched_}) {
+  std::vector<std::vector<uint32_t>*> lists = {&dirty_};
+  for (MemoryTick& tick : memory_ticks_)
+    lists.insert(lists.end(), {&tick.holding, &tick.was_holding, &tick.touched});
+  for (auto* list : lists)
     list->erase(std::remove_if(list->begin(), list->end(), gone), list->end());
-  }
+  const auto row_gone = [&gone](const RowId& row) { return gone(row.id); };
+  dirty_gpus_.erase(std::remove_if(dirty_gpus_.begin(), dirty_gpus_.end(), row_gone),
+                    dirty_gpus_.end());
   for (const uint32_t slot_id : found->second.slots) slots_.erase(slot_id);
   runs_.erase(found);
 }
@@ -65,6 +70,13 @@ void RunTable::mark_dirty(Slot& slot) {
   dirty_.push_back(slot.id);
 }
 
+void RunTable::mark_dirty(Slot& slot, uint32_t gpu) {
+  SlotOfGpu& row = slot.gpus[gpu];
+  if (row.dirty) return;
+  row.dirty = true;
+  dirty_gpus_.push_back({slot.id, gpu});
+}
+
 void RunTable::give(uint32_t slot_id, Column column, Amount amount) {
   Slot* target = slot(slot_id);
   if (target == nullptr) return;
@@ -75,6 +87,21 @@ void RunTable::give(uint32_t slot_id, Column column, Amount amount) {
   if (news) mark_dirty(*target);
 }
 
+void RunTable::give_of_gpu(uint32_t slot_id, uint32_t gpu, Column column, Amount amount) {
+  Slot* target = slot(slot_id);
+  if (target == nullptr) return;
+  give(slot_id, column, amount);
+  Totals& of_gpu = target->gpus[gpu].totals;
+  const bool news = amount != 0 || (of_gpu.known & bit(column)) == 0;
+  of_gpu.add(column, amount);
+  if (news) mark_dirty(*target, gpu);
+}
+
+void RunTable::begin_column(Run& run, Column column) {
+  if ((run.totals.known & bit(column)) != 0) return;
+  for (const uint32_t id : run.slots) give(id, column, 0);
+}
+
 void RunTable::charge(Run& run, std::optional<Amount> energy_uj) {
   weights_.clear();
   for (const uint32_t id : run.uncharged_slots) {
@@ -83,9 +110,7 @@ void RunTable::charge(Run& run, std::optional<Amount> energy_uj) {
     cpu_ns = 0;
   }
   if (energy_uj) {
-    // A scope starts at 0 in every column that its run measures.
-    if ((run.totals.known & bit(kCpuEnergy)) == 0)
-      for (const uint32_t id : run.slots) give(id, kCpuEnergy, 0);
+    begin_column(run, kCpuEnergy);
     if (!weights_.empty()) apportion(*energy_uj, weights_, parts_);
     for (size_t i = 0; i < weights_.size(); ++i)
       give(run.uncharged_slots[i], kCpuEnergy, parts_[i]);
@@ -99,60 +124,86 @@ void RunTable::charge(Run& run, std::optional<Amount> energy_uj) {
 
 void RunTable::begin_memory_tick() {
   ++tick_;
-  was_holding_.swap(holding_);
-  holding_.clear();
-  touched_.clear();
+  for (MemoryTick& tick : memory_ticks_) {
+    tick.was_holding.swap(tick.holding);
+    tick.holding.clear();
+    tick.touched.clear();
+  }
 }
 
-void RunTable::add_memory(uint32_t slot_id, uint64_t bytes) {
+void RunTable::add_memory(uint32_t slot_id, uint64_t bytes, Gauge gauge) {
   Slot* holder = slot(slot_id);
   if (holder == nullptr) return;
-  if (holder->held_tick != tick_) {
-    holder->held_tick = tick_;
-    holder->memory = {0, true};
-    holding_.push_back(slot_id);
+  if (memory_ticks_.size() <= gauge) memory_ticks_.resize(gauge + 1);
+  MemoryTick& tick = memory_ticks_[gauge];
+  Held& held = holder->held(gauge);
+  if (held.held_tick != tick_) {
+    held.held_tick = tick_;
+    held.now = {0, true};
+    tick.holding.push_back(slot_id);
   }
-  holder->memory.bytes += bytes;
-  Run& owner = runs_.at(holder->run);
-  if (owner.tick != tick_) {
-    owner.tick = tick_;
-    owner.tick_bytes = 0;
+  held.now.bytes += bytes;
+  if (gauge <= kGpusMemory) {
+    Run::Sum& sum = runs_.at(holder->run).at_tick[gauge];
+    if (sum.tick != tick_) sum = {tick_, 0};
+    sum.bytes += bytes;
   }
-  owner.tick_bytes += bytes;
   for (Slot* up = holder; up != nullptr; up = up->parent == 0 ? nullptr : slot(up->parent)) {
-    if (up->subtree_tick != tick_) {
-      up->subtree_tick = tick_;
-      up->subtree_bytes = 0;
-      touched_.push_back(up->id);
+    Held& subtree = up->held(gauge);
+    if (subtree.subtree_tick != tick_) {
+      subtree.subtree_tick = tick_;
+      subtree.subtree_bytes = 0;
+      tick.touched.push_back(up->id);
     }
-    up->subtree_bytes += bytes;
+    subtree.subtree_bytes += bytes;
   }
+}
+
+// The row that tells of this memory: where all devices are summed up there is nothing of now in it.
+void RunTable::mark_dirty_in(Slot& slot, Gauge gauge) {
+  if (gauge <= kGpusMemory) return mark_dirty(slot);
+  mark_dirty(slot, gauge - kGpusMemory);
+}
+
+namespace {
+
+// True: it rose.
+bool raise_peak(Totals& totals, Column column, uint64_t bytes) {
+  const bool first = (totals.known & bit(column)) == 0;
+  if (!first && bytes <= totals.value[column]) return false;
+  totals.known |= bit(column);
+  totals.value[column] = bytes;
+  return true;
+}
+
+}  // namespace
+
+void RunTable::end_memory_tick(Gauge gauge) {
+  MemoryTick& tick = memory_ticks_[gauge];
+  const Column peak = gauge == kHostMemory ? kMemoryPeak : kGpuMemoryPeak;
+  for (const uint32_t id : tick.touched) {
+    Slot& up = slots_.at(id);
+    Totals& totals = gauge <= kGpusMemory ? up.totals : up.gpus[gauge - kGpusMemory].totals;
+    if (raise_peak(totals, peak, up.held(gauge).subtree_bytes)) mark_dirty_in(up, gauge);
+  }
+  for (const uint32_t id : tick.was_holding) {
+    Slot& left = slots_.at(id);
+    if (left.held(gauge).held_tick == tick_) continue;
+    left.held(gauge).now.bytes = 0;
+    mark_dirty_in(left, gauge);
+  }
+  if (gauge != kGpusMemory)
+    for (const uint32_t id : tick.holding) mark_dirty_in(slots_.at(id), gauge);
 }
 
 void RunTable::end_memory_tick() {
-  for (const uint32_t id : touched_) {
-    Slot& up = slots_.at(id);
-    const bool first = (up.totals.known & bit(kMemoryPeak)) == 0;
-    if (!first && up.subtree_bytes <= up.totals.value[kMemoryPeak]) continue;
-    up.totals.known |= bit(kMemoryPeak);
-    up.totals.value[kMemoryPeak] = up.subtree_bytes;
-    mark_dirty(up);
-  }
-  for (const uint32_t id : was_holding_) {
-    Slot& left = slots_.at(id);
-    if (left.held_tick == tick_) continue;
-    left.memory.bytes = 0;
-    mark_dirty(left);
-  }
-  for (const uint32_t id : holding_) mark_dirty(slots_.at(id));
+  for (Gauge gauge = 0; gauge < memory_ticks_.size(); ++gauge) end_memory_tick(gauge);
   for (auto& [id, run] : runs_) {
-    if (run.tick == 0) continue;
-    const bool now = run.tick == tick_;
-    run.memory = {now ? run.tick_bytes : 0, true};
-    if (!now) continue;
-    run.totals.known |= bit(kMemoryPeak);
-    if (run.tick_bytes > run.totals.value[kMemoryPeak])
-      run.totals.value[kMemoryPeak] = run.tick_bytes;
+    const Run::Sum& host = run.at_tick[kHostMemory];
+    if (host.tick != 0) run.memory = {host.tick == tick_ ? host.bytes : 0, true};
+    if (host.tick == tick_) raise_peak(run.totals, kMemoryPeak, host.bytes);
+    const Run::Sum& gpus = run.at_tick[kGpusMemory];
+    if (gpus.tick == tick_) raise_peak(run.totals, kGpuMemoryPeak, gpus.bytes);
   }
 }
 
@@ -174,6 +225,12 @@ void RunTable::take_dirty_slots(std::vector<uint32_t>& out) {
   out.clear();
   out.swap(dirty_);
   for (const uint32_t id : out) slots_.at(id).dirty = false;
+}
+
+void RunTable::take_dirty_gpus(std::vector<RowId>& out) {
+  out.clear();
+  out.swap(dirty_gpus_);
+  for (const RowId& row : out) slots_.at(row.id).gpus.at(row.gpu).dirty = false;
 }
 
 }  // namespace lezea

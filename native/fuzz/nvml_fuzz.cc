@@ -1,11 +1,12 @@
-// What NVML writes: the first byte chooses fields, process entries or rows of the ring of samples, the rest is what
-// the library gave. No bytes may break a reading, and what cannot be true is not told.
+// What NVML writes: the first byte chooses fields, process entries, rows of the ring of samples or metrics of GPM, the
+// rest is what the library gave. No bytes may break a reading, and what cannot be true is not told.
 #include <cstring>
 #include <limits>
 #include <vector>
 
 #include "fuzz.h"
 #include "nvml/fields.h"
+#include "nvml/gpm.h"
 #include "nvml/process_lists.h"
 #include "nvml/process_shares.h"
 
@@ -79,19 +80,38 @@ void check_shares(Input& input) {
     }
     const uint64_t seen_us = history.last_seen_us();
     const uint64_t dropped = history.dropped_rows();
-    const auto known = [](uint32_t pid) { return pid % 2 == 0; };
+    size_t heard = 0;
+    const auto seen = [&heard](uint32_t) { ++heard; };
     const auto made = rows.empty() ? history.take_none(now_ns, input.byte() % 2 == 1)
-                                   : history.take(rows, now_ns, known);
+                                   : history.take(rows, now_ns, seen);
     EXPECT(history.dropped_rows() >= dropped);
     EXPECT(rows.empty() || history.last_seen_us() >= seen_us);
     if (!made) continue;
+    EXPECT(rows.empty() || made->shares.size() <= heard);
     EXPECT(made->from_ns <= made->to_ns && made->to_ns == now_ns);
     EXPECT(made->from_ns >= told_ns);
     told_ns = made->to_ns;
     EXPECT(made->shares.size() <= rows.size());
     for (const ProcessShare& share : made->shares) {
-      EXPECT(share.pid != 0 && share.pid % 2 == 0 && share.sm_percent <= 100);
+      EXPECT(share.pid != 0 && share.pid <= 1 << 22 && share.sm_percent <= 100);
     }
+  }
+}
+
+void check_gpm(Input& input) {
+  DeviceFigures figures;
+  while (!input.empty()) {
+    GpmMetric metric{};
+    const std::string_view bytes = input.bytes(sizeof metric);
+    std::memcpy(&metric, bytes.data(), bytes.size());
+    // Ids of the table more often than others.
+    metric.id %= 12;
+    const std::optional<uint32_t> ppm = parts_per_million(metric);
+    EXPECT(!ppm || metric.result == Return::kSuccess);
+    EXPECT(!ppm || *ppm <= 1'000'000);
+    apply_gpm_metric(metric, figures);
+    EXPECT(metric.id != gpm_metric::kSmActive || figures.gpm_sm_active_ppm == ppm);
+    EXPECT(!figures.energy_uj && !figures.gpm_to_ns);
   }
 }
 
@@ -101,7 +121,7 @@ void check_shares(Input& input) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace lezea;
   fuzz::Input input(data, size);
-  switch (input.byte() % 3) {
+  switch (input.byte() % 4) {
     case 0:
       fuzz::check_fields(input);
       break;
@@ -110,6 +130,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       break;
     case 2:
       fuzz::check_shares(input);
+      break;
+    case 3:
+      fuzz::check_gpm(input);
       break;
   }
   return 0;

@@ -41,7 +41,8 @@ DeviceReader::DeviceReader(Library& library, const Clock& clock)
       clock_(clock),
       fields_(library, clock),
       lists_(library, clock),
-      shares_(library, clock) {}
+      shares_(library, clock),
+      gpm_(library, clock) {}
 
 template <class T>
 std::optional<T> DeviceReader::ask(const Function<DeviceHandle, T*>& function,
@@ -84,9 +85,10 @@ std::vector<OpenDevice> DeviceReader::find_devices(uint64_t counter_epoch) {
     device.known.facts.uuid = *uuid;
     device.known.counter_epoch = counter_epoch;
     read_facts(device);
+    const DeviceHandle handle = device.handle;
+    const bool cut = device.known.facts.mig_mode == true;
     devices.push_back(std::move(device));
-    const OpenDevice parent = devices.back();
-    if (parent.known.facts.mig_mode == true) find_instances(parent, counter_epoch, devices);
+    if (cut) find_instances(handle, *uuid, counter_epoch, devices);
   }
   return devices;
 }
@@ -137,22 +139,23 @@ void DeviceReader::read_power_limits(OpenDevice& device) {
   }
 }
 
-void DeviceReader::find_instances(const OpenDevice& parent, uint64_t counter_epoch,
-                                  std::vector<OpenDevice>& devices) {
-  const std::optional<uint32_t> most = ask(function::kMaxMigDevices, parent.handle);
+void DeviceReader::find_instances(DeviceHandle parent, const std::string& parent_uuid,
+                                  uint64_t counter_epoch, std::vector<OpenDevice>& devices) {
+  const std::optional<uint32_t> most = ask(function::kMaxMigDevices, parent);
   for (uint32_t i = 0; i < std::min(most.value_or(0), kMostDevices); ++i) {
     OpenDevice instance;
     // Indices have holes: an instance that was destroyed leaves its number free.
-    const Return result =
-        library_.call(function::kMigDeviceByIndex, parent.handle, i, &instance.handle);
+    const Return result = library_.call(function::kMigDeviceByIndex, parent, i, &instance.handle);
     if (result != Return::kSuccess) continue;
     const auto uuid = ask_text(function::kUuid, instance.handle, kUuidBytes);
     if (!uuid) continue;
     instance.whole = false;
+    instance.parent = parent;
     instance.known.facts.uuid = *uuid;
     instance.known.counter_epoch = counter_epoch;
     read_facts(instance);
-    instance.known.facts.mig = read_instance(instance.handle, parent.known.facts.uuid);
+    instance.known.facts.mig = read_instance(instance.handle, parent_uuid);
+    instance.known.facts.mig->parent_slices = most;
     devices.push_back(std::move(instance));
   }
 }
@@ -182,6 +185,7 @@ bool DeviceReader::read_figures(OpenDevice& device) {
   }
   read_memory(device, figures);
   if (device.whole && !is_gone(device)) read_whole(device, figures);
+  if (!is_gone(device)) read_gpm(device, figures);
   bool unlisted = false;
   if (!is_gone(device)) {
     if (device.known.lost) {
@@ -212,25 +216,31 @@ bool DeviceReader::is_gone(OpenDevice& device) {
   if (!device.known.lost) device.lost_since_ns = clock_.monotonic_ns();
   device.known.lost = true;
   device.known.processes.reset();
+  device.gpm.reset();
   return true;
 }
 
-void DeviceReader::read_memory(const OpenDevice& device, DeviceFigures& figures) {
+void DeviceReader::read_memory(OpenDevice& device, DeviceFigures& figures) {
+  std::optional<uint64_t> total_bytes;
   MemoryV2 memory{};
   memory.version = kMemoryV2Version;
+  // What the older call tells as used contains what is reserved, and cannot be told from it.
+  MemoryV1 older{};
   if (library_.call(function::kMemoryV2, device.handle, &memory) == Return::kSuccess) {
+    total_bytes = memory.total;
     figures.memory_used_bytes = memory.used;
     figures.memory_reserved_bytes = memory.reserved;
     figures.memory_free_bytes = memory.free;
     figures.memory_occupied_bytes = memory.used + memory.reserved;
-    return;
-  }
-  // What the older call tells as used contains what is reserved, and cannot be told from it.
-  MemoryV1 older{};
-  if (library_.call(function::kMemoryV1, device.handle, &older) == Return::kSuccess) {
+  } else if (library_.call(function::kMemoryV1, device.handle, &older) == Return::kSuccess) {
+    total_bytes = older.total;
     figures.memory_free_bytes = older.free;
     figures.memory_occupied_bytes = older.used;
   }
+  // Number, identity and handle of an instance may be those of one before: its size tells them apart. One of the same
+  // size that is there within a tick is taken for the same, and one mean of that tick may be of both.
+  device.replaced = !device.whole && device.total_bytes && device.total_bytes != total_bytes;
+  if (total_bytes) device.total_bytes = total_bytes;
 }
 
 void DeviceReader::read_whole(const OpenDevice& device, DeviceFigures& figures) {
@@ -257,13 +267,33 @@ void DeviceReader::read_whole(const OpenDevice& device, DeviceFigures& figures) 
   figures.fan_percent = ask(function::kFanSpeed, device.handle);
 }
 
+void DeviceReader::read_gpm(OpenDevice& device, DeviceFigures& figures) {
+  if (device.whole) {
+    // Of one that is cut nobody says what its counters are of.
+    if (device.known.facts.mig_mode == true) return;
+    gpm_.read({device.handle, std::nullopt, device.handle}, device.gpm, figures);
+    return;
+  }
+  // Its number is another's by now, or may be.
+  if (device.replaced || !device.total_bytes) {
+    device.gpm.reset();
+    return;
+  }
+  // Counters are of GPU instances: where several compute instances share one they are of none of these.
+  const std::optional<MigFacts>& mig = device.known.facts.mig;
+  const bool alone = mig && mig->gpu_instance && mig->gpu_instance_slices &&
+                     mig->gpu_instance_slices == mig->compute_instance_slices;
+  if (!alone) return;
+  gpm_.read({device.parent, GpuInstance{*mig->gpu_instance}, device.handle}, device.gpm, figures);
+}
+
 bool DeviceReader::read_shares(OpenDevice& device) {
   if (device.known.facts.mig_mode == true) return false;
   bool unlisted = false;
-  const auto is_known = [&](uint32_t pid) {
+  const auto seen = [&](uint32_t pid) {
     if (device.known.processes) {
       for (const GpuProcess& process : device.known.processes->processes) {
-        if (process.pid == pid) return true;
+        if (process.pid == pid) return;
       }
     }
     // Of a process that never shows in a list, one list is enough.
@@ -273,10 +303,9 @@ bool DeviceReader::read_shares(OpenDevice& device) {
       asked.push_back(pid);
       unlisted = true;
     }
-    return false;
   };
   const bool busy = device.known.figures->utilization_percent.value_or(0) > 0;
-  device.known.shares = shares_.read(device.handle, device.history, busy, is_known);
+  device.known.shares = shares_.read(device.handle, device.history, busy, seen);
   device.known.dropped_rows = device.history.dropped_rows();
   return unlisted;
 }

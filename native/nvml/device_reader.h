@@ -3,12 +3,15 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
 #include "nvml/fields.h"
 #include "nvml/figures.h"
+#include "nvml/gpm.h"
 #include "nvml/library.h"
 #include "nvml/process_lists.h"
 #include "nvml/process_shares.h"
@@ -18,13 +21,17 @@ namespace lezea::nvml {
 // A device of the present generation.
 struct OpenDevice {
   DeviceHandle handle = nullptr;
-  bool whole = true;  // not a MIG instance
+  bool whole = true;              // not a MIG instance
+  DeviceHandle parent = nullptr;  // of an instance
   GpuDevice known;
   ShareHistory history;
   uint64_t last_energy_uj = 0;
   uint64_t lost_since_ns = 0;        // or tried last since
   uint64_t spent_ns = 0;             // in calls about it
   std::vector<uint32_t> asked_pids;  // unknown ones that a list was wanted for
+  std::unique_ptr<GpmSamples> gpm;
+  std::optional<uint64_t> total_bytes;  // of its memory, when it told last
+  bool replaced = false;                // an instance that was destroyed, or is another one by now
 };
 
 class DeviceReader {
@@ -43,11 +50,12 @@ class DeviceReader {
  private:
   void read_facts(OpenDevice& device);
   void read_power_limits(OpenDevice& device);
-  void find_instances(const OpenDevice& parent, uint64_t counter_epoch,
+  void find_instances(DeviceHandle parent, const std::string& parent_uuid, uint64_t counter_epoch,
                       std::vector<OpenDevice>& devices);
   MigFacts read_instance(DeviceHandle handle, const std::string& parent_uuid);
-  void read_memory(const OpenDevice& device, DeviceFigures& figures);
+  void read_memory(OpenDevice& device, DeviceFigures& figures);
   void read_whole(const OpenDevice& device, DeviceFigures& figures);
+  void read_gpm(OpenDevice& device, DeviceFigures& figures);
   bool read_shares(OpenDevice& device);
   bool is_gone(OpenDevice& device);
   void notice_reset(OpenDevice& device, const DeviceFigures& figures);
@@ -61,6 +69,7 @@ class DeviceReader {
   FieldReader fields_;
   ProcessLists lists_;
   ProcessShareReader shares_;
+  GpmReader gpm_;
 };
 
 }  // namespace lezea::nvml

@@ -38,7 +38,7 @@ constexpr Wanted kWanted[] = {
     {field::kRecoveryAction, 0},
 };
 
-// Beside the ids of functions, which are below 2^16.
+// Beside the questions of functions, which are below 2^48.
 uint64_t question_of(uint32_t field, uint32_t scope) {
   return (uint64_t{1} << 63) | (static_cast<uint64_t>(field) << 32) | scope;
 }

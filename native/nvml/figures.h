@@ -23,6 +23,7 @@ struct MigFacts {
   std::optional<uint32_t> compute_instance;
   std::optional<uint32_t> gpu_instance_slices;
   std::optional<uint32_t> compute_instance_slices;
+  std::optional<uint32_t> parent_slices;  // as many instances as the GPU can be cut into
 };
 
 struct DeviceFacts {
@@ -81,6 +82,15 @@ struct DeviceFigures {
   std::optional<bool> remapping_pending;
   std::optional<bool> remapping_failed;
   std::optional<uint32_t> recovery_action;  // 0: none is needed
+  // Between two samples of the hardware's own counters, parts per million; of GPUs from Hopper on, and of MIG
+  // instances whose GPU instance is theirs alone. All absent, or from and to with what was told.
+  std::optional<uint64_t> gpm_from_ns;
+  std::optional<uint64_t> gpm_to_ns;
+  std::optional<uint32_t> gpm_graphics_active_ppm;  // of the time, in which any kernel ran
+  std::optional<uint32_t> gpm_sm_active_ppm;        // of the multiprocessors, those that had work
+  std::optional<uint32_t>
+      gpm_sm_occupancy_ppm;  // of the warps that they can hold, those that were there
+  std::optional<uint32_t> gpm_memory_bandwidth_ppm;  // of the memory's greatest
 };
 
 // A process that holds the device. The pid is as the driver tells it: of the agent's PID namespace, or the host's.

@@ -53,6 +53,12 @@ enum class FunctionId : uint8_t {
   kRegisterEvents,
   kEventSetWait,
   kEventSetFree,
+  kGpmSupport,
+  kGpmSampleAlloc,
+  kGpmSampleFree,
+  kGpmSampleGet,
+  kGpmMigSampleGet,
+  kGpmMetrics,
   kCount,
 };
 constexpr size_t kFunctionCount = static_cast<size_t>(FunctionId::kCount);
@@ -114,6 +120,13 @@ constexpr Function<DeviceHandle, uint64_t, EventSetHandle> kRegisterEvents{
     FunctionId::kRegisterEvents};
 constexpr Function<EventSetHandle, EventData*, uint32_t> kEventSetWait{FunctionId::kEventSetWait};
 constexpr Function<EventSetHandle> kEventSetFree{FunctionId::kEventSetFree};
+constexpr Function<DeviceHandle, GpmSupport*> kGpmSupport{FunctionId::kGpmSupport};
+constexpr Function<GpmSampleHandle*> kGpmSampleAlloc{FunctionId::kGpmSampleAlloc};
+constexpr Function<GpmSampleHandle> kGpmSampleFree{FunctionId::kGpmSampleFree};
+constexpr Function<DeviceHandle, GpmSampleHandle> kGpmSampleGet{FunctionId::kGpmSampleGet};
+constexpr Function<DeviceHandle, GpuInstance, GpmSampleHandle> kGpmMigSampleGet{
+    FunctionId::kGpmMigSampleGet};
+constexpr Function<GpmMetricsGet*> kGpmMetrics{FunctionId::kGpmMetrics};
 }  // namespace function
 
 }  // namespace lezea::nvml

@@ -14,6 +14,8 @@ constexpr uint64_t kSteadyNs = 60'000'000'000;
 // Instances of MIG come and go, and their handles with them; all else only when somebody works on the machine.
 constexpr uint64_t kFindInstancesNs = 60'000'000'000;
 constexpr uint64_t kFindDevicesNs = 600'000'000'000;
+// What is read for a run's end is owed: ten seconds' share at most.
+constexpr int64_t kMostDebtNs = 10'000'000;
 // A millisecond a second for ticks and one for lists: NVML's calls take the driver's locks.
 constexpr int64_t kPausePerCost = 1000;
 
@@ -41,12 +43,18 @@ uint64_t GpuCollector::step() {
     if (!library_.must_reopen()) read(polled, now_ns);
   }
   if (library_.must_reopen()) close(now_ns, GpuState::kNoDriver, "the driver went away");
+  all_wanted_ = false;
   publish(now_ns);
   return library_.is_open() ? now_ns + options_.tick_ns : retry_ns_;
 }
 
 void GpuCollector::want_lists() {
   for (Polled& polled : polled_) polled.list_due_ns = 0;
+}
+
+void GpuCollector::want_all() {
+  want_lists();
+  all_wanted_ = true;
 }
 
 bool GpuCollector::open(uint64_t now_ns) {
@@ -66,8 +74,9 @@ bool GpuCollector::open(uint64_t now_ns) {
 // What was known of the devices belongs to the generation that ends: nothing of it is told from now on.
 void GpuCollector::close(uint64_t now_ns, GpuState state, std::string reason) {
   if (library_.is_open() && now_ns - opened_ns_ >= kSteadyNs) pause_ns_ = 0;
-  library_.close();
+  // Devices hold buffers of the library.
   polled_.clear();
+  library_.close();
   driver_ = DriverFacts();
   state_ = state;
   reason_ = std::move(reason);
@@ -106,21 +115,18 @@ void GpuCollector::find_devices(uint64_t now_ns) {
 void GpuCollector::read(Polled& polled, uint64_t now_ns) {
   OpenDevice& device = polled.device;
   uint64_t spent_ns = device.spent_ns;
-  if (now_ns >= polled.list_due_ns && polled.lists.allows(now_ns)) {
+  const int64_t debt_ns = all_wanted_ ? kMostDebtNs : 0;
+  if (now_ns >= polled.list_due_ns && polled.lists.allows(now_ns, debt_ns)) {
     reader_.read_processes(device);
     polled.list_due_ns = now_ns + options_.list_ns;
     polled.lists.spend(device.spent_ns - spent_ns);
   }
   spent_ns = device.spent_ns;
-  if (!polled.ticks.allows(now_ns)) return;
+  if (!polled.ticks.allows(now_ns, debt_ns)) return;
   const bool unlisted = reader_.read_figures(device);
   polled.ticks.spend(device.spent_ns - spent_ns);
   if (unlisted) polled.list_due_ns = 0;
-  // An instance that tells nothing any more was destroyed.
-  const bool silent = !device.whole && device.known.figures &&
-                      !device.known.figures->memory_used_bytes &&
-                      !device.known.figures->memory_occupied_bytes;
-  if (silent) find_due_ns_ = std::min(find_due_ns_, now_ns + kFirstPauseNs);
+  if (device.replaced) find_due_ns_ = std::min(find_due_ns_, now_ns + kFirstPauseNs);
 }
 
 void GpuCollector::publish(uint64_t now_ns) {

@@ -9,34 +9,11 @@
 
 #include "base/clock.h"
 #include "nvml/device_reader.h"
-#include "nvml/figures.h"
+#include "nvml/gpu_snapshot.h"
 #include "nvml/library.h"
 #include "nvml/time_budget.h"
-#include "nvml/xid_watcher.h"
 
 namespace lezea::nvml {
-
-enum class GpuState {
-  kStarting,   // not tried yet
-  kRunning,    // devices are read; there may be none
-  kNoLibrary,  // the library is not installed, or is none
-  kNoDriver,   // the library is there and does not open, or the driver went away
-  kStuck,      // a call does not return: nothing is known until it does
-};
-
-struct GpuSnapshot {
-  GpuState state = GpuState::kStarting;
-  std::string reason;  // where it is not running
-  uint64_t t_ns = 0;   // of the step that made it
-  uint64_t generation = 0;
-  DriverFacts driver;
-  // Those that were not read in this step have the figures of an earlier one, by their own times.
-  std::vector<GpuDevice> devices;
-  std::vector<CallStats> calls;
-  uint64_t late_calls = 0;  // that have been stuck, the present one included
-  std::vector<XidCount> xids;
-  bool xids_watched = false;  // some device tells them
-};
 
 struct CollectorOptions {
   LibraryOptions nvml;
@@ -54,6 +31,8 @@ class GpuCollector {
   uint64_t step();
   // A process came or went: lists are read at the next step.
   void want_lists();
+  // Everything is read at the next step, within some seconds' budget that are still to come.
+  void want_all();
 
   // What the last step made; never null.
   std::shared_ptr<const GpuSnapshot> snapshot() const { return snapshot_; }
@@ -86,6 +65,7 @@ class GpuCollector {
   uint64_t retry_ns_ = 0;
   uint64_t pause_ns_ = 0;  // before the next attempt to open
   uint64_t find_due_ns_ = 0;
+  bool all_wanted_ = false;
   std::shared_ptr<const GpuSnapshot> snapshot_;
 };
 

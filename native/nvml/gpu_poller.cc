@@ -27,6 +27,9 @@ struct GpuPoller::Core {
   std::shared_ptr<const GpuSnapshot> published;
   std::unique_ptr<XidWatcher> xids;
   bool lists_wanted = false;
+  uint64_t begun_steps = 0;
+  uint64_t ended_steps = 0;
+  uint64_t wanted_step = 0;  // up to this one nobody rests in between
   bool stopping = false;
 
   void work(const CollectorOptions& options);
@@ -41,7 +44,9 @@ GpuPoller::GpuPoller(CollectorOptions options, std::shared_ptr<const Clock> cloc
                kForeignStackBytes);
 }
 
-GpuPoller::~GpuPoller() {
+GpuPoller::~GpuPoller() { stop(); }
+
+void GpuPoller::stop() {
   std::unique_ptr<XidWatcher> xids;
   const std::lock_guard<std::mutex> lock(core_->mutex);
   core_->stopping = true;
@@ -52,6 +57,21 @@ GpuPoller::~GpuPoller() {
 void GpuPoller::want_lists() {
   const std::lock_guard<std::mutex> lock(core_->mutex);
   core_->lists_wanted = true;
+}
+
+std::shared_ptr<const GpuSnapshot> GpuPoller::newest() const {
+  const std::lock_guard<std::mutex> lock(core_->mutex);
+  return core_->published;
+}
+
+// A step that is under way may have read before: the one after it counts.
+bool GpuPoller::refresh(std::chrono::milliseconds timeout) {
+  std::unique_lock<std::mutex> lock(core_->mutex);
+  const uint64_t wanted = core_->begun_steps + 1;
+  core_->wanted_step = std::max(core_->wanted_step, wanted);
+  core_->changed.notify_all();
+  const auto is_done = [&] { return core_->stopping || core_->ended_steps >= wanted; };
+  return core_->changed.wait_for(lock, timeout, is_done) && core_->ended_steps >= wanted;
 }
 
 namespace {
@@ -105,7 +125,9 @@ void GpuPoller::Core::work(const CollectorOptions& options) {
 bool GpuPoller::Core::begin_step(GpuCollector& collector) {
   const std::lock_guard<std::mutex> lock(mutex);
   if (lists_wanted) collector.want_lists();
+  if (wanted_step > begun_steps) collector.want_all();
   lists_wanted = false;
+  ++begun_steps;
   return !stopping;
 }
 
@@ -114,6 +136,8 @@ void GpuPoller::Core::end_step(const GpuCollector& collector, uint64_t next_ns) 
   const uint64_t last_generation = published->generation;
   const bool ran = published->state == GpuState::kRunning;
   published = collector.snapshot();
+  ended_steps = begun_steps;
+  changed.notify_all();
   if (stopping) return;
   if (!xids && published->generation > 0) {
     xids = std::make_unique<XidWatcher>(library_options, clock);
@@ -123,7 +147,8 @@ void GpuPoller::Core::end_step(const GpuCollector& collector, uint64_t next_ns) 
   }
   const uint64_t now_ns = clock->monotonic_ns();
   const uint64_t rest_ns = next_ns > now_ns ? next_ns - now_ns : 0;
-  changed.wait_for(lock, std::chrono::nanoseconds(rest_ns), [this] { return stopping; });
+  changed.wait_for(lock, std::chrono::nanoseconds(rest_ns),
+                   [this] { return stopping || wanted_step > ended_steps; });
 }
 
 }  // namespace lezea::nvml

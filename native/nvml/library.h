@@ -132,7 +132,7 @@ DeviceHandle device_of(First first, Rest...) {
   return nullptr;
 }
 
-// Which clock or sensor a call asks for: each is refused by itself.
+// Which clock, sensor or instance a call asks for: each is refused by itself.
 template <class Argument>
 uint64_t selector_of(Argument argument) {
   if constexpr (std::is_enum_v<Argument>) return static_cast<uint64_t>(argument) + 1;
@@ -148,7 +148,7 @@ Return Library::call(const Function<Arguments...>& function,
   if (symbol == nullptr) return Return::kFunctionNotFound;
   const DeviceHandle device = detail::device_of(arguments...);
   const uint64_t question =
-      (static_cast<uint64_t>(function.id) << 8) + (0 + ... + detail::selector_of(arguments));
+      (static_cast<uint64_t>(function.id) << 40) + (0 + ... + detail::selector_of(arguments));
   Return answer = Return::kSuccess;
   if (refused(device, question, answer)) return answer;
   const uint64_t begun_ns = begin(function.id);

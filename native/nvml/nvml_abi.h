@@ -42,6 +42,7 @@ enum class Return : uint32_t {
 // Opaque: valid in the generation that gave them, never dereferenced.
 using DeviceHandle = struct OpaqueDevice*;
 using EventSetHandle = struct OpaqueEventSet*;
+using GpmSampleHandle = struct OpaqueGpmSample*;
 
 // "Not available" in 64-bit and 32-bit fields.
 constexpr uint64_t kNotAvailable64 = ~0ULL;
@@ -244,5 +245,49 @@ struct EventData {
 };
 static_assert(sizeof(EventData) == 32 && offsetof(EventData, gpu_instance) == 24);
 constexpr uint64_t kEventXid = 8;
+
+// The number of a MIG GPU instance within its GPU.
+enum class GpuInstance : uint32_t {};
+
+// GPM, whose structures carry a bare version and not their size.
+struct GpmSupport {
+  uint32_t version;
+  uint32_t supported;
+};
+static_assert(sizeof(GpmSupport) == 8);
+constexpr uint32_t kGpmSupportVersion = 1;
+
+namespace gpm_metric {                   // percent
+constexpr uint32_t kGraphicsActive = 1;  // of the time, in which anything was computed or drawn
+constexpr uint32_t kSmActive = 2;        // of the multiprocessors, the mean of those that had work
+constexpr uint32_t kSmOccupancy =
+    3;  // of the warps that they can hold, the mean of those that were there
+constexpr uint32_t kMemoryBandwidth = 10;  // of the greatest that the memory has
+}  // namespace gpm_metric
+
+struct GpmMetric {
+  uint32_t id;
+  Return result;  // of this metric; the value means nothing unless it is kSuccess
+  double value;
+  const char* short_name;  // the library's own; null where it has none
+  const char* long_name;
+  const char* unit;
+};
+static_assert(sizeof(GpmMetric) == 40 && offsetof(GpmMetric, value) == 8);
+static_assert(offsetof(GpmMetric, short_name) == 16);
+
+// As many as the newest library has; older ones have fewer, and read `count` of them.
+constexpr uint32_t kMostGpmMetrics = 333;
+
+struct GpmMetricsGet {
+  uint32_t version;
+  uint32_t count;
+  GpmSampleHandle first;
+  GpmSampleHandle second;
+  GpmMetric metrics[kMostGpmMetrics];
+};
+static_assert(sizeof(GpmMetricsGet) == 24 + 40 * kMostGpmMetrics);
+static_assert(offsetof(GpmMetricsGet, first) == 8 && offsetof(GpmMetricsGet, metrics) == 24);
+constexpr uint32_t kGpmMetricsVersion = 1;
 
 }  // namespace lezea::nvml

@@ -13,10 +13,11 @@ constexpr int kMostTries = 3;
 // The driver's clock may have been set back behind what was seen last; then nothing would ever be new.
 constexpr uint32_t kSilencesThatAreAClock = 3;
 constexpr uint32_t kGreatestPercent = 100;
+constexpr uint32_t kGreatestPid = 1 << 22;    // the kernel's PID_MAX_LIMIT
 constexpr uint64_t kRingNs = 10'000'000'000;  // that its samples span
 
 bool possible(const ProcessShare& share) {
-  return share.pid != 0 && share.sm_percent <= kGreatestPercent &&
+  return share.pid != 0 && share.pid <= kGreatestPid && share.sm_percent <= kGreatestPercent &&
          share.memory_percent <= kGreatestPercent && share.encoder_percent <= kGreatestPercent &&
          share.decoder_percent <= kGreatestPercent;
 }
@@ -41,7 +42,7 @@ Return with_room(std::vector<Row>& rows, uint32_t& count, Call call) {
 }  // namespace
 
 std::optional<ProcessShares> ShareHistory::take(const std::vector<ShareRow>& rows, uint64_t now_ns,
-                                                const std::function<bool(uint32_t)>& is_known) {
+                                                const std::function<void(uint32_t)>& seen) {
   uint64_t newest_us = last_seen_us_;
   for (const ShareRow& row : rows) newest_us = std::max(newest_us, row.timestamp_us);
   if (newest_us == last_seen_us_ && begun_) return take_none(now_ns, false);
@@ -52,7 +53,8 @@ std::optional<ProcessShares> ShareHistory::take(const std::vector<ShareRow>& row
   made.to_ns = now_ns;
   for (const ShareRow& row : rows) {
     const bool fresh = row.timestamp_us > last_seen_us_;
-    if (fresh && possible(row.share) && is_known(row.share.pid)) {
+    if (fresh && possible(row.share)) {
+      seen(row.share.pid);
       made.shares.push_back(row.share);
     } else if (begun_) {
       ++dropped_rows_;
@@ -87,14 +89,14 @@ std::optional<ProcessShares> ShareHistory::take_none(uint64_t now_ns, bool busy)
 ProcessShareReader::ProcessShareReader(Library& library, const Clock& clock)
     : library_(library), clock_(clock) {}
 
-std::optional<ProcessShares> ProcessShareReader::read(
-    DeviceHandle device, ShareHistory& history, bool busy,
-    const std::function<bool(uint32_t)>& is_known) {
+std::optional<ProcessShares> ProcessShareReader::read(DeviceHandle device, ShareHistory& history,
+                                                      bool busy,
+                                                      const std::function<void(uint32_t)>& seen) {
   const Return result = read_rows(device, history.last_seen_us());
   const uint64_t now_ns = clock_.monotonic_ns();
   if (result == Return::kNotFound) return history.take_none(now_ns, busy);
   if (result != Return::kSuccess) return std::nullopt;
-  return history.take(rows_, now_ns, is_known);
+  return history.take(rows_, now_ns, seen);
 }
 
 Return ProcessShareReader::read_rows(DeviceHandle device, uint64_t last_seen_us) {

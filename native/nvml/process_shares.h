@@ -23,10 +23,11 @@ struct ShareRow {
 // What is remembered of a device between two questions.
 class ShareHistory {
  public:
-  // Takes an answer that was read at `now_ns`: rows that are new, possible, and of a known process. Absent for the
-  // first answer, which only says where the ring stands.
+  // Takes an answer that was read at `now_ns`: rows that are new and possible, also of processes that no list has (yet,
+  // or any more): what they did is not another's. `seen` hears of each. Absent for the first answer, which only says
+  // where the ring stands.
   std::optional<ProcessShares> take(const std::vector<ShareRow>& rows, uint64_t now_ns,
-                                    const std::function<bool(uint32_t)>& is_known);
+                                    const std::function<void(uint32_t)>& seen);
   // The answer was that there is nothing new.
   std::optional<ProcessShares> take_none(uint64_t now_ns, bool busy);
 
@@ -47,7 +48,7 @@ class ProcessShareReader {
   // Since the last call for this device, which should be less than 10 s ago: the ring holds no more. Absent when the
   // device does not tell. `busy`: it was not idle meanwhile.
   std::optional<ProcessShares> read(DeviceHandle device, ShareHistory& history, bool busy,
-                                    const std::function<bool(uint32_t)>& is_known);
+                                    const std::function<void(uint32_t)>& seen);
 
  private:
   Return read_rows(DeviceHandle device, uint64_t last_seen_us);

@@ -50,6 +50,12 @@ constexpr SymbolNames kSymbols[] = {
     {"nvmlDeviceRegisterEvents"},
     {"nvmlEventSetWait_v2"},
     {"nvmlEventSetFree"},
+    {"nvmlGpmQueryDeviceSupport"},
+    {"nvmlGpmSampleAlloc"},
+    {"nvmlGpmSampleFree"},
+    {"nvmlGpmSampleGet"},
+    {"nvmlGpmMigSampleGet"},
+    {"nvmlGpmMetricsGet"},
 };
 static_assert(sizeof kSymbols / sizeof kSymbols[0] == kFunctionCount);
 

@@ -14,8 +14,11 @@ LEZEA_DOUBLE_EXPORT void lezea_double_advance_ms(uint64_t ms);
 LEZEA_DOUBLE_EXPORT void lezea_double_release();
 // Inits less shutdowns: whoever else uses the machine.
 LEZEA_DOUBLE_EXPORT uint64_t lezea_double_users();
+// GPM samples that were allocated and not freed.
+LEZEA_DOUBLE_EXPORT uint64_t lezea_double_gpm_samples();
 // Calls of one symbol since the scenario began; of all of them for null.
 LEZEA_DOUBLE_EXPORT uint64_t lezea_double_calls(const char* symbol);
 // The truth since the driver was loaded, of a GPU (`pid` 0) or of a process on it: "energy_uj" as spent,
-// "busy_us" any process was active, "process_us" the share of that which this process had.
+// "busy_us" any process was active, "process_us" the share of that which this process had; "sm_us", "occupancy_us",
+// "bandwidth_us" that time weighted with what was used, "instance_busy_us", "instance_sm_us" of the GPU instance `pid`.
 LEZEA_DOUBLE_EXPORT uint64_t lezea_double_truth(const char* what, uint32_t gpu, uint32_t pid);

@@ -5,43 +5,12 @@
 #include <map>
 #include <string>
 
-#include "nvml_double/control.h"
-#include "nvml_double/machine.h"
+#include "nvml_double/entry.h"
 
 namespace lezea::nvml_double {
 namespace {
 
 using namespace lezea::nvml;
-
-// One call: the machine's lock, and what the call is to fail with before it does anything.
-class Entry {
- public:
-  explicit Entry(const char* symbol) : lock_(machine().mutex()) {
-    failure_ = machine().enter(lock_, symbol, -1);
-  }
-  Entry(const char* symbol, DeviceHandle device) : lock_(machine().mutex()) {
-    const std::optional<Target> before = machine().find(device);
-    failure_ = machine().enter(lock_, symbol, before ? before->gpu : -1);
-    const std::optional<Target> target = machine().find(device);
-    if (target) target_ = *target;
-    if (!failure_ && !target) failure_ = Return::kInvalidArgument;
-  }
-  static Machine& machine() { return Machine::get(); }
-  bool failed() const { return failure_.has_value(); }
-  Return failure() const { return *failure_; }
-  const Target& target() const { return target_; }
-  const Gpu& gpu() const { return machine().scenario().gpus[target_.gpu]; }
-  const GpuState& state() const { return machine().state(target_.gpu); }
-  bool is_mig() const { return target_.mig != nullptr; }
-  // A MIG instance, or a GPU that is cut into such: much is not to be had of them.
-  bool cut() const { return is_mig() || gpu().mig_enabled(); }
-  std::unique_lock<std::mutex>& lock() { return lock_; }
-
- private:
-  std::unique_lock<std::mutex> lock_;
-  std::optional<Return> failure_;
-  Target target_;
-};
 
 Return put_text(const std::string& text, char* out, uint32_t size) {
   if (text.empty()) return Return::kNotSupported;
@@ -141,6 +110,10 @@ std::map<uint32_t, Row> rows_since(const GpuState& state, uint64_t last_seen_us,
 Return put_processes(const Entry& entry, bool (*belongs)(const Process&), size_t bytes,
                      uint32_t* count, void* out) {
   if (entry.failed()) return entry.failure();
+  if (const auto needed = entry.shortage()) {
+    *count = *needed;
+    return Return::kInsufficientSize;
+  }
   const uint64_t t_ms = Entry::machine().t_ms();
   uint32_t found = 0;
   for (const Process& process : entry.gpu().processes) {
@@ -163,16 +136,17 @@ bool is_mps(const Process& process) { return process.mps; }
 }  // namespace
 }  // namespace lezea::nvml_double
 
-#define NVML_EXPORT LEZEA_DOUBLE_EXPORT lezea::nvml::Return
-
 using namespace lezea::nvml;
 using lezea::nvml_double::Entry;
 using lezea::nvml_double::Event;
 using lezea::nvml_double::Machine;
 
 NVML_EXPORT nvmlInit_v2() {
-  const char* path = std::getenv("LEZEA_NVML_SCENARIO");
-  if (path != nullptr && Machine::get().needs_scenario()) Machine::get().load(path);
+  if (Machine::get().needs_scenario()) {
+    const char* const named = std::getenv("LEZEA_NVML_SCENARIO");
+    const std::string path = named != nullptr ? named : lezea::nvml_double::file_beside("scenario");
+    if (!path.empty()) Machine::get().load(path);
+  }
   const Entry entry("nvmlInit_v2");
   return entry.failed() ? entry.failure() : Entry::machine().init();
 }
@@ -215,10 +189,6 @@ NVML_EXPORT nvmlDeviceGetHandleByIndex_v2(uint32_t index, DeviceHandle* out) {
   *out = Entry::machine().handle(index, 0);
   return Return::kSuccess;
 }
-
-#define ENTER(symbol)          \
-  Entry entry(symbol, device); \
-  if (entry.failed()) return entry.failure()
 
 NVML_EXPORT nvmlDeviceGetUUID(DeviceHandle device, char* out, uint32_t size) {
   ENTER("nvmlDeviceGetUUID");
@@ -372,7 +342,10 @@ NVML_EXPORT nvmlDeviceGetMigDeviceHandleByIndex(DeviceHandle device, uint32_t in
   const auto& mig = entry.gpu().mig;
   for (size_t i = 0; i < mig.size(); ++i) {
     if (mig[i].index != index || !mig[i].alive(Entry::machine().t_ms())) continue;
-    *out = Entry::machine().handle(entry.target().gpu, static_cast<uint32_t>(i + 1));
+    const auto first = std::find_if(mig.begin(), mig.end(),
+                                    [&](const auto& one) { return one.uuid == mig[i].uuid; });
+    *out =
+        Entry::machine().handle(entry.target().gpu, static_cast<uint32_t>(first - mig.begin() + 1));
     return Return::kSuccess;
   }
   return Return::kNotFound;
@@ -396,7 +369,8 @@ NVML_EXPORT nvmlDeviceGetAttributes_v2(DeviceHandle device, DeviceAttributes* ou
   ENTER("nvmlDeviceGetAttributes_v2");
   if (!entry.is_mig()) return Return::kNotSupported;
   *out = DeviceAttributes();
-  out->gpu_instance_slices = out->compute_instance_slices = entry.target().mig->slices;
+  out->gpu_instance_slices = entry.target().mig->slices;
+  out->compute_instance_slices = entry.target().mig->compute_slices;
   out->memory_mib = entry.target().mig->memory_bytes / 1024 / 1024;
   return Return::kSuccess;
 }
@@ -423,6 +397,10 @@ NVML_EXPORT nvmlDeviceGetProcessUtilization(DeviceHandle device, ProcessUtilizat
                                             uint32_t* count, uint64_t last_seen_us) {
   ENTER("nvmlDeviceGetProcessUtilization");
   if (entry.cut()) return Return::kNotSupported;
+  if (const auto needed = entry.shortage()) {
+    *count = *needed;
+    return Return::kInsufficientSize;
+  }
   uint32_t all = 0;
   const auto rows = lezea::nvml_double::rows_since(entry.state(), last_seen_us, all);
   if (rows.empty()) return Return::kNotFound;
@@ -442,6 +420,10 @@ NVML_EXPORT nvmlDeviceGetProcessesUtilizationInfo(DeviceHandle device,
   ENTER("nvmlDeviceGetProcessesUtilizationInfo");
   if (info->version != kProcessesUtilizationVersion) return Return::kArgumentVersionMismatch;
   if (entry.cut()) return Return::kNotSupported;
+  if (const auto needed = entry.shortage()) {
+    info->count = *needed;
+    return Return::kInsufficientSize;
+  }
   uint32_t all = 0;
   const auto rows = lezea::nvml_double::rows_since(entry.state(), info->last_seen_us, all);
   if (rows.empty()) return Return::kNotFound;

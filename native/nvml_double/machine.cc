@@ -1,6 +1,9 @@
 // See machine.h.
 #include "nvml_double/machine.h"
 
+#include <dlfcn.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
@@ -14,6 +17,7 @@ namespace {
 constexpr size_t kRingSamples = 72;
 constexpr uint64_t kSamplePeriodMs = 139;
 constexpr size_t kUtilizationWindowMs = 1000;
+constexpr uint64_t kCounterPeriodMs = 100;
 
 uint64_t real_ms() {
   const auto now = std::chrono::steady_clock::now().time_since_epoch();
@@ -31,7 +35,32 @@ bool applies(const Trouble& trouble, const std::string& symbol, int64_t gpu, uin
   return trouble.symbol == symbol;
 }
 
+// Those that are active in this millisecond have it in turn; null: nobody is. `instance`: those of one GPU instance.
+const Process* owner_of(const Gpu& gpu, uint64_t t_ms, std::optional<uint32_t> instance) {
+  std::vector<const Process*> active;
+  for (const Process& process : gpu.processes) {
+    if (instance && process.gpu_instance != *instance) continue;
+    if (process.active(t_ms)) active.push_back(&process);
+  }
+  return active.empty() ? nullptr : active[t_ms % active.size()];
+}
+
 }  // namespace
+
+std::string file_beside(const char* name) {
+  Dl_info library{};
+  if (dladdr(reinterpret_cast<void*>(&lezea_double_load), &library) == 0) return "";
+  const std::string path = library.dli_fname;
+  const std::string file = path.substr(0, path.rfind('/') + 1) + name;
+  return access(file.c_str(), R_OK) == 0 ? file : "";
+}
+
+void Activity::add_ms(const Process& process) {
+  busy_us += 1000;
+  sm_us += uint64_t{10} * process.sm_percent;
+  occupancy_us += uint64_t{10} * process.occupancy_percent;
+  bandwidth_us += uint64_t{10} * process.bandwidth_percent;
+}
 
 Machine& Machine::get() {
   // Never destroyed: a thread may still be in a call when the process ends.
@@ -51,6 +80,7 @@ int Machine::load(const std::string& path) {
   ++driver_;
   states_.assign(scenario_.gpus.size(), GpuState());
   calls_.clear();
+  gpm_samples_.clear();
   registered_ = false;
   events_.clear();
   changed_.notify_all();
@@ -85,8 +115,10 @@ void Machine::wait(std::unique_lock<std::mutex>& lock, std::optional<uint64_t> t
 // To the time of the scenario's clock, where that is not advanced by hand.
 void Machine::catch_up() {
   uint64_t to_ms = scenario_.real_time ? real_ms() - begun_real_ms_ : 0;
-  const char* const path = std::getenv("LEZEA_NVML_CLOCK");
-  if (path != nullptr) std::ifstream(path) >> to_ms;
+  static const std::string beside = file_beside("clock");
+  const char* const named = std::getenv("LEZEA_NVML_CLOCK");
+  const std::string path = named != nullptr ? named : beside;
+  if (!path.empty()) std::ifstream(path) >> to_ms;
   while (t_ms_ < to_ms) step();
 }
 
@@ -115,6 +147,11 @@ uint64_t Machine::truth(const std::string& what, uint32_t gpu, uint32_t pid) {
   if (what == "energy_uj") return state.energy_uj;
   if (what == "counted_energy_uj") return state.counted_energy_uj;
   if (what == "busy_us") return state.busy_us;
+  if (what == "sm_us") return state.activity.sm_us;
+  if (what == "occupancy_us") return state.activity.occupancy_us;
+  if (what == "bandwidth_us") return state.activity.bandwidth_us;
+  if (what == "instance_busy_us") return state.instance_activity[pid].busy_us;
+  if (what == "instance_sm_us") return state.instance_activity[pid].sm_us;
   return state.process_us[pid];
 }
 
@@ -161,8 +198,38 @@ std::optional<Target> Machine::find(nvml::DeviceHandle handle) const {
   const uint64_t mig_number = bits & 0xff;
   const std::vector<MigInstance>& mig = scenario_.gpus[gpu].mig;
   if (mig_number > mig.size()) return std::nullopt;
-  if (mig_number > 0 && !mig[mig_number - 1].alive(t_ms_)) return std::nullopt;
-  return Target{static_cast<uint32_t>(gpu), mig_number == 0 ? nullptr : &mig[mig_number - 1]};
+  if (mig_number == 0) return Target{static_cast<uint32_t>(gpu), nullptr};
+  // Instances of one identity follow each other under one handle.
+  for (const MigInstance& instance : mig) {
+    if (instance.uuid == mig[mig_number - 1].uuid && instance.alive(t_ms_)) {
+      return Target{static_cast<uint32_t>(gpu), &instance};
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<uint32_t> Machine::take_shortage(const std::string& symbol) {
+  for (Shortage& shortage : scenario_.shortages) {
+    if (shortage.symbol != symbol || shortage.times == 0) continue;
+    --shortage.times;
+    return shortage.needed;
+  }
+  return std::nullopt;
+}
+
+nvml::GpmSampleHandle Machine::allocate_gpm_sample() {
+  gpm_samples_[++last_gpm_sample_] = GpmSample();
+  return reinterpret_cast<nvml::GpmSampleHandle>(last_gpm_sample_);
+}
+
+GpmSample* Machine::gpm_sample(nvml::GpmSampleHandle handle) {
+  const auto found = gpm_samples_.find(reinterpret_cast<uint64_t>(handle));
+  return found == gpm_samples_.end() ? nullptr : &found->second;
+}
+
+uint64_t Machine::gpm_samples() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return gpm_samples_.size();
 }
 
 void Machine::free_events() {
@@ -201,24 +268,35 @@ void Machine::unload() {
 }
 
 void Machine::step_gpu(const Gpu& gpu, GpuState& state) {
-  std::vector<uint32_t> active;
-  for (const Process& process : gpu.processes) {
-    if (process.active(t_ms_)) active.push_back(process.pid);
-  }
-  const bool busy = !active.empty();
+  const Process* const owner = owner_of(gpu, t_ms_, std::nullopt);
+  const bool busy = owner != nullptr;
   // A milliwatt for a millisecond is a microjoule.
   state.energy_uj += busy ? gpu.busy_milliwatts : gpu.idle_milliwatts;
   if ((loaded_ms() + 1) % gpu.energy_period_ms == 0) state.counted_energy_uj = state.energy_uj;
-  // Time slices of a millisecond, in turn.
-  const uint32_t owner = busy ? active[t_ms_ % active.size()] : 0;
   if (busy) {
     state.busy_us += 1000;
-    state.process_us[owner] += 1000;
+    state.process_us[owner->pid] += 1000;
+    state.activity.add_ms(*owner);
   }
-  if (t_ms_ % kSamplePeriodMs == 0) state.samples.push_back({t_ms_, owner});
+  step_instances(gpu, state);
+  if (t_ms_ % kSamplePeriodMs == 0) state.samples.push_back({t_ms_, busy ? owner->pid : 0});
   if (state.samples.size() > kRingSamples) state.samples.pop_front();
   state.recently_busy.push_back(busy);
   if (state.recently_busy.size() > kUtilizationWindowMs) state.recently_busy.pop_front();
+}
+
+void Machine::step_instances(const Gpu& gpu, GpuState& state) {
+  for (const MigInstance& mig : gpu.mig) {
+    // The number may have been another's.
+    if (t_ms_ == mig.begin_ms) state.instance_activity[mig.gpu_instance] = Activity();
+    if (!mig.alive(t_ms_)) continue;
+    const Process* const owner = owner_of(gpu, t_ms_, mig.gpu_instance);
+    if (owner != nullptr) state.instance_activity[mig.gpu_instance].add_ms(*owner);
+  }
+  if ((t_ms_ + 1) % kCounterPeriodMs != 0) return;
+  state.sampled_ms = t_ms_ + 1;
+  state.sampled = state.activity;
+  state.instance_sampled = state.instance_activity;
 }
 
 }  // namespace lezea::nvml_double
@@ -229,6 +307,7 @@ int lezea_double_load(const char* path) { return Machine::get().load(path); }
 void lezea_double_advance_ms(uint64_t ms) { Machine::get().advance_ms(ms); }
 void lezea_double_release() { Machine::get().release(); }
 uint64_t lezea_double_users() { return Machine::get().users(); }
+uint64_t lezea_double_gpm_samples() { return Machine::get().gpm_samples(); }
 uint64_t lezea_double_calls(const char* symbol) { return Machine::get().calls(symbol); }
 uint64_t lezea_double_truth(const char* what, uint32_t gpu, uint32_t pid) {
   return Machine::get().truth(what, gpu, pid);

@@ -22,6 +22,25 @@ struct Sample {
   uint32_t pid = 0;  // 0: none was
 };
 
+// What the hardware's counters count, of a GPU or of an instance: time in which anything ran, and the same weighted
+// with what was used meanwhile.
+struct Activity {
+  uint64_t busy_us = 0;
+  uint64_t sm_us = 0;
+  uint64_t occupancy_us = 0;
+  uint64_t bandwidth_us = 0;
+
+  void add_ms(const Process& process);
+};
+
+// A buffer of the library's.
+struct GpmSample {
+  bool filled = false;
+  uint32_t gpu = 0;
+  uint64_t t_ms = 0;
+  Activity activity;
+};
+
 struct GpuState {
   uint64_t energy_uj = 0;
   uint64_t counted_energy_uj = 0;  // of the counter, which lags by up to its period
@@ -29,6 +48,12 @@ struct GpuState {
   std::map<uint32_t, uint64_t> process_us;
   std::deque<Sample> samples;      // the last 72
   std::deque<bool> recently_busy;  // the last second, a value a millisecond
+  Activity activity;
+  std::map<uint32_t, Activity> instance_activity;  // by GPU instance
+  // What can be sampled of them, which is brought up to date every 100 ms.
+  uint64_t sampled_ms = 0;
+  Activity sampled;
+  std::map<uint32_t, Activity> instance_sampled;
 };
 
 struct Event {
@@ -41,6 +66,9 @@ struct Target {
   uint32_t gpu = 0;
   const MigInstance* mig = nullptr;
 };
+
+// A file in the folder of this library; empty: it is not there.
+std::string file_beside(const char* name);
 
 class Machine {
  public:
@@ -75,6 +103,17 @@ class Machine {
   // Since the driver was loaded last.
   uint64_t loaded_ms() const { return t_ms_ - loaded_at_ms_; }
 
+  // How many entries the call says that it needs, where the scenario has it say so; the next time less often.
+  std::optional<uint32_t> take_shortage(const std::string& symbol);
+
+  nvml::GpmSampleHandle allocate_gpm_sample();
+  bool free_gpm_sample(nvml::GpmSampleHandle handle) {
+    return gpm_samples_.erase(reinterpret_cast<uint64_t>(handle)) > 0;
+  }
+  // Null: it is none.
+  GpmSample* gpm_sample(nvml::GpmSampleHandle handle);
+  uint64_t gpm_samples();
+
   // One set of events is enough.
   void register_events() { registered_ = true; }
   void free_events();
@@ -84,6 +123,7 @@ class Machine {
   void step();
   void catch_up();
   void step_gpu(const Gpu& gpu, GpuState& state);
+  void step_instances(const Gpu& gpu, GpuState& state);
   void unload();
 
   std::mutex mutex_;
@@ -99,6 +139,8 @@ class Machine {
   uint64_t driver_ = 1;
   std::vector<GpuState> states_;
   std::map<std::string, uint64_t> calls_;
+  uint64_t last_gpm_sample_ = 0;
+  std::map<uint64_t, GpmSample> gpm_samples_;
   bool registered_ = false;
   std::deque<Event> events_;
 };

@@ -85,6 +85,8 @@ Gpu read_gpu(Line& line) {
   gpu.energy_period_ms = line.number("energy_period_ms", gpu.energy_period_ms);
   gpu.temperature_celsius = static_cast<uint32_t>(line.number("celsius", gpu.temperature_celsius));
   gpu.max_mig = static_cast<uint32_t>(line.number("max_mig", 0));
+  gpu.gpm = line.number("gpm", 0) != 0;
+  gpu.no_gpm_metric = static_cast<uint32_t>(line.number("no_gpm_metric", 0));
   return gpu;
 }
 
@@ -104,6 +106,12 @@ Process read_process(Line& line) {
   process.end_ms = line.number("end_ms", kForever);
   process.gpu_instance = static_cast<uint32_t>(line.number("gi", nvml::kNotAvailable32));
   process.compute_instance = static_cast<uint32_t>(line.number("ci", nvml::kNotAvailable32));
+  const auto percent = [&](const char* key, uint32_t fallback) {
+    return static_cast<uint32_t>(line.number(key, fallback));
+  };
+  process.sm_percent = percent("sm_percent", process.sm_percent);
+  process.occupancy_percent = percent("occupancy_percent", process.occupancy_percent);
+  process.bandwidth_percent = percent("bandwidth_percent", process.bandwidth_percent);
   return process;
 }
 
@@ -115,6 +123,7 @@ MigInstance read_mig(Line& line) {
   mig.compute_instance = static_cast<uint32_t>(line.number("ci", 0));
   mig.memory_bytes = line.number("memory_mib", 0) * kMib;
   mig.slices = static_cast<uint32_t>(line.number("slices", 1));
+  mig.compute_slices = static_cast<uint32_t>(line.number("compute_slices", mig.slices));
   mig.begin_ms = line.number("from_ms", 0);
   mig.end_ms = line.number("until_ms", kForever);
   return mig;
@@ -172,6 +181,10 @@ bool read_machine(Line& line, const std::string& verb, Scenario& out) {
     out.troubles.push_back(read_trouble(line, false));
   } else if (verb == "hang") {
     out.troubles.push_back(read_trouble(line, true));
+  } else if (verb == "short") {
+    const std::string symbol = line.word(1);
+    out.shortages.push_back({symbol, static_cast<uint32_t>(line.number("needed", 0)),
+                             static_cast<uint32_t>(line.number("times", 1))});
   } else if (verb == "reload") {
     out.reloads.push_back({line.number("at_ms", 0), line.number("down_ms", 0)});
   } else if (verb == "gpu") {
@@ -188,7 +201,10 @@ bool read_of_gpu(Line& line, const std::string& verb, Scenario& out) {
   if (index >= out.gpus.size()) return false;
   Gpu& gpu = out.gpus[index];
   if (verb == "process") {
-    gpu.processes.push_back(read_process(line));
+    Process process = read_process(line);
+    for (uint64_t left = line.number("count", 1); left > 0; --left, ++process.pid) {
+      gpu.processes.push_back(process);
+    }
   } else if (verb == "mig") {
     gpu.mig.push_back(read_mig(line));
   } else if (verb == "field") {

@@ -26,6 +26,10 @@ struct Process {
   uint64_t end_ms = kForever;
   uint32_t gpu_instance = nvml::kNotAvailable32;
   uint32_t compute_instance = nvml::kNotAvailable32;
+  // While it is active, percent of what its GPU or instance has.
+  uint32_t sm_percent = 100;
+  uint32_t occupancy_percent = 50;
+  uint32_t bandwidth_percent = 50;
 
   bool alive(uint64_t t_ms) const { return t_ms >= begin_ms && t_ms < end_ms; }
   bool active(uint64_t t_ms) const {
@@ -40,6 +44,7 @@ struct MigInstance {
   uint32_t compute_instance = 0;
   uint64_t memory_bytes = 0;
   uint32_t slices = 1;
+  uint32_t compute_slices = 1;
   uint64_t begin_ms = 0;
   uint64_t end_ms = kForever;
 
@@ -70,6 +75,8 @@ struct Gpu {
   uint64_t energy_period_ms = 100;  // how often the counter is brought up to date
   uint32_t temperature_celsius = 35;
   uint32_t max_mig = 0;
+  bool gpm = false;
+  uint32_t no_gpm_metric = 0;  // 0: it has all
   std::vector<MigInstance> mig;
   std::vector<Process> processes;
   std::vector<Field> fields;
@@ -85,6 +92,13 @@ struct Trouble {
   int64_t gpu = -1;  // -1: every one
   uint64_t begin_ms = 0;
   uint64_t end_ms = kForever;
+};
+
+// A call says, so many times, that it lacks room for `needed` entries, whatever room it has.
+struct Shortage {
+  std::string symbol;
+  uint32_t needed = 0;
+  uint32_t times = 1;
 };
 
 struct Reload {
@@ -108,6 +122,7 @@ struct Scenario {
   size_t process_info_bytes = sizeof(nvml::ProcessInfoV2);  // of the `_v3` lists
   std::vector<Gpu> gpus;
   std::vector<Trouble> troubles;
+  std::vector<Shortage> shortages;
   std::vector<Reload> reloads;
   std::vector<Xid> xids;
 };

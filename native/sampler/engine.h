@@ -4,7 +4,9 @@
 
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -16,6 +18,7 @@
 
 #include "attribution/run_table.h"
 #include "procfs/cgroup_cpu.h"
+#include "sampler/gpu_ledger.h"
 #include "sampler/process.h"
 #include "sampler/sources.h"
 
@@ -90,6 +93,7 @@ struct EngineSnapshot {
   uint64_t forged_records = 0;
   uint64_t undefined_records = 0;
   uint64_t cut_stamps = 0;
+  std::vector<GpuBooks> gpus;  // every device whose number is in a row
 };
 
 class Engine {
@@ -101,6 +105,8 @@ class Engine {
     table_.define_slot(slot, run, parent);
   }
   void map_scope(uint32_t session, uint32_t client_scope, uint32_t slot);
+  // Which GPU the records of a session mean by a number, by UUID.
+  void map_device(uint32_t session, size_t index, const std::string& uuid);
   // A process that is in another run moves. bind_needs_tick() first: use up to now must stay where it
   // was, and a process forked since the last tick must be known as such.
   void bind(const BindCommand& command);
@@ -117,6 +123,8 @@ class Engine {
   // rings, so that none is missed by the interval that it belongs to.
   void before_rings(std::function<void()> call) { before_rings_ = std::move(call); }
 
+  // Before any row of it: the number that a device has in them.
+  void name_gpu(uint32_t gpu, const std::string& uuid) { gpus_.name(gpu, uuid); }
   void restore_slot(const FrameRow& row);
   void restore_run(const FrameRow& row, std::string_view state);
   // False: the bytes are not sound; the process is left out.
@@ -139,10 +147,18 @@ class Engine {
   static constexpr uint64_t kShortestDrainNs = 5'000'000;
   static constexpr uint64_t kLongestDrainNs = 50'000'000;
 
+  // A GPU by the client's index.
+  struct SessionDevice {
+    std::string uuid;        // empty: not named yet
+    uint32_t gpu = 0;        // 0: no device of ours, as far as is known
+    uint64_t looked_ns = 0;  // in the news of then
+  };
   struct Session {
     uint64_t process = 0;
     int64_t clock_offset_ns = 0;
     std::unordered_map<uint32_t, uint32_t> slots;  // client's scope id to slot
+    std::vector<SessionDevice> devices;            // by the client's index
+    std::vector<RingRecord> early_gpu_times;       // of devices that are not named yet
   };
   // Whether one v2 cgroup holds a run and nothing else, and what its CPU says.
   struct CgroupLedger {
@@ -252,6 +268,40 @@ class Engine {
   std::vector<RunMember> members_by_run();
   static void charge_members(const Run& run, const std::vector<RunMember>& members,
                              std::optional<Amount> energy_uj);
+  // engine_gpu.cc
+  struct GpuTenant {
+    ProcessAccount* account = nullptr;
+    uint64_t from_ns = 0;  // within the interval
+    uint64_t held_ns = 0;  // of it, how long it was of its run
+    GpuUse use;
+    bool listed = false;
+  };
+  // A process that ended or left its run, until what it did last is told.
+  struct Departed {
+    int pid;
+    uint64_t began_ns;  // itself
+    uint64_t from_ns;   // in its run
+    uint64_t to_ns;
+    ProcessAccount account;
+  };
+  void claim_gpu_time(Process& process, const RingRecord& record);
+  void read_gpus();
+  void remember(bool wanted);
+  void want_gpu_lists();
+  void depart(Process& process);
+  uint64_t began_ns(const Process& process) const;
+  std::vector<GpuTenant> tenants_of(const GpuHolder& holder, const GpuInterval& interval,
+                                    uint64_t& alive_ns);
+  bool is_mps_server(const GpuHolder& holder, const GpuInterval& interval);
+  void add_departed_holders(GpuInterval& interval);
+  static void give_allocated(std::vector<GpuTenant>& tenants);
+  void share_among_tenants(const GpuInterval& interval, const GpuHolder& holder,
+                           const GpuPart& part, std::vector<GpuTenant>& all);
+  void divide_interval(GpuInterval& interval);
+  void charge_gpus();
+  void set_gpu_memory();
+  void tell_of_departed(Departed& departed);
+  void forget_gpus(uint64_t before_ns, bool holders_too);
   // engine_snapshot.cc
   std::string encode_run(const Run& run) const;
   std::string encode_process(const Process& process) const;
@@ -283,6 +333,12 @@ class Engine {
   std::vector<ExitedProcess> exited_;
   std::optional<EnergyInterval> energy_;  // of the interval that this tick ends, where it is known
   bool energy_read_ = false;              // this tick ends one
+  GpuLedger gpus_;
+  std::shared_ptr<const nvml::GpuSnapshot> gpu_news_;  // that this tick takes
+  uint64_t gpus_taken_ns_ = 0;
+  bool has_gpus_ = false;                         // as the poller said last
+  bool remembers_;                                // where processes' time went
+  std::array<std::deque<Departed>, 2> departed_;  // the second: those that held a GPU
   uint64_t last_tick_ns_ = 0;
   uint64_t last_cgroup_check_ns_ = 0;
   uint64_t last_note_ns_ = 0;

@@ -42,6 +42,7 @@ void Engine::apply_record(Process& process, const Event& event) {
   if (record.kind == LEZEA_RING_KIND_IO_WRITTEN)
     process.account.io_stamp(*tid, kClaimWrite, record.value);
   if (record.kind == LEZEA_RING_KIND_PROCESS_CPU) process.account.process_stamp(*tid, record.value);
+  if (record.kind == LEZEA_RING_KIND_GPU) claim_gpu_time(process, record);
   if (record.kind != LEZEA_RING_KIND_SWITCH) return;
   const uint32_t run = process.account.run();
   Switch change;

@@ -105,7 +105,8 @@ void Engine::collect_records(std::vector<Event>& events) {
       const int64_t offset = session == sessions_.end() ? 0 : session->second.clock_offset_ns;
       taken_.clear();
       RingLosses losses;
-      ring.file.take(taken_, losses, 0, now + static_cast<uint64_t>(offset), most);
+      const uint64_t client_now = now + static_cast<uint64_t>(offset);
+      ring.file.take(taken_, losses, kMostSessionDevices, client_now, most);
       for (const TakenRecord& taken : taken_) {
         if (offset > 0 && taken.record.t_mono_ns <= static_cast<uint64_t>(offset)) {
           ++forged_records_;  // from before the machine was started

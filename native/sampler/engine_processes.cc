@@ -11,7 +11,8 @@ namespace lezea {
 Engine::Engine(Sources sources, uint64_t restart_wait_ns)
     : sources_(std::move(sources)),
       restart_wait_ns_(restart_wait_ns),
-      listening_since_ns_(sources_.clock->monotonic_ns()) {}
+      listening_since_ns_(sources_.clock->monotonic_ns()),
+      remembers_(sources_.gpus != nullptr) {}
 
 Process* Engine::find(uint64_t serial) {
   const auto found = processes_.find(serial);
@@ -25,6 +26,7 @@ Process* Engine::find_pid(int pid) {
 
 Process& Engine::add(std::unique_ptr<Process> process) {
   Process& added = *process;
+  if (remembers_) added.account.keep_history();
   processes_.emplace(added.serial, std::move(process));
   next_serial_ = std::max(next_serial_, added.serial + 1);
   if (Run* owner = table_.run(added.account.run())) {
@@ -73,6 +75,7 @@ void Engine::bind(const BindCommand& command) {
   } else {
     bind_new(command, same ? process : nullptr);
   }
+  want_gpu_lists();
   // From the very start: children may come and go before the next look.
   check_cgroup(command.run, extras_[command.run].cgroup);
 }
@@ -255,7 +258,7 @@ void Engine::report(Process& process, bool released) {
   if (!released) exited.wait_status = process.reader.wait_status();
   exited.oom_killed = process.oom_killed;
   exited.started_ns = process.started_ns;
-  exited.ended_ns = process.ended_ns != 0 ? process.ended_ns : sources_.clock->monotonic_ns();
+  exited.ended_ns = process.end_ns() != 0 ? process.end_ns() : sources_.clock->monotonic_ns();
   exited.released = released;
   exited_.push_back(std::move(exited));
 }
@@ -269,7 +272,9 @@ void Engine::remove(Process& process) {
   if (process.session != 0) sessions_.erase(process.session);
   const auto by_pid = by_pid_.find(process.pid);
   if (by_pid != by_pid_.end() && by_pid->second == process.serial) by_pid_.erase(by_pid);
-  processes_.erase(process.serial);
+  const uint64_t serial = process.serial;
+  depart(process);
+  processes_.erase(serial);
 }
 
 // Who will reap a process is asked at every reading: a parent that ends hands its children on.

@@ -10,9 +10,10 @@ namespace {
 constexpr uint32_t kProcessStateVersion = 3;
 // Its rows had kOldFrameWords; else the same.
 constexpr uint32_t kOldProcessStateVersion = 2;
-constexpr uint32_t kRunStateVersion = 2;
-// Without energy.
-constexpr uint32_t kOldRunStateVersion = 1;
+constexpr uint32_t kRunStateVersion = 3;
+// Without GPUs, and without energy of any kind.
+constexpr uint32_t kRunStateWithoutGpus = 2;
+constexpr uint32_t kRunStateWithoutEnergy = 1;
 constexpr uint32_t kMostLanes = 1024;
 
 void encode_positions(ByteWriter& out, uint64_t inode, const std::vector<uint64_t>& positions) {
@@ -31,6 +32,7 @@ std::string Engine::encode_run(const Run& run) const {
     out.u64(value);
   out.u32(run.estimated);
   out.u32(run.apportioned);
+  gpus_.encode(out);
   out.u8(sources_.energy ? 1 : 0);
   if (sources_.energy) sources_.energy->encode(out);
   return out.take();
@@ -73,8 +75,10 @@ std::string Engine::encode_process(const Process& process) const {
 }
 
 void Engine::restore_slot(const FrameRow& row) {
-  Slot* slot = table_.slot(static_cast<uint32_t>(row[0]));
-  if (slot != nullptr) slot->totals = from_frame(row);
+  const RowId of = row_id(row);
+  Slot* slot = table_.slot(of.id);
+  if (slot == nullptr) return;
+  (of.gpu == 0 ? slot->totals : slot->gpus[of.gpu].totals) = from_frame(row);
 }
 
 void Engine::restore_run(const FrameRow& row, std::string_view state) {
@@ -83,13 +87,15 @@ void Engine::restore_run(const FrameRow& row, std::string_view state) {
   run->totals = from_frame(row);
   ByteReader in(state);
   const uint32_t version = in.u32();
-  if (version != kRunStateVersion && version != kOldRunStateVersion) return;
+  if (version < kRunStateWithoutEnergy || version > kRunStateVersion) return;
   for (uint64_t* value : {&run->opened_ns, &run->ticked_ns, &run->observed_ns, &run->lost_events}) {
     *value = in.u64();
   }
   run->estimated = in.u32();
   run->apportioned = in.u32();
-  if (version == kRunStateVersion && in.u8() != 0 && sources_.energy) sources_.energy->decode(in);
+  if (version > kRunStateWithoutGpus) gpus_.decode(in);
+  if (version > kRunStateWithoutEnergy && in.u8() != 0 && sources_.energy)
+    sources_.energy->decode(in);
 }
 
 bool Engine::restore_process(uint32_t run, std::string_view state) {
@@ -165,8 +171,16 @@ EngineSnapshot Engine::snapshot() {
   table_.take_dirty_slots(dirty);
   for (const uint32_t id : dirty) {
     const Slot* slot = table_.slot(id);
-    out.slots.push_back(to_frame(id, slot->totals, slot->memory));
+    out.slots.push_back(to_frame({id}, slot->totals, slot->memory_now(kHostMemory)));
   }
+  std::vector<RowId> dirty_gpus;
+  table_.take_dirty_gpus(dirty_gpus);
+  for (const RowId& row : dirty_gpus) {
+    const Slot* slot = table_.slot(row.id);
+    const Totals& totals = slot->gpus.at(row.gpu).totals;
+    out.slots.push_back(to_frame(row, totals, slot->memory_now(gauge_of(row.gpu))));
+  }
+  for (const auto& [gpu, books] : gpus_.books()) out.gpus.push_back(books);
   // What has ended since the last charge is told now; its energy comes later, as that of nobody in particular.
   for (const ExitedProcess& exited : exited_) {
     const uint64_t uncharged_ns = exited.totals.uncharged_cpu_ns;

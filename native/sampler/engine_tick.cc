@@ -303,6 +303,7 @@ void Engine::read_rings(std::vector<Event>& events) {
 void Engine::tick(bool slow) {
   std::vector<Event> events;
   if (scan_once_) find_unseen();
+  read_gpus();
   read_energy();
   read_cgroups();
   read_all(slow);
@@ -321,6 +322,7 @@ void Engine::tick(bool slow) {
   close_all();
   grant_by_cgroup();
   charge_energy();
+  charge_gpus();
   finish_tick(sources_.clock->monotonic_ns());
   for (const Event& event : events) apply_or_hold(event);
 }

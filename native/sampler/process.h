@@ -42,6 +42,10 @@ inline constexpr size_t kMostRings = 64;
 inline constexpr size_t kMostHeld = 65'536;
 inline constexpr size_t kMostHeldInAll = 4 * kMostHeld;
 
+// GPUs that one session may name, and what is told of them before their names are.
+inline constexpr uint32_t kMostSessionDevices = 64;
+inline constexpr size_t kMostEarlyGpuTimes = 256;
+
 using ProcessId = std::pair<int, uint64_t>;  // pid and start ticks
 
 // Birth scopes of the children that ended since the last grant, and how many. They stay until the next
@@ -155,10 +159,13 @@ struct Process {
   bool oom_killed = false;
   std::string cgroup_text;            // /proc/PID/cgroup at binding; empty: not bound itself
   std::optional<uint64_t> oom_kills;  // of its memory cgroup, at binding
-  uint64_t ended_ns = 0;
+  uint64_t ended_ns =
+      0;  // of the thread that ended last: its own end once it has ended, see end_ns()
   std::unordered_map<int, Stamp> next_stamps;  // first one after the interval's end, by tid
   ThreadClocks thread_clocks;
 
+  // 0: it lives, or nobody told when it ended.
+  uint64_t end_ns() const { return ended ? ended_ns : 0; }
   void forget_thread_clocks() { thread_clocks.forget(account.thread_count()); }
 };
 

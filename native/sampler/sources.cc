@@ -3,6 +3,7 @@
 #include "sampler/sources.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -154,6 +155,13 @@ void find_energy(Sources& sources, const std::string& sys_root, const Names& dis
   sources.energy = std::make_unique<EnergyMeter>(sys_root, std::move(powercap));
 }
 
+// The kernel gives the first namespace this number (PROC_PID_INIT_INO, include/linux/proc_ns.h).
+bool is_initial_pid_namespace() {
+  struct stat found{};
+  constexpr ino_t kInitial = 0xEFFFFFFC;
+  return stat("/proc/self/ns/pid", &found) == 0 && found.st_ino == kInitial;
+}
+
 }  // namespace
 
 Sources open_sources(const std::string& proc_root, const std::string& sys_root,
@@ -161,6 +169,7 @@ Sources open_sources(const std::string& proc_root, const std::string& sys_root,
   Sources sources;
   sources.clock = std::make_unique<SystemClock>();
   sources.own_pid = getpid();
+  sources.initial_pid_namespace = is_initial_pid_namespace();
   sources.proc_root = UniqueFd(open(proc_root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   open_exit_records(sources, disabled);
   open_process_events(sources, disabled);

@@ -11,6 +11,7 @@
 #include "base/unique_fd.h"
 #include "netlink/proc_connector.h"
 #include "netlink/taskstats.h"
+#include "nvml/gpu_snapshot.h"
 #include "sampler/energy_meter.h"
 #include "sampler/rollup_thread.h"
 
@@ -34,6 +35,8 @@ struct Sources {
   int own_pid = 0;                        // the agent's: in no run, whoever forked it
   std::unique_ptr<RollupThread> rollups;  // nullptr: resident memory counts
   std::unique_ptr<EnergyMeter> energy;    // nullptr: the energy of the CPU is not known
+  std::shared_ptr<nvml::GpuSource> gpus;  // nullptr: nothing is known of GPUs
+  bool initial_pid_namespace = true;      // the agent is in it: a driver's pids are its own
   bool pidfd_info = true;
   std::vector<SourceStatus> statuses;
 };

@@ -93,9 +93,9 @@ class Node {
     engine.reset();
     start();
     for (const auto& [slot, totals] : stored_slots)
-      engine->restore_slot(to_frame(slot, totals, {}));
+      engine->restore_slot(to_frame({slot}, totals, {}));
     for (const auto& [id, run] : stored_runs)
-      engine->restore_run(to_frame(id, run.totals, run.memory), run.state);
+      engine->restore_run(to_frame({id}, run.totals, run.memory), run.state);
     for (const ProcessState& process : stored_processes)
       CHECK(engine->restore_process(process.run, process.state));
   }

@@ -359,7 +359,7 @@ class Schedule {
     published_.clear();
     for (const auto& [slot, row] : durable_.slots) engine_->restore_slot(row);
     for (const auto& [id, run] : durable_.runs) {
-      engine_->restore_run(to_frame(id, run.totals, run.memory), run.state);
+      engine_->restore_run(to_frame({id}, run.totals, run.memory), run.state);
       published_[id] = run.totals;
     }
     for (const ProcessState& process : durable_.processes) {

@@ -74,7 +74,7 @@ class Rig {
     engine.reset();
     start();
     for (const auto& [slot, row] : slots) engine->restore_slot(row);
-    engine->restore_run(to_frame(kRun, run.totals, run.memory), run.state);
+    engine->restore_run(to_frame({kRun}, run.totals, run.memory), run.state);
     for (const ProcessState& state : processes) {
       restored = restored && engine->restore_process(kRun, state.state);
     }

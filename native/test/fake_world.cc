@@ -74,16 +74,18 @@ struct StatFigures {
   int ppid = 1;
   unsigned long long reaped_minor_faults = 0, user_ticks = 0, system_ticks = 0, reaped_ticks = 0;
   unsigned long long threads = 1, start_ticks = 0;
+  std::string comm = "fake";
 };
 
 std::string stat_text(int id, char state, bool exiting, const StatFigures& figures) {
   char text[512];
   std::snprintf(
       text, sizeof text,
-      "%d (fake) %c %d 1 1 0 -1 %d 0 %llu 0 0 %llu %llu %llu 0 20 0 %llu 0 %llu 0 0 0 0 0 0 "
+      "%d (%s) %c %d 1 1 0 -1 %d 0 %llu 0 0 %llu %llu %llu 0 20 0 %llu 0 %llu 0 0 0 0 0 0 "
       "0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n",
-      id, state, figures.ppid, exiting ? 0x4 : 0, figures.reaped_minor_faults, figures.user_ticks,
-      figures.system_ticks, figures.reaped_ticks, figures.threads, figures.start_ticks);
+      id, figures.comm.c_str(), state, figures.ppid, exiting ? 0x4 : 0, figures.reaped_minor_faults,
+      figures.user_ticks, figures.system_ticks, figures.reaped_ticks, figures.threads,
+      figures.start_ticks);
   return text;
 }
 
@@ -400,6 +402,7 @@ void FakeWorld::publish() {
     const std::string folder = root + "/" + std::to_string(pid) + "/";
     StatFigures figures;
     figures.ppid = process.ppid;
+    figures.comm = process.comm;
     figures.reaped_minor_faults = process.reaped_minor_faults;
     figures.user_ticks = process.cpu_ns() * 2 / 3 / kTickNs;
     figures.system_ticks = process.cpu_ns() / 3 / kTickNs;
@@ -410,6 +413,13 @@ void FakeWorld::publish() {
     const bool exiting = leader != process.threads.end() && leader->second.exiting;
     process.stat.write(folder + "stat",
                        stat_text(pid, process.zombie ? 'Z' : 'R', exiting, figures));
+    // Root's, and with a name worth asking for.
+    if (process.comm != "fake") {
+      process.status.write(folder + "status",
+                           "Name:\t" + process.comm + "\nTgid:\t" + std::to_string(pid) +
+                               "\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nSigIgn:\t0\nSigCgt:\t0\n"
+                               "voluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n");
+    }
     const uint64_t pages = process.zombie ? 0 : process.rss_bytes / 4096;
     process.statm.write(folder + "statm",
                         std::to_string(pages) + " " + std::to_string(pages) + " 0 0 0 0 0\n");

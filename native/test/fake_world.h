@@ -46,6 +46,7 @@ struct FakeProcess {
   int pid = 0;
   int ppid = 0;
   uint64_t start_ticks = 0;
+  std::string comm = "fake";
   std::map<int, FakeThread> threads;
   uint64_t ended_cpu_ns = 0;  // of ended threads
   uint64_t ended_read_bytes = 0;
@@ -63,6 +64,7 @@ struct FakeProcess {
   FakeFile stat;
   FakeFile statm;
   FakeFile io;
+  FakeFile status;
 
   uint64_t cpu_ns() const;
   uint64_t read_bytes() const;  // its own threads'

@@ -264,6 +264,7 @@ TEST("drops and counts what lies in a ring, and gives nothing of it to the hones
   ring.put(0, unknown);
   RingRecord gpu = activation(now, agent.hostile.pid(), 1);
   gpu.kind = LEZEA_RING_KIND_GPU;
+  gpu.device = 64;  // more than a session may name
   ring.put(0, gpu);
   ring.put(1, activation(now, agent.hostile.pid(), 1));
   ring.record(1, 0)->seq = 77;                  // another record than it says

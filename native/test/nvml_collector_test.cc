@@ -1,5 +1,6 @@
 // The GPUs over time: generations, lost devices, budgets of NVML's time, lists when they are due or wanted.
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "check.h"
@@ -140,6 +141,31 @@ TEST("a driver that goes away takes its devices with it; what comes back counts 
   CHECK_EQ(*node.now().devices[0].figures->energy_uj, node.machine.truth("counted_energy_uj", 0));
 }
 
+TEST("a library of another version than the driver is let go of, and loaded anew") {
+  Node node("version_mismatch");
+  node.pass_s(1);
+  CHECK(node.now().state == GpuState::kRunning);
+  node.pass_s(2);
+  CHECK(node.now().state == GpuState::kNoDriver && node.now().devices.empty());
+  node.pass_s(1);
+  CHECK_EQ(node.now().reason,
+           std::string("nvmlInit_v2: library and driver are of different versions"));
+  node.pass_s(6);
+  CHECK(node.now().state == GpuState::kRunning);
+  CHECK_EQ(node.now().generation, 2);
+  CHECK(node.now().devices.at(0).figures->memory_used_bytes.has_value());
+}
+
+TEST("a device that needs a reset is as good as lost; the others go on") {
+  Node node("reset_required");
+  node.pass_s(1);
+  CHECK(!node.now().devices.at(1).lost);
+  node.pass_s(9);
+  CHECK(node.now().devices.at(1).lost && !node.now().devices[1].figures);
+  CHECK(!node.now().devices[0].lost && node.now().devices[0].figures);
+  CHECK_EQ(node.now().generation, 1);
+}
+
 TEST("one lost device is told as lost and leaves the others as they are") {
   Node node("gpu_lost");
   node.pass_s(10);
@@ -198,7 +224,7 @@ TEST("a budget lets a burst pass, then its share, and never pauses for more than
   TimeBudget budget(1000);
   uint64_t now_ns = 1000 * kSecondNs;
   CHECK(budget.allows(now_ns));
-  budget.spend(2'000'000);
+  budget.spend(7'000'000);  // the first burst and 2 s of its share
   CHECK(!budget.allows(now_ns));
   now_ns += 2 * kSecondNs - 1000;
   CHECK(!budget.allows(now_ns));
@@ -215,18 +241,23 @@ TEST("a budget lets a burst pass, then its share, and never pauses for more than
 }
 
 TEST("a slow driver is asked less often: at most 2 ms of a device's second") {
-  NvmlDouble machine("h200x8");
-  SlowClock clock(300'000);
-  GpuCollector collector(options_for(machine), clock);
-  collector.step();
-  const uint64_t before_ns = collector.nvml().total_ns();
-  constexpr uint64_t kSeconds = 200;
-  for (uint64_t s = 1; s <= kSeconds; ++s) {
-    clock.set_ns((1000 + s) * kSecondNs);
+  // Devices, instances among them, and whole GPUs.
+  const std::tuple<const char*, uint64_t, uint64_t> machines[] = {{"h200x8", 8, 8}, {"gpm", 6, 3}};
+  for (const auto& [scenario, devices, gpus] : machines) {
+    NvmlDouble machine(scenario);
+    SlowClock clock(300'000);
+    GpuCollector collector(options_for(machine), clock);
     collector.step();
+    const uint64_t before_ns = collector.nvml().total_ns();
+    constexpr uint64_t kSeconds = 200;
+    for (uint64_t s = 1; s <= kSeconds; ++s) {
+      clock.set_ns((1000 + s) * kSecondNs);
+      machine.advance_ms(1000);
+      collector.step();
+    }
+    const uint64_t spent_ns = collector.nvml().total_ns() - before_ns;
+    CHECK(spent_ns <= devices * (kSeconds * 2'000'000 + 10'000'000));
+    // It is still asked.
+    CHECK(machine.calls("nvmlDeviceGetFieldValues") >= gpus * kSeconds / 4);
   }
-  const uint64_t spent_ns = collector.nvml().total_ns() - before_ns;
-  CHECK(spent_ns <= 8 * (kSeconds * 2'000'000 + 10'000'000));
-  // It is still asked.
-  CHECK(machine.calls("nvmlDeviceGetFieldValues") >= 8 * kSeconds / 4);
 }

@@ -220,15 +220,17 @@ TEST("an interval goes no further back than the ring, however the driver's clock
   CHECK_EQ(made->from_ns, 151 * kSecondNs);
 }
 
-TEST("rows that are old, above 100 %, of no pid or of an unknown one are dropped and counted") {
+TEST("rows that are old, above 100 %, of no pid or of an impossible one are dropped and counted") {
   ShareHistory history;
   history.take({row(kEpochUs, 7, 90)}, 100 * kSecondNs, everyone);
-  const auto known = [](uint32_t pid) { return pid < 100; };
-  const std::vector<ShareRow> rows = {row(kEpochUs - 5, 7, 50), row(kEpochUs + 9, 7, 101),
-                                      row(kEpochUs + 9, 0, 10), row(kEpochUs + 9, 100, 10),
-                                      row(kEpochUs + 10, 8, 100)};
-  const auto made = history.take(rows, 101 * kSecondNs, known);
+  std::vector<uint32_t> seen;
+  const std::vector<ShareRow> rows = {
+      row(kEpochUs - 5, 7, 50), row(kEpochUs + 9, 7, 101), row(kEpochUs + 9, 0, 10),
+      row(kEpochUs + 9, (1 << 22) + 1, 10), row(kEpochUs + 10, 8, 100)};
+  const auto made =
+      history.take(rows, 101 * kSecondNs, [&seen](uint32_t pid) { seen.push_back(pid); });
   REQUIRE(made.has_value() && made->shares.size() == 1);
+  CHECK(seen == std::vector<uint32_t>{8});
   CHECK_EQ(made->shares[0].pid, 8);
   CHECK_EQ(history.dropped_rows(), 4);
   CHECK_EQ(history.last_seen_us(), kEpochUs + 10);

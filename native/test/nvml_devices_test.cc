@@ -134,8 +134,8 @@ TEST("a tick is one call for all fields and a few more, and refused fields are n
     node.read(0);
   }
   CHECK_EQ(node.machine.calls("nvmlDeviceGetFieldValues"), kTicks);
-  // Fields, memory, utilisation, two clocks, temperature, process utilisation; the fan once.
-  CHECK_EQ(node.machine.all_calls() - before, 7 * kTicks + 1);
+  // Fields, memory, utilisation, two clocks, temperature, process utilisation; the fan and GPM once.
+  CHECK_EQ(node.machine.all_calls() - before, 7 * kTicks + 2);
 }
 
 TEST("where nothing is supported everything is absent, and little is asked twice") {
@@ -197,6 +197,69 @@ TEST("a process that computes and draws is one, and memory that is not told is a
   CHECK(!list->processes[2].memory_bytes.has_value());
 }
 
+TEST("a list that is longer than its buffer is read with a longer one, up to a limit") {
+  Node node("many_processes");
+  const char* const symbol = "nvmlDeviceGetComputeRunningProcesses_v3";
+  node.reader.read_processes(node.devices[0]);
+  REQUIRE(node.devices[0].known.processes.has_value());
+  CHECK(node.devices[0].known.processes->complete);
+  CHECK_EQ(node.devices[0].known.processes->processes.size(), 1000);
+  CHECK_EQ(node.machine.calls(symbol), 2);
+  // The buffer is kept.
+  node.reader.read_processes(node.devices[0]);
+  CHECK_EQ(node.machine.calls(symbol), 3);
+  for (int i = 1; i <= 2; ++i) {
+    node.reader.read_processes(node.devices[1]);
+    REQUIRE(node.devices[1].known.processes.has_value());
+    CHECK(!node.devices[1].known.processes->complete);
+    CHECK(node.devices[1].known.processes->processes.empty());
+    CHECK_EQ(node.machine.calls(symbol), 3 + 3 * i);
+  }
+}
+
+TEST("a list that grows meanwhile is tried three times, and then said to be incomplete") {
+  Node node("short_lists");
+  const char* const symbol = "nvmlDeviceGetComputeRunningProcesses_v3";
+  node.reader.read_processes(node.devices[0]);
+  REQUIRE(node.devices[0].known.processes.has_value());
+  CHECK(!node.devices[0].known.processes->complete);
+  CHECK_EQ(node.machine.calls(symbol), 3);
+  node.reader.read_processes(node.devices[0]);
+  CHECK(node.devices[0].known.processes->complete);
+  CHECK_EQ(node.devices[0].known.processes->processes.size(), 2);
+  CHECK_EQ(node.machine.calls(symbol), 6);
+}
+
+TEST("samples of processes that do not fit are read with more room, three times at most") {
+  Node node("short_lists");
+  node.reader.read_processes(node.devices[0]);
+  node.read(0);
+  CHECK(!node.devices[0].known.shares.has_value());
+  CHECK_EQ(node.machine.calls("nvmlDeviceGetProcessesUtilizationInfo"), 3);
+  node.read(0);
+  CHECK_EQ(node.machine.calls("nvmlDeviceGetProcessesUtilizationInfo"), 6);
+  node.pass_ms(1000);
+  node.reader.read_processes(node.devices[0]);
+  node.read(0);
+  CHECK_EQ(node.machine.calls("nvmlDeviceGetProcessesUtilizationInfo"), 7);
+  REQUIRE(node.devices[0].known.shares.has_value());
+  CHECK_EQ(node.devices[0].known.shares->shares.size(), 2);
+}
+
+TEST("a driver that does not take the new structure of samples is asked by the old call") {
+  Node node("old_utilization");
+  const auto sums = sum_shares(node, 0, 300);
+  REQUIRE(sums.size() == 2);
+  const double all_s = sums.at(1000) + sums.at(1001);
+  const auto busy_us = static_cast<double>(node.machine.truth("busy_us", 0));
+  for (const uint32_t pid : {1000U, 1001U}) {
+    const auto truth_us = static_cast<double>(node.machine.truth("process_us", 0, pid));
+    CHECK(std::abs(sums.at(pid) / all_s - truth_us / busy_us) <= 0.02);
+  }
+  CHECK_EQ(node.machine.calls("nvmlDeviceGetProcessesUtilizationInfo"), 1);
+  CHECK_EQ(node.machine.calls("nvmlDeviceGetProcessUtilization"), 300);
+}
+
 TEST("shares of the SM follow the scenario's truth, in both layouts and domains of the clock") {
   const std::pair<const char*, const char*> drivers[] = {
       {"two_tenants", "current"}, {"clock_domain_boot", "current"}, {"two_tenants", "r450"}};
@@ -227,13 +290,13 @@ TEST("a process that ended before it was asked for the first time is charged not
   CHECK(shares->to_ns - shares->from_ns <= 1'000'000'000);
 }
 
-TEST("a process that is in no list yet is dropped, counted, and wants one list") {
+TEST("what a process did that is in no list yet is told, and wants one list") {
   Node node("two_tenants");
   node.read(0);
   node.pass_ms(2000);
   CHECK(node.reader.read_figures(node.devices[0]));
-  CHECK(node.devices[0].known.shares->shares.empty());
-  CHECK_EQ(node.devices[0].known.dropped_rows, 2);
+  CHECK_EQ(node.devices[0].known.shares->shares.size(), 2);
+  CHECK_EQ(node.devices[0].known.dropped_rows, 0);
   node.pass_ms(2000);
   CHECK(!node.reader.read_figures(node.devices[0]));
   node.reader.read_processes(node.devices[0]);

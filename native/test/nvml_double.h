@@ -31,6 +31,7 @@ class NvmlDouble {
     find(users_, "lezea_double_users");
     find(calls_, "lezea_double_calls");
     find(truth_, "lezea_double_truth");
+    find(gpm_samples_, "lezea_double_gpm_samples");
     CHECK_EQ(load_(fixture_path("nvml/" + scenario + ".scenario").c_str()), 0);
   }
   // The machine is one for all tests: threads that outlive what started them must have left it.
@@ -41,6 +42,7 @@ class NvmlDouble {
     const uint64_t deadline_ns = clock.monotonic_ns() + 20'000'000'000;
     while (users_() > 0 && clock.monotonic_ns() < deadline_ns) clock.sleep_ns(1'000'000);
     CHECK_EQ(users_(), 0);
+    CHECK_EQ(gpm_samples_(), 0);
     dlclose(handle_);
   }
   NvmlDouble(const NvmlDouble&) = delete;
@@ -50,6 +52,8 @@ class NvmlDouble {
   void advance_ms(uint64_t ms) { advance_(ms); }
   void release() { release_(); }
   uint64_t calls(const char* symbol) { return calls_(symbol); }
+  // Allocated and not freed.
+  uint64_t gpm_samples() { return gpm_samples_(); }
   uint64_t all_calls() { return calls_(nullptr); }
   uint64_t truth(const char* what, uint32_t gpu, uint32_t pid = 0) {
     return truth_(what, gpu, pid);
@@ -69,6 +73,7 @@ class NvmlDouble {
   void (*release_)() = nullptr;
   uint64_t (*users_)() = nullptr;
   uint64_t (*calls_)(const char*) = nullptr;
+  uint64_t (*gpm_samples_)() = nullptr;
   uint64_t (*truth_)(const char*, uint32_t, uint32_t) = nullptr;
 };
 

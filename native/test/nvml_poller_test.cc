@@ -65,6 +65,51 @@ TEST("a poller publishes what its thread reads") {
   }));
 }
 
+TEST("a reading that is asked for began after it was, however long the rest") {
+  NvmlDouble machine("two_tenants");
+  CollectorOptions options = fast_options(machine);
+  options.tick_ns = 3'600'000'000'000;
+  auto clock = std::make_shared<SystemClock>();
+  GpuPoller poller(options, clock);
+  REQUIRE(wait_until([&] { return has_figures(poller); }));
+  for (int i = 0; i < 3; ++i) {
+    machine.advance_ms(1000);
+    const uint64_t lists = machine.calls("nvmlDeviceGetComputeRunningProcesses_v3");
+    const uint64_t asked_ns = clock->monotonic_ns();
+    // Again and again only where the budget of NVML's time is used up.
+    REQUIRE(wait_until([&] {
+      CHECK(poller.refresh(std::chrono::seconds(20)));
+      return poller.newest()->devices[0].figures->t_ns >= asked_ns;
+    }));
+    CHECK_EQ(*poller.newest()->devices[0].figures->energy_uj,
+             machine.truth("counted_energy_uj", 0));
+    REQUIRE(wait_until([&] {
+      CHECK(poller.refresh(std::chrono::seconds(20)));
+      return machine.calls("nvmlDeviceGetComputeRunningProcesses_v3") > lists;
+    }));
+  }
+  std::thread other([&] { poller.refresh(std::chrono::seconds(20)); });
+  CHECK(poller.refresh(std::chrono::seconds(20)));
+  other.join();
+}
+
+TEST(
+    "who asks for a reading while a call hangs, or the poller ends, waits no longer than it said") {
+  NvmlDouble machine("hang");
+  auto clock = std::make_shared<SystemClock>();
+  GpuPoller poller(fast_options(machine), clock);
+  REQUIRE(wait_until([&] { return has_figures(poller); }));
+  machine.advance_ms(4000);
+  REQUIRE(wait_until([&] { return poller.take()->state == GpuState::kStuck; }));
+  const uint64_t begun_ns = clock->monotonic_ns();
+  CHECK(!poller.refresh(std::chrono::milliseconds(50)));
+  CHECK(clock->monotonic_ns() - begun_ns < 2'000'000'000);
+  std::thread waiting([&] { CHECK(!poller.refresh(std::chrono::hours(1))); });
+  poller.stop();
+  waiting.join();
+  CHECK(!poller.refresh(std::chrono::hours(1)));
+}
+
 TEST("while a call hangs nothing is told but that; no second one is made, and it recovers") {
   NvmlDouble machine("hang");
   auto clock = std::make_shared<SystemClock>();
@@ -136,6 +181,62 @@ TEST("a storm of XIDs is counted to the last one, by device and code") {
   CHECK_EQ(count_of(*now, "00000001", 31), 40'000);
   CHECK(now->xids[0].last_wall_ms > 0);
   CHECK(has_figures(poller));
+}
+
+TEST("XIDs are counted on after the driver was reloaded, beside those of before") {
+  NvmlDouble machine("xid_reload");
+  GpuPoller poller(fast_options(machine), std::make_shared<SystemClock>());
+  REQUIRE(wait_until([&] { return poller.take()->xids_watched; }));
+  machine.advance_ms(1500);
+  REQUIRE(wait_until([&] { return count_of(*poller.take(), "00000000", 79) == 5; }));
+  machine.advance_ms(1000);
+  REQUIRE(wait_until([&] {
+    const auto now = poller.take();
+    return now->state == GpuState::kNoDriver && !now->xids_watched;
+  }));
+  CHECK_EQ(count_of(*poller.take(), "00000000", 79), 5);
+  // Both threads have found it gone when they tried to open it again.
+  REQUIRE(wait_until([&] { return machine.calls("nvmlInit_v2") >= 4; }));
+  machine.advance_ms(1000);
+  REQUIRE(wait_until([&] { return has_figures(poller) && poller.take()->xids_watched; }));
+  CHECK_EQ(poller.take()->generation, 2);
+  machine.advance_ms(2000);
+  REQUIRE(wait_until([&] { return count_of(*poller.take(), "00000000", 79) == 8; }));
+  CHECK_EQ(poller.take()->xids.size(), 1);
+}
+
+TEST("a wait for events that fails ends with its set, and another one goes on") {
+  NvmlDouble machine("xid_unknown");
+  GpuPoller poller(fast_options(machine), std::make_shared<SystemClock>());
+  REQUIRE(wait_until([&] { return poller.take()->xids_watched; }));
+  machine.advance_ms(1500);
+  REQUIRE(wait_until([&] { return machine.calls("nvmlEventSetFree") >= 1; }));
+  REQUIRE(wait_until([&] { return !poller.take()->xids_watched; }));
+  CHECK(has_figures(poller));
+  machine.advance_ms(1000);
+  REQUIRE(wait_until([&] { return poller.take()->xids_watched; }));
+  machine.advance_ms(1000);
+  REQUIRE(wait_until([&] { return count_of(*poller.take(), "00000000", 79) == 2; }));
+  CHECK_EQ(poller.take()->generation, 1);
+}
+
+TEST("an init that hangs is given a minute, is told as stuck then, and used when it returns") {
+  NvmlDouble machine("hang_init");
+  auto clock = std::make_shared<ManualClock>();
+  CollectorOptions options;
+  options.nvml.path = machine.path();
+  GpuPoller poller(options, clock);
+  REQUIRE(wait_until([&] { return machine.calls("nvmlInit_v2") == 1; }));
+  clock->advance_ns(options.nvml.init_deadline_ns);
+  CHECK(poller.take()->state == GpuState::kStarting);
+  clock->advance_ns(1);
+  CHECK(poller.take()->state == GpuState::kStuck);
+  CHECK(poller.take()->reason == "nvmlInit_v2 has not returned for 60000 ms");
+  CHECK_EQ(poller.take()->late_calls, 1);
+  machine.advance_ms(6000);
+  REQUIRE(wait_until([&] { return has_figures(poller); }));
+  CHECK_EQ(poller.take()->late_calls, 1);
+  CHECK_EQ(poller.take()->generation, 1);
 }
 
 TEST("devices that tell no XIDs are read like any other") {

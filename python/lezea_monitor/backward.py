@@ -13,10 +13,12 @@ import threading
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional
 
 from . import scope as scopes
+from .cuda_streams import Span
 from .scope import Scope
 from .tree import Node
 
 if TYPE_CHECKING:
+    from .cuda_times import CudaTimes
     from .watch import Call
 
 MARK = "lezea_monitor"  # key in a node's metadata
@@ -28,34 +30,33 @@ MAX_OWN_NODES = 64  # of a call's own operations between two modules that it cal
 class _Stay:
     """Where one backward pass has put its thread."""
 
-    __slots__ = ("task", "scope", "base")
+    __slots__ = ("task", "scope", "base", "span")
 
     def __init__(self, task: int, scope: Scope, base: Node) -> None:
         self.task = task  # autograd's number of the pass
         self.scope = scope
         self.base = base  # where backward() was called
+        self.span = Span()  # this thread's part of the pass on a GPU
 
 
 class _End:
     """Autograd calls it when a pass is done, and drops it when the pass is over otherwise."""
 
-    __slots__ = ("_stays", "_stay", "_failed")
+    __slots__ = ("_stays", "_stay", "_marks")
 
-    def __init__(
-        self, stays: List[_Stay], stay: _Stay, failed: Callable[[Exception], None]
-    ) -> None:
+    def __init__(self, stays: List[_Stay], stay: _Stay, marks: "Marks") -> None:
         self._stays = stays
         self._stay: Optional[_Stay] = stay
-        self._failed = failed
+        self._marks = marks
 
     def __call__(self) -> None:
         stay, self._stay = self._stay, None
         try:
             if stay is not None and stay in self._stays:
                 self._stays.remove(stay)
-                scopes.leave(stay.scope)
+                self._marks.leave(stay)
         except Exception as error:
-            self._failed(error)
+            self._marks.failed(error)
 
     __del__ = __call__
 
@@ -70,7 +71,8 @@ class Marks:
 
     def __init__(self, torch: Any, failed: Callable[[Exception], None]) -> None:
         """Raises LookupError where this torch has no way to ask for what is needed."""
-        self._failed = failed
+        self.failed = failed
+        self.times: "Optional[CudaTimes]" = None  # where some layers are timed on their GPU
         self._local = _Local()
         self._open = False
         self._arrivals: Dict[Optional[Node], Callable[[Any], None]] = {}
@@ -125,19 +127,19 @@ class Marks:
         node.register_prehook(arrival)
 
     def _arrival(self, owner: Optional[Node]) -> Callable[[Any], None]:
-        arrive, failed, compiling = self._arrive, self._failed, self.compiling
+        arrive, failed, compiling = self._arrive, self.failed, self.compiling
 
         def before(gradients: Any) -> None:
             if compiling():
                 return
             try:
-                arrive(owner)
+                arrive(owner, gradients)
             except Exception as error:
                 failed(error)
 
         return before
 
-    def _arrive(self, owner: Optional[Node]) -> None:
+    def _arrive(self, owner: Optional[Node], gradients: Any) -> None:
         """A pass comes to what `owner` has made; None: what is of no layer."""
         if not self._open:
             return
@@ -148,10 +150,20 @@ class Marks:
             base = scopes.current()
             stay = _Stay(task, scopes.place(owner), base)
             stays.append(stay)
-            self._at_end(_End(stays, stay, self._failed))
+            self._at_end(_End(stays, stay, self))
         else:
             stay = stays[-1]
             scopes.move(stay.scope, stay.base if owner is None else owner)
+        if self.times is not None:
+            self.times.arrive(stay.span, owner, gradients)
+
+    def leave(self, stay: _Stay) -> None:
+        """The pass is over."""
+        try:
+            if self.times is not None:
+                self.times.end(stay.span)
+        finally:
+            scopes.leave(stay.scope)
 
 
 def _after_others(node: Any, number: int, first: int) -> List[Any]:

@@ -23,9 +23,11 @@ HEADER = struct.Struct("<8sIIIII")
 RECORD = struct.Struct("@QQIIII")
 
 KIND_SWITCH = 0  # value: the thread's CPU clock, ns; 0 = not stamped
+KIND_GPU = 1  # value: GPU time of the scope on the device, ns; says nothing of where the thread is
 KIND_IO_READ = 2  # value: cumulative bytes read from storage by the thread
 KIND_IO_WRITE = 3  # value: cumulative bytes written to storage by the thread
 KIND_PROCESS_CPU = 4  # value: the process's CPU clock, ns; of the edge that the next switch tells
+DEVICE_SHIFT = 8  # of `device` in the fifth field
 ACTIVATION = 1 << 16  # flags bit 0, already at its place in the fifth field
 
 U32 = 0xFFFFFFFF

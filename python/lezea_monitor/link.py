@@ -30,6 +30,7 @@ LOOK_SECONDS = 1.0  # how often the program is looked at for its tracker
 PROGRESS_SECONDS = 0.1  # progress reports are sent together, at most this often
 # A program that closes our descriptors just before the poll begins would never end it.
 POLL_SECONDS = 1.0
+MAX_DEVICES = 32  # GPUs of a session that records may name
 UNSENT_MAX = 256 * 1024  # bytes buffered ahead of a slow agent; the rest waits in the outbox
 # Refusals that another attempt would only repeat.
 FINAL_CODES = frozenset(
@@ -103,6 +104,7 @@ class Link:
         )
         try:
             with session.sending():
+                session.tell_devices()
                 session.offer_rings(self._pool)
             self._hear_answers(session, deadline)
         except BaseException:
@@ -154,6 +156,22 @@ class Link:
         session = self._session
         if session is None or not session.push(self._tree):
             self.wake()
+
+    def use_device(self, uuid: str) -> Optional[int]:
+        """The index by which records name this GPU; None: there are too many. Of one thread at a time."""
+        devices = self.identity.devices
+        if uuid not in devices:
+            if len(devices) >= MAX_DEVICES:
+                return None
+            devices.append(uuid)
+            self.define()
+        return devices.index(uuid)
+
+    @property
+    def devices_told(self) -> bool:
+        """Whether records may name them. Without a session they may: the next one is opened with them."""
+        session = self._session
+        return session is None or session.devices_told
 
     def offer(self) -> None:
         """There is a new ring. The calling thread offers it, if nothing is in the way."""
@@ -300,6 +318,7 @@ class Link:
 
         True when there may be more than fitted.
         """
+        session.tell_devices()
         session.define(self._tree, UNSENT_MAX)
         now = time.monotonic()
         if self.outbox.has_progress and now >= self._progress_due:

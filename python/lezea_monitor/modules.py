@@ -60,7 +60,9 @@ def _depth(part: Part) -> int:
 class Layer:
     """One watched module."""
 
-    __slots__ = ("ident", "module", "level", "keys", "home", "holders", "_names", "_root", "_title")
+    __slots__ = (
+        "ident", "module", "level", "keys", "home", "holders", "timers", "_names", "_root", "_title",
+    )  # fmt: skip
 
     def __init__(
         self, module: Any, names: List[str], root: object, title: str, level: str,
@@ -72,6 +74,7 @@ class Layer:
         self.keys: Dict[Node, Key] = {}  # by the scope that it is called in
         self.home: Optional[Node] = None  # its scope at its last call outside of a backward pass
         self.holders = 0  # how many watches have it
+        self.timers = 0  # how many of them with cuda=True
         self._names = names
         self._root = root
         self._title = title

@@ -21,7 +21,7 @@ class Column(NamedTuple):
 
 # In the agent's order (src/native/frame.ts).
 COLUMNS = tuple(
-    Column(*line.split(), name != "memory_peak_bytes")  # a peak is the greatest, not a sum
+    Column(*line.split(), not name.endswith("_peak_bytes"))  # a peak is the greatest, not a sum
     for line in """
     cpu_seconds ns
     cpu_user_seconds ns
@@ -43,6 +43,11 @@ COLUMNS = tuple(
     activations count
     memory_peak_bytes bytes
     cpu_energy_joules uj
+    gpu_active_seconds ns
+    gpu_allocated_seconds ns
+    gpu_energy_joules uj
+    gpu_memory_byte_seconds byte_ns
+    gpu_memory_peak_bytes bytes
     """.split("\n")
     for name in line.split()[:1]
 )

@@ -69,7 +69,7 @@ class NoRun:
 
     def watch(
         self, module: Any, name: object = None, *, level: object = "layer", depth: Optional[int] = None,
-        only: Optional[Callable[[str, Any], Any]] = None,
+        only: Optional[Callable[[str, Any], Any]] = None, cuda: bool = False,
     ) -> NoWatch:  # fmt: skip
         return NoWatch()
 

@@ -148,14 +148,14 @@ class Run:
 
     def watch(
         self, module: Any, name: object = None, *, level: object = "layer", depth: Optional[int] = None,
-        only: Optional[Callable[[str, Any], Any]] = None,
+        only: Optional[Callable[[str, Any], Any]] = None, cuda: bool = False,
     ) -> "Union[Watch, NoWatch]":  # fmt: skip
         """A torch module and its parts are scopes from now on, forward and backward, nested as they
         are called, until `remove` of what this returns, the end of its `with` block, or of the run.
 
         name: of the module itself, default its class; parts have the names of `named_modules`.
         depth: of parts, 0 is the module alone. only: called with a part's name and module, says
-        whether it is watched.
+        whether it is watched. cuda: what they take on a GPU is timed there, with events.
         """
         if not self.active:
             return NoWatch()
@@ -163,8 +163,8 @@ class Run:
 
         try:
             if self._watcher is None:
-                self._watcher = Watcher(self._tree, self._lose_call)
-            return self._watcher.watch(module, name, level, depth, only)
+                self._watcher = Watcher(self._tree, self._lose_call, lambda: self._link)
+            return self._watcher.watch(module, name, level, depth, only, cuda)
         except LookupError as error:
             warn_once("watch", "run.watch does nothing: %s", error)
             return NoWatch()
@@ -459,6 +459,8 @@ class Run:
         self._tracker.silence()
         self._facts = Facts(self._ask_ahead, warn_once)
         self._capture.after_fork()
+        if self._watcher is not None:
+            self._watcher.after_fork()
         self._exit_hooks.after_fork()
         self._recorder = Recorder(self._tree, self._pool)
         scope.after_fork(self._recorder)

@@ -51,6 +51,8 @@ class Identity:
         self.starts_run = starts_run  # False: the run is there, only a session is to be opened
         self.must_exist = must_exist  # the first run.start must not make a run
         self.created = False  # this process's first run.start made the run
+        # UUIDs of the GPUs that records name, by the index that they name them with. Only appended to.
+        self.devices: List[str] = []
         self.limits: Any = None  # how they stood when the run was started
 
 
@@ -114,13 +116,15 @@ class Session:
     ) -> None:
         self.token = ""
         self._address = address
+        self._devices = identity.devices
+        self._devices_told = 0
         self._waiting = waiting
         self._on_notification = on_notification
         self._defined = 0  # how many of tree.nodes this connection has defined
         self._offered = 0  # how many of pool.rings were offered for this session
         self._answers: Deque[socket.SocketType] = collections.deque()  # to offers
         self._refusal: Optional[AgentError] = None  # of a ring, not told yet
-        # Of what goes out: `channel.unsent`, `_defined`, `_offered` and the descriptor's life.
+        # Of what goes out: `channel.unsent`, what was told so far and the descriptor's life.
         self._lock = threading.Lock()
         connection = wire.connect(address.path, socket.SOCK_STREAM, address.own_folder, deadline)
         self.channel = Channel(connection, self._on_message)
@@ -181,7 +185,11 @@ class Session:
             params["tid"] = identity.tid
         if identity.birth_scope:
             params["birth_scope"] = identity.birth_scope
+        devices = list(self._devices)
+        if devices:
+            params["devices"] = devices
         self.token = str(self.ask("session.open", params, deadline)["session"])
+        self._devices_told = len(devices)
 
     def ask(self, method: str, params: Dict[str, Any], deadline: float) -> Dict[str, Any]:
         """A request before the connection has a thread. Raises AgentError, Unavailable."""
@@ -246,7 +254,7 @@ class Session:
         return any(self._lock.acquire(timeout=SENDING_TRY_SECONDS) for _ in tries)
 
     def push(self, tree: Tree) -> bool:
-        """Defines new scopes from the thread that made them; False: the link's thread has to.
+        """Tells of new scopes and devices from the thread that has them; False: the link's thread has to.
 
         That thread may next be in native code that keeps the interpreter to itself, and the
         agent would read records of a scope that it does not know. Waits for nothing.
@@ -256,6 +264,7 @@ class Session:
         try:
             if self.channel.unsent or len(tree.nodes) - self._defined > PUSH_MAX:
                 return False
+            self.tell_devices()
             self.define(tree, BATCH_BYTES)
             self.channel.flush()
             return not self.channel.unsent
@@ -280,6 +289,23 @@ class Session:
             pass  # the link's thread tries again, and hears why not
         finally:
             self._lock.release()
+
+    @property
+    def devices_told(self) -> bool:
+        """Whether the agent can know every device that a record may name from now on."""
+        return self._devices_told == len(self._devices) and not self.channel.unsent
+
+    def tell_devices(self) -> None:
+        """Queues the list of devices, whole, where it has grown."""
+        devices = list(self._devices)
+        if self._devices_told == len(devices):
+            return
+        self._devices_told = len(devices)
+        self.channel.send(
+            b'{"jsonrpc":"2.0","method":"session.devices",'
+            b'"params":{"session":%s,"devices":%s}}\n'
+            % (_json(self.token).encode(), _json(devices).encode())
+        )
 
     def define(self, tree: Tree, room: int) -> None:
         """Queues definitions of new scopes, up to `room` unsent bytes in all."""

@@ -12,10 +12,11 @@ import sys
 import threading
 import warnings
 from types import FrameType
-from typing import Any, Callable, Dict, List, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Union
 
 from . import scope as scopes
 from .backward import Marks
+from .cuda_streams import Span
 from .foreign import is_foreign
 from .layout import ACTIVATION
 from .modules import Layer, Only, Selection
@@ -24,6 +25,10 @@ from .noop import NoWatch, warn_once
 from .scope import Scope
 from .tree import MAX_SCOPES, Key, Node, Tree
 
+if TYPE_CHECKING:
+    from .cuda_times import CudaTimes
+    from .link import Link
+
 # torch says so where somebody calls what torch.compile returned; for our hooks it does not matter.
 _FIRES_TWICE = r"Using `torch\.compile\(module\)` when there are global hooks"
 
@@ -31,31 +36,34 @@ _FIRES_TWICE = r"Using `torch\.compile\(module\)` when there are global hooks"
 class Call:
     """One call of a watched module that has not returned."""
 
-    __slots__ = ("layer", "scope", "placed", "node", "first", "frame", "calls_others")
+    __slots__ = ("layer", "scope", "placed", "node", "first", "frame", "span", "calls_others")
 
     def __init__(
-        self, layer: Layer, scope: Scope, placed: bool, node: Node, first: int, frame: FrameType
-    ) -> None:
+        self, layer: Layer, scope: Scope, placed: bool, node: Node, first: int, frame: FrameType,
+        span: Optional[Span],
+    ) -> None:  # fmt: skip
         self.layer = layer
         self.scope = scope
         self.placed = placed  # by `scope.place`, not entered
         self.node = node
         self.first = first  # number of the first autograd node that it can have made
         self.frame = frame  # torch's, which runs for as long as the call does
+        self.span = span  # where it is timed on a GPU
         self.calls_others = False  # watched ones
 
 
 class Watch:
     """What `run.watch` returns: the modules are watched until `remove`, or the end of a block."""
 
-    def __init__(self, watcher: "Watcher", layers: List[Layer]) -> None:
+    def __init__(self, watcher: "Watcher", layers: List[Layer], timed: bool) -> None:
         self._watcher = watcher
         self._layers = layers
+        self._timed = timed
 
     def remove(self) -> None:
         """The modules are watched no more, unless somebody else watches them too."""
         layers, self._layers = self._layers, []
-        self._watcher.release(layers)
+        self._watcher.release(layers, self._timed)
 
     def __enter__(self) -> "Watch":
         return self
@@ -78,10 +86,12 @@ class _Local(threading.local):
 class Watcher:
     """The watched modules of a run."""
 
-    def __init__(self, tree: Tree, on_lost: Callable[[], None]) -> None:
+    def __init__(self, tree: Tree, on_lost: Callable[[], None], link: "Callable[[], Link]") -> None:
         """Raises LookupError where torch is missing or too old; says what it lacks."""
         self._tree = tree
         self._on_lost = on_lost
+        self._link = link
+        self._times: "Optional[CudaTimes]" = None
         self._layers: Dict[int, Layer] = {}
         self._local = _Local()
         self._hooks: List[Any] = []
@@ -96,8 +106,9 @@ class Watcher:
         self._marks = Marks(self._torch, self.failed)
 
     def watch(
-        self, module: Any, name: object, level: object, depth: Optional[int], only: Optional[Only]
-    ) -> "Union[Watch, NoWatch]":
+        self, module: Any, name: object, level: object, depth: Optional[int], only: Optional[Only],
+        cuda: bool,
+    ) -> "Union[Watch, NoWatch]":  # fmt: skip
         if not isinstance(module, self._modules.Module):
             warn_once("watch", "run.watch(%s): not a torch module", type(module).__name__)
             return NoWatch()
@@ -116,6 +127,7 @@ class Watcher:
                 "depth= or only= says which", selection.left_out, selection.found, MAX_SCOPES,
             )  # fmt: skip
         layers = []
+        timed = bool(cuda) and self._can_time()
         word = clean_level(level)
         for part in selection.parts:
             layer = self._layers.get(id(part.module))
@@ -123,13 +135,25 @@ class Watcher:
                 layer = Layer(part.module, part.names, selection.root, title, word, self._forget)
                 self._layers[layer.ident] = layer
             layer.holders += 1
+            layer.timers += timed
             layers.append(layer)
         self._install()
-        return Watch(self, layers)
+        return Watch(self, layers, timed)
 
-    def release(self, layers: List[Layer]) -> None:
+    def _can_time(self) -> bool:
+        if self._times is None:
+            from .cuda_times import CudaTimes  # nobody else needs it
+
+            try:
+                self._times = self._marks.times = CudaTimes(self._torch, self._link, self._on_lost)
+            except LookupError as error:
+                warn_once("cuda", "run.watch(cuda=True) records no GPU times: %s", error)
+        return self._times is not None
+
+    def release(self, layers: List[Layer], timed: bool) -> None:
         for layer in layers:
             layer.holders -= 1
+            layer.timers -= timed
             if layer.holders == 0 and self._layers.get(layer.ident) is layer:
                 del self._layers[layer.ident]
         if not self._layers:
@@ -144,7 +168,14 @@ class Watcher:
                 vars(self._modules).get(flags, {}).pop(hook.id, None)  # torch 2.15 leaves them
         self._layers.clear()
         self._marks.close()
-        _leave_from(self._local.calls, 0)
+        if self._times is not None:
+            self._times.stop()
+        self._leave_from(self._local.calls, 0)
+
+    def after_fork(self) -> None:
+        """In a forked child."""
+        if self._times is not None:
+            self._times.after_fork()
 
     def _forget(self, layer: Layer) -> None:
         """Its module is gone."""
@@ -164,7 +195,7 @@ class Watcher:
             if compiling():
                 return
             try:
-                enter(module, sys._getframe(1))
+                enter(module, args, sys._getframe(1))
             except Exception as error:
                 failed(error)
 
@@ -189,7 +220,7 @@ class Watcher:
             raise error
         self._on_lost()
 
-    def _enter(self, module: Any, frame: FrameType) -> None:
+    def _enter(self, module: Any, args: Any, frame: FrameType) -> None:
         layer = self._layers.get(id(module))
         if layer is None or layer.module() is not module:
             return
@@ -205,6 +236,7 @@ class Watcher:
             if key is None:
                 key = self._new_key(layer, calls)
             opened = scopes.again(key)
+        span: Optional[Span] = None
         try:
             if not placed:
                 opened.__enter__()
@@ -215,14 +247,17 @@ class Watcher:
                 layer.home = node
             if calls:
                 calls[-1].calls_others = True
-            calls.append(Call(layer, opened, placed, node, self._marks.next_number(), frame))
+            if layer.timers and self._times is not None:
+                span = Span()
+                self._times.begin(span, node, args, module)
+            calls.append(Call(layer, opened, placed, node, self._marks.next_number(), frame, span))
         except BaseException:  # a signal handler's: the call will not be
-            _end(opened, placed)
+            self._end(opened, placed, span)
             raise
 
     def _new_key(self, layer: Layer, calls: List[Call]) -> Key:
         """The scope's name depends on who calls the module."""
-        _leave_from(calls, _running(calls))
+        self._leave_from(calls, _running(calls))
         caller = calls[-1].layer if calls else None
         key = self._tree.key(layer.level, layer.name_in(caller))
         layer.keys[scopes.current()] = key
@@ -236,24 +271,29 @@ class Watcher:
         if at < 0:
             return
         try:
+            span = calls[at].span
+            if span is not None and self._times is not None:
+                self._times.end(span)
             if results[-1] is not None:
                 self._marks.mark(calls, at, results + args)
         finally:
-            _leave_from(calls, at)
+            self._leave_from(calls, at)
 
+    def _leave_from(self, calls: List[Call], at: int) -> None:
+        while len(calls) > at:
+            call = calls[-1]
+            self._end(call.scope, call.placed, call.span)
+            calls.pop()
 
-def _leave_from(calls: List[Call], at: int) -> None:
-    while len(calls) > at:
-        call = calls[-1]
-        _end(call.scope, call.placed)
-        calls.pop()
-
-
-def _end(scope: Scope, placed: bool) -> None:
-    if placed:
-        scopes.leave(scope)
-    else:
-        scope.__exit__(None, None, None)
+    def _end(self, scope: Scope, placed: bool, span: Optional[Span]) -> None:
+        try:
+            if span is not None and self._times is not None:
+                self._times.drop(span)  # nothing, where it was ended in time
+        finally:
+            if placed:
+                scopes.leave(scope)
+            else:
+                scope.__exit__(None, None, None)
 
 
 def _running(calls: List[Call]) -> int:

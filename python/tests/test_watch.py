@@ -11,8 +11,12 @@ import unittest
 import warnings
 import weakref
 
-from lezea_monitor import backward, noop
+import types
+from unittest import mock
 
+from lezea_monitor import backward, cuda_times, noop
+
+from .fake_torch import FakeTorch
 from .helpers import AgentTest, child_environment, python
 
 try:
@@ -624,6 +628,123 @@ class WatchTest(AgentTest):
         self.assertEqual(self.run_.dropped, 4)
         self.assertEqual(self.mine()[-1], OUT)
         self.assertTrue(torch.equal(model(torch.ones(1, 4)), expected))
+
+
+@unittest.skipIf(torch is None, "no torch: pip install torch")
+class CudaTest(AgentTest):
+    """Real modules and a real backward pass; what they give a GPU to do, a fake one does."""
+
+    def setUp(self):
+        super().setUp()
+        self.run_ = self.start()
+
+    def gpu(self):
+        """All is on this GPU from now on."""
+        fake = FakeTorch()
+        shown = types.SimpleNamespace(cuda=fake.cuda, version=fake.version, __version__="2.15.0")
+        for patch in (
+            mock.patch.object(cuda_times, "gpu_of", lambda *_: 0),
+            mock.patch.object(cuda_times, "HARVEST_INTERVAL_NS", 0),
+            mock.patch.object(cuda_times.CudaTimes, "__init__", _shown(cuda_times.CudaTimes.__init__, shown)),
+        ):
+            patch.start()
+            self.addCleanup(patch.stop)
+        self.addCleanup(lambda: self.assertEqual(fake.wrong, []))
+
+        class Work(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x, ns):
+                ctx.ns = ns
+                ctx.save_for_backward(x)
+                fake.gpus[0].current.work(ns)
+                return x * 1
+
+            @staticmethod
+            def backward(ctx, gradient):
+                fake.gpus[0].current.work(2 * ctx.ns)
+                return gradient * torch.ones_like(ctx.saved_tensors[0]), None
+
+        class Layer(nn.Module):
+            def __init__(self, ns, *parts, checkpointed=None):
+                super().__init__()
+                self.ns, self.parts, self.checkpointed = ns, nn.ModuleList(parts), checkpointed
+
+            def forward(self, x):
+                x = Work.apply(x, self.ns)
+                for part in self.parts:
+                    x = part(x) if self.checkpointed is None else checkpoint(part, x, use_reentrant=self.checkpointed)
+                return x
+
+        return fake, Layer
+
+    def catch_up(self, fake):
+        self.agent.wait(lambda: self.run_._link.devices_told)
+        fake.catch_up()
+
+    def times(self):
+        found = {}
+        ring = self.agent.rings[0]
+        for record in ring.records():
+            if record.kind == 1:
+                path = self.agent.path_of(ring.session, record.scope).replace("layer:", "")
+                found[path] = found.get(path, 0) + record.value
+        return found
+
+    def test_forward_and_backward(self):
+        fake, Layer = self.gpu()
+        model = Layer(1000, Layer(2000), Layer(4000))
+        with self.run_.watch(model, "net", cuda=True):
+            for _ in range(3):
+                loss = model(torch.ones(2, requires_grad=True)).sum()
+                fake.gpus[0].current.work(50_000)
+                loss.backward()
+                fake.gpus[0].current.work(50_000)
+                self.catch_up(fake)
+        self.assertEqual(self.times(), {"net": 9000, "net/parts.0": 18_000, "net/parts.1": 36_000})
+        self.assertEqual(self.run_.dropped, 0)
+
+    def check_checkpoints(self, reentrant):
+        fake, Layer = self.gpu()
+        model = Layer(1000, Layer(2000, Layer(4000)), checkpointed=reentrant)
+        with self.run_.watch(model, "net", cuda=True):
+            model(torch.ones(2, requires_grad=True)).sum().backward()
+            self.catch_up(fake)
+        part = "net/parts.0"  # computed twice, and backward
+        self.assertEqual(self.times(), {"net": 3000, part: 8000, part + "/parts.0": 16_000})
+
+    def test_checkpoints(self):
+        self.check_checkpoints(False)
+
+    def test_reentrant_checkpoints(self):
+        self.check_checkpoints(True)
+
+    def test_a_pass_that_fails(self):
+        fake, Layer = self.gpu()
+        model = Layer(1000, Shapes(FailsBackward.apply), Layer(2000))
+        with self.run_.watch(model, "net", cuda=True):
+            with self.assertRaises(OSError):
+                model(torch.ones(2, requires_grad=True)).sum().backward()
+            fake.gpus[0].current.work(50_000)
+            model(torch.ones(2))
+            self.catch_up(fake)
+        self.assertEqual(self.times(), {"net": 2000, "net/parts.1": 8000})
+
+    @unittest.skipIf(torch is not None and torch.cuda.is_available(), "there is a GPU")
+    def test_without_a_gpu(self):
+        model = block()
+        with self.assertLogs("lezea_monitor", "WARNING") as logs:
+            with self.run_.watch(model, "net", cuda=True), self.run_.watch(model, "again", cuda=True):
+                model(torch.ones(1, 4)).sum().backward()
+        self.assertEqual(len(logs.output), 1)
+        self.assertIn("cuda=True", logs.output[0])
+        paths = [path.replace("layer:", "") for path, activation in self.mine() if activation]
+        self.assertEqual(paths, ["net", "net/0", "net/1", "net/2"])
+        self.assertEqual((self.run_.dropped, self.times()), (0, {}))
+
+
+def _shown(make, instead):
+    """A constructor that is shown this torch."""
+    return lambda self, torch, *others: make(self, instead, *others)
 
 
 class WithoutTorchTest(AgentTest):

@@ -106,7 +106,11 @@ export class Agent {
       days: () => deps.config().state.retention_days,
       maxBytes: () => deps.config().state.max_bytes,
     });
-    this.#sampler = new deps.addon.Sampler(samplerOptions(config, ringPath(config.socket.path), deps.roots));
+    const { log, now, config: current } = deps;
+    this.#gpus = new Gpus({ addon: deps.addon, settings: config.gpu, nowMs: now });
+    this.#sampler = new deps.addon.Sampler(
+      samplerOptions(config, ringPath(config.socket.path), this.#gpus.poller, deps.roots),
+    );
     this.#attribution = this.#makeAttribution();
     const bootId = deps.addon.bootId();
     this.#documents = new RunDocuments({
@@ -121,8 +125,6 @@ export class Agent {
       environment: () => this.#environment(),
       prices: () => deps.config().cost,
     });
-    const { log, now, config: current } = deps;
-    this.#gpus = new Gpus({ addon: deps.addon, settings: config.gpu, nowMs: now });
     this.#inventory = new NodeInventory(VERSION, now, () => describeGpus(this.#gpus));
     const outbox = new SqliteOutbox(db);
     const { store } = this.#attribution;
@@ -141,6 +143,7 @@ export class Agent {
       state: () => this.#state(),
       nodeFigures: () => this.#sampler.nodeFigures(),
       gpus: () => this.#gpus.report,
+      gpuBooks: () => this.#attribution.checkpoint.lastSnapshot?.gpus ?? [],
       now: deps.now,
     });
   }
@@ -188,8 +191,8 @@ export class Agent {
     this.#ipc.stopAccepting();
     const steps: (() => Promise<void> | void)[] = [
       () => this.#http?.close(),
-      () => this.#gpus.close(),
       () => this.#attribution.stop(),
+      () => this.#gpus.close(),
       () => this.#rollups?.stop(),
       () => this.#deliveries.stop(),
       () => this.#sweeper.stop(),
@@ -229,6 +232,7 @@ export class Agent {
       prepareDocuments: (run) => this.#deliveries.prepareDocuments(run),
       signal: (process, uid, signal) => addon.signalProcess({ ...process, uid, signal }),
       price: (totals) => priceOf(totals, config().cost),
+      readGpus: () => this.#gpus.read(),
     });
   }
 

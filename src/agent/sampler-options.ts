@@ -2,7 +2,7 @@
 
 import type { Config } from '../config/schema.js';
 import { socketMode } from '../ipc/listen.js';
-import type { SamplerOptions } from '../native/addon.js';
+import type { GpuPoller, SamplerOptions } from '../native/addon.js';
 
 /** How long a process whose ring is known may wait for it after a restart, milliseconds. */
 const RESTART_WAIT_MS = 3000;
@@ -13,6 +13,7 @@ const PULL_TIMEOUT_MS = 30_000;
 export function samplerOptions(
   { sampling, agent }: Config,
   ringSocket: string,
+  gpus: GpuPoller | null,
   roots: { proc: string; sys: string } = { proc: '/proc', sys: '/sys' },
 ): SamplerOptions {
   const sources = Object.entries(sampling.sources);
@@ -26,6 +27,7 @@ export function samplerOptions(
     ringSocketMode: socketMode(agent.mode),
     restartWaitMs: RESTART_WAIT_MS,
     pullTimeoutMs: PULL_TIMEOUT_MS,
+    gpus,
     disabledSources: sources.filter(([, source]) => !source.enabled).map(([name]) => name),
   };
 }

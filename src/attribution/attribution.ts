@@ -43,6 +43,8 @@ export interface AttributionOptions {
   limits?: Limits;
   /** What totals cost, for limits of cost. @default not known */
   price?: Price;
+  /** Has the GPUs read at once; resolves when they were, or after a moment; undefined: there are none. */
+  readGpus?(): Promise<void> | undefined;
   /** Sends a signal to exactly that process of that user. @default cannot */
   signal?(process: ProcessId, uid: number, signal: number): Signalled;
 }
@@ -82,7 +84,8 @@ export class Attribution {
     this.store = this.#registry;
     const registry = this.#registry;
     const checkpoint = (how?: { durable?: boolean }) => this.checkpoint.request(how);
-    const common = { ...options, ledger, registry, limiter: this.limiter, checkpoint };
+    const readGpus = () => options.readGpus?.();
+    const common = { ...options, ledger, registry, limiter: this.limiter, checkpoint, readGpus };
     this.#lifecycle = new Lifecycle({ ...common, retryDelay: () => this.#retryDelay() });
     const price = options.price ?? (() => undefined);
     this.budgets = new Budgets({ ...common, lifecycle: this.#lifecycle, price });

@@ -50,6 +50,8 @@ export interface CommandsOptions {
   log: Logger;
   nowMs(): number;
   checkpoint(): Promise<void>;
+  /** Has the GPUs read; undefined: there are none. */
+  readGpus(): Promise<void> | undefined;
 }
 
 export class Commands implements RunCommands {
@@ -95,6 +97,7 @@ export class Commands implements RunCommands {
       primaryTid: part.primaryTid,
       clockOffsetNs: request.clockOffsetNs,
     });
+    if (!outside) sessions.nameDevices(session, request.devices);
     await this.#o.checkpoint().catch((error) => {
       // Bound it is; that it is not stored yet must not keep the program from its work.
       this.#o.log.warn(
@@ -293,8 +296,14 @@ export class Commands implements RunCommands {
     return { run, scope, self: scope.self.toColumns(), inclusive: scope.inclusive().toColumns(), tMonoNs };
   }
 
+  nameDevices(session: Session, devices: readonly string[]): void {
+    this.#o.sessions.nameDevices(session as OpenSession, devices);
+  }
+
   async end(caller: Caller, request: EndRequest): Promise<{ final: boolean; run: TrackedRun }> {
     const run = this.visible(caller, request.runId);
+    const reading = run.isLive ? this.#o.readGpus() : undefined;
+    if (reading) await reading;
     if (!run.isLive) return { final: true, run };
     const finishing = this.#o.lifecycle.finishingOf(run) ?? this.#endParts(caller, run, request);
     if (finishing) {

@@ -2,6 +2,7 @@
 // published meanwhile. Owns a copy of the run's rows; names and the tree are the run's own.
 
 import { FRAME_WORDS } from '../native/frame.js';
+import type { ByGpu } from './gpu-rows.js';
 import type { Progress, Run, ScopeNode } from './model.js';
 import { Rows } from './rows.js';
 import type { Scope } from './scopes.js';
@@ -14,8 +15,9 @@ export function frozenRun(run: TrackedRun): Run {
   rows.words.set(words);
   // The tree grows; what is in it stays.
   const scopes = [...run.tree.all()];
+  const byGpu = run.gpus.frozen();
   function* still(): Generator<ScopeNode> {
-    for (const scope of scopes) yield new FrozenScope(scope, { rows, count: scopes.length + 1 });
+    for (const scope of scopes) yield new FrozenScope(scope, { rows, byGpu, count: scopes.length + 1 });
   }
   const fixed = {
     figures: run.figures,
@@ -23,6 +25,7 @@ export function frozenRun(run: TrackedRun): Run {
     limits: run.limits,
     phases: run.phases,
     unattributed: new Totals(rows, UNATTRIBUTED_ROW),
+    unattributedByGpu: byGpu(run.unattributedSlot),
     version: run.version,
     scopeCount: scopes.length,
     scopes: still,
@@ -31,12 +34,20 @@ export function frozenRun(run: TrackedRun): Run {
   return Object.create(run, Object.fromEntries(properties) as PropertyDescriptorMap) as Run;
 }
 
+/** What was published when the run was frozen. */
+interface Then {
+  rows: Rows;
+  byGpu: (slot: number) => ByGpu;
+  /** Of the scopes that there were, with the unattributed remainder. */
+  count: number;
+}
+
 class FrozenScope implements ScopeNode {
   readonly self: Totals;
   readonly #scope: Scope;
-  readonly #then: { rows: Rows; count: number };
+  readonly #then: Then;
 
-  constructor(scope: Scope, then: { rows: Rows; count: number }) {
+  constructor(scope: Scope, then: Then) {
     this.#scope = scope;
     this.#then = then;
     this.self = new Totals(then.rows, scope.index);
@@ -65,6 +76,10 @@ class FrozenScope implements ScopeNode {
   }
   get progress(): Readonly<Progress> {
     return this.#scope.progress;
+  }
+
+  get byGpu(): ByGpu {
+    return this.#then.byGpu(this.#scope.slot);
   }
 
   inclusive(): Totals {

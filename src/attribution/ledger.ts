@@ -2,9 +2,10 @@
 // the figures. Owns the pending batch and the index of slots. A batch that could not be written is kept and added to:
 // the sampler reports a change once.
 
-import type { ProcessId, RunSnapshot, Snapshot } from '../native/addon.js';
+import type { ProcessId, RunSnapshot, Slot, Snapshot } from '../native/addon.js';
 import { halvesOf, ROW_HALVES } from '../native/frame.js';
 import { withSample } from './cpu-windows.js';
+import { FIRST_GPU_PAGE } from './gpu-rows.js';
 import {
   type Batch,
   type ExperimentRecord,
@@ -110,9 +111,12 @@ export class Ledger {
     this.#sampledMonoNs = snapshot.tMonoNs;
     const halves = halvesOf(snapshot.slots);
     for (let at = 0; at < halves.length; at += ROW_HALVES) {
-      const place = this.#slots.get(halves[at] ?? 0);
+      const slot = halves[at] ?? 0;
+      const place = this.#slots.get(slot);
       if (!place) continue;
-      place.run.rows.write(place.index, halves, at);
+      const gpu = halves[at + 1] ?? 0;
+      if (gpu === 0) place.run.rows.write(place.index, halves, at);
+      else place.run.gpus.rows.write(this.#gpuPlace(place.run, slot, gpu, snapshot), halves, at);
       this.#sampled.add(place.run);
     }
     for (const sample of snapshot.runs) {
@@ -132,6 +136,18 @@ export class Ledger {
       this.#batch.exited.push({ ...exited, row: exited.row.slice() });
     }
     this.#boundExits();
+  }
+
+  /** Which device a number means is kept with the run: the number of another agent's time may be another's. */
+  #gpuPlace(run: TrackedRun, slot: Slot, gpu: number, { gpus }: Snapshot): number {
+    const { record } = run;
+    let uuid = record.gpus?.[gpu];
+    if (uuid === undefined) {
+      uuid = gpus.find((books) => books.gpu === gpu)?.uuid ?? `unknown-${gpu}`;
+      record.gpus = { ...record.gpus, [gpu]: uuid };
+      this.runChanged(run);
+    }
+    return run.gpus.place(slot, gpu, uuid);
   }
 
   #figures(run: TrackedRun, sample: RunSnapshot): RunFigures {
@@ -169,6 +185,8 @@ export class Ledger {
   *#pages(): Generator<PageRecord> {
     for (const run of this.#sampled) {
       for (const page of run.rows.dirtyPages()) yield { run: run.handle, ...page };
+      for (const { page, bytes } of run.gpus.rows.dirtyPages())
+        yield { run: run.handle, page: FIRST_GPU_PAGE + page, bytes };
     }
   }
 

@@ -30,6 +30,8 @@ export interface LifecycleOptions {
   checkpoint(how?: { durable?: boolean }): Promise<void>;
   /** Resolves at the next time a failed commit is worth another try; rejects when the agent stops. */
   retryDelay(): Promise<void>;
+  /** Has the GPUs read, so that a run gets what it used last; undefined: there are none. Never rejects. */
+  readGpus(): Promise<void> | undefined;
   /** Writes the documents of a run whose figures and status are final. */
   writeFiles(run: Run): Promise<void>;
   /** Keeps what is to be delivered of it, in the database; `allDead`: no process of it lives. */
@@ -235,6 +237,8 @@ export class Lifecycle {
     }
     this.#o.ledger.runChanged(run);
     this.#o.registry.emit('status', run);
+    const reading = this.#o.readGpus();
+    if (reading) await reading;
     this.#o.sampler.closeRun(run.handle);
     await this.#committed({ durable: true });
     if (run.limits.length > 0) record.limitStates = [...run.limits];

@@ -3,7 +3,7 @@
 
 import type { Run, ScopeNode } from './model.js';
 import type { LimitKey, RunLimitName } from './run-limits.js';
-import { Totals } from './totals.js';
+import { knowsEnergy, Totals } from './totals.js';
 
 const HOUR_SECONDS = 3600;
 
@@ -72,11 +72,17 @@ export function usedOf(part: Part, limit: RunLimitName, price: Price): number | 
     // A level, no sum: the most that was held at one tick, so that a peak between two looks is not missed.
     case 'memory_bytes':
       return part.totals.value('memory_peak_bytes');
-    // GPUs are not measured in this version, nor their energy: that of the CPU alone would be far too little.
-    case 'gpu_hours':
+    case 'gpu_hours': {
+      const seconds = part.totals.value('gpu_active_seconds');
+      return seconds === undefined ? undefined : seconds / HOUR_SECONDS;
+    }
     case 'gpu_memory_bytes':
-    case 'energy_joules':
-      return undefined;
+      return part.totals.value('gpu_memory_peak_bytes');
+    case 'energy_joules': {
+      const { totals } = part;
+      if (!knowsEnergy(totals)) return undefined;
+      return (totals.value('cpu_energy_joules') ?? 0) + (totals.value('gpu_energy_joules') ?? 0);
+    }
   }
 }
 

@@ -6,6 +6,7 @@ import type { ProcessId, RunHandle, SessionHandle, Slot } from '../native/addon.
 import type { ColumnName } from '../native/frame.js';
 import type { CpuWindows } from './cpu-windows.js';
 import type { Facts } from './facts.js';
+import type { ByGpu } from './gpu-rows.js';
 import type { LimitChange, LimitState, OnExceeded } from './run-limits.js';
 import type { Columns, Totals } from './totals.js';
 
@@ -45,6 +46,8 @@ export interface ScopeNode {
   readonly children: readonly ScopeNode[];
   /** Its own use, its children's left out. The peak is the exception: always its subtree's. */
   readonly self: Totals;
+  /** Of that, what is of each GPU. */
+  readonly byGpu: ByGpu;
   /** Its use with everything below it. Remembered until something below changes. */
   inclusive(): Totals;
   readonly progress: Readonly<Progress>;
@@ -102,6 +105,7 @@ export interface Run {
   readonly unattributedSlot: Slot;
   /** Spent while no scope was active. */
   readonly unattributed: Totals;
+  readonly unattributedByGpu: ByGpu;
   /** The whole run; for every additive column the sum over scopes and unattributed. */
   readonly totals: Totals;
   /** Goes up by one whenever anything published of the run changes. */
@@ -329,6 +333,8 @@ export interface RunCommands {
   /** Whether the process belongs to a run that the caller created or is part of. */
   isBoundUnder(caller: Caller, process: ProcessId): boolean;
   defineScopes(session: Session, scopes: ScopeDefinition[]): Dropped[];
+  /** The GPUs that the session's records mean, by index: UUIDs, the whole list. */
+  nameDevices(session: Session, devices: readonly string[]): void;
   enterScope(session: Session, request: EnterRequest): void;
   exitScope(session: Session, request: EnterRequest): void;
   progress(caller: Caller, request: { runId: string; scope?: string } & Partial<Progress>): void;

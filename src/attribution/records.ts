@@ -44,6 +44,8 @@ export interface RunRecord {
   limitStates?: LimitState[];
   /** What clients said of it, which is stored apart; absent: nothing. */
   facts?: FactsSize;
+  /** UUIDs by the numbers that GPUs have in its rows; absent: it has used none. */
+  gpus?: Record<string, string>;
 }
 
 /** The budget of an experiment: limits of all runs of one owner that name it, by the limit's name. */
@@ -155,7 +157,8 @@ export interface SavedRun {
   figures?: RunFigures;
   /** Parents before children. */
   scopes: ScopeRecord[];
-  rows: Map<Slot, BigUint64Array>;
+  /** By rowId, in the order of their pages. */
+  rows: Map<number, BigUint64Array>;
   parts: PartRecord[];
   phases: PhaseRecord[];
   processes: ProcessStateRecord[];

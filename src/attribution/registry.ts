@@ -3,6 +3,7 @@
 
 import type { Logger } from 'pino';
 import { messageOf } from '../errors.js';
+import { partsOfRowId } from '../native/frame.js';
 import { type Facts, factsOf } from './facts.js';
 import type { Ledger } from './ledger.js';
 import type { Holding, Limiter } from './limits.js';
@@ -243,9 +244,12 @@ export function rebuildRun(saved: SavedRun): TrackedRun {
   run.committedPhases.push(...saved.phases);
   const places = new Map([[run.unattributedSlot, UNATTRIBUTED_ROW]]);
   for (const record of saved.scopes) places.set(record.slot, run.tree.restore(record).index);
-  for (const [slot, row] of saved.rows) {
+  for (const [id, row] of saved.rows) {
+    const { slot, gpu } = partsOfRowId(id);
     const index = places.get(slot);
-    if (index !== undefined) run.rows.load(index, row);
+    if (index === undefined) continue;
+    if (gpu === 0) run.rows.load(index, row);
+    else run.gpus.load(slot, gpu, saved.record.gpus?.[gpu] ?? `unknown-${gpu}`, row);
   }
   return run;
 }

@@ -55,6 +55,7 @@ function giveBack(sampler: Sampler, saved: SavedRun): void {
   const { handle, unattributedSlot } = saved.record;
   sampler.openRun(handle, unattributedSlot);
   for (const scope of saved.scopes) sampler.defineSlot(scope.slot, handle, scope.parent);
+  for (const [gpu, uuid] of Object.entries(saved.record.gpus ?? {})) sampler.nameGpu(Number(gpu), uuid);
   for (const row of saved.rows.values()) sampler.restoreSlot(row);
   if (saved.figures) sampler.restoreRun(saved.figures.row, saved.figures.state);
   for (const living of saved.processes) sampler.restoreProcess(handle, living.state);

@@ -3,6 +3,7 @@
 
 import { LezeaError } from '../errors.js';
 import type { RunHandle, Slot } from '../native/addon.js';
+import type { ByGpu, GpuRows } from './gpu-rows.js';
 import type { Progress, ScopeNode } from './model.js';
 import type { ScopeRecord } from './records.js';
 import type { RowTable } from './rows.js';
@@ -53,6 +54,10 @@ export class Scope implements ScopeNode {
     return this.record.label;
   }
 
+  get byGpu(): ByGpu {
+    return this.#tree.gpus.of(this.slot);
+  }
+
   inclusive(): Totals {
     const { version } = this.#tree;
     if (this.#inclusive?.version !== version) {
@@ -81,6 +86,7 @@ export class ScopeTree {
   constructor(
     readonly run: RunHandle,
     readonly rows: RowTable,
+    readonly gpus: GpuRows,
   ) {}
 
   get size(): number {

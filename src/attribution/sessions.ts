@@ -27,6 +27,8 @@ export interface OpenSession extends Session {
   readonly meanings: Map<number, Meaning>;
   /** By thread: the scopes it is inside, innermost last. */
   readonly stacks: Map<number, (Scope | null)[]>;
+  /** So many of its GPUs have a name. */
+  namedDevices: number;
 }
 
 export interface SessionsOptions {
@@ -82,6 +84,7 @@ export class Sessions {
       isOpen: true,
       meanings: new Map(),
       stacks: new Map(),
+      namedDevices: 0,
     };
     this.#byToken.set(session.token, session);
     this.#byProcess.set(processKey(part.process), session);
@@ -198,6 +201,14 @@ export class Sessions {
     }
     if (!scope) throw refusal('the path is empty');
     return scope;
+  }
+
+  /** Which GPUs the session's records mean, by index. An index keeps its GPU: what is said of it again changes nothing. */
+  nameDevices(session: OpenSession, devices: readonly string[]): void {
+    requireOwn(session);
+    for (let index = session.namedDevices; index < devices.length; index += 1)
+      this.#o.sampler.mapDevice(session.handle, index, devices[index] as string);
+    session.namedDevices = Math.max(session.namedDevices, devices.length);
   }
 
   enter(session: OpenSession, request: EnterRequest): void {

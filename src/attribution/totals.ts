@@ -145,6 +145,15 @@ export class Totals {
 }
 
 /**
+ * Whether the energy that was used is known: of the CPU alone it would be far too little where a GPU was used of which it
+ * is not.
+ */
+export function knowsEnergy(totals: Totals): boolean {
+  if (totals.knows('gpu_energy_joules')) return true;
+  return totals.knows('cpu_energy_joules') && !totals.knows('gpu_allocated_seconds');
+}
+
+/**
  * Adds rows up half by half: sums of 32-bit halves stay exact in a number for two million rows, and carry into each
  * other once, at the end.
  */

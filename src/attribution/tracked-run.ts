@@ -5,6 +5,7 @@ import type { Slot } from '../native/addon.js';
 import { type ColumnName, columnOf, columnsInMask } from '../native/frame.js';
 import type { CpuWindows } from './cpu-windows.js';
 import { frozenRun } from './frozen-run.js';
+import { type ByGpu, GpuRows } from './gpu-rows.js';
 import type { Coverage, Owner, Phase, Progress, Run, RunStatus } from './model.js';
 import type { PartRecord, PhaseRecord, RunFigures, RunRecord } from './records.js';
 import { RowTable } from './rows.js';
@@ -24,6 +25,7 @@ export const UNATTRIBUTED_ROW = 0;
 export class TrackedRun implements Run {
   /** The rows of the scopes; the first is the unattributed remainder. */
   readonly rows = new RowTable();
+  readonly gpus = new GpuRows();
   readonly tree: ScopeTree;
   /** Every part the run ever had, oldest first. */
   readonly parts: PartRecord[] = [];
@@ -45,7 +47,7 @@ export class TrackedRun implements Run {
 
   constructor(readonly record: RunRecord) {
     this.unattributed = new Totals(this.rows.committed, this.rows.add());
-    this.tree = new ScopeTree(record.handle, this.rows);
+    this.tree = new ScopeTree(record.handle, this.rows, this.gpus);
     this.progress = { ...record.progress };
     this.limits = record.limitStates ?? [];
   }
@@ -113,6 +115,9 @@ export class TrackedRun implements Run {
   }
   get unattributedSlot(): Slot {
     return this.record.unattributedSlot;
+  }
+  get unattributedByGpu(): ByGpu {
+    return this.gpus.of(this.record.unattributedSlot);
   }
 
   scopes(): Iterable<Scope> {
@@ -190,7 +195,7 @@ export class TrackedRun implements Run {
       else this.tree.show(index);
     });
     this.tree.version += 1;
-    return decreases;
+    return decreases + this.gpus.publish();
   }
 
   liveParts(): PartRecord[] {

@@ -12,6 +12,14 @@ import {
   type TableColumn,
 } from './format.js';
 
+type Figures = SummaryScope['self'];
+
+/** Only where the run used a GPU. */
+const GPU_COLUMNS: readonly TableColumn[] = [
+  { title: 'GPU INCL', align: 'right' },
+  { title: 'GPU ENERGY', align: 'right' },
+];
+
 const COLUMNS: readonly TableColumn[] = [
   { title: 'SCOPE' },
   { title: 'CPU SELF', align: 'right' },
@@ -26,6 +34,9 @@ const COLUMNS: readonly TableColumn[] = [
 /** The table; figures other than CPU SELF include everything below. */
 export function formatTree(document: SummaryDocument): string {
   const total = document.totals.cpu_seconds?.value;
+  const usedGpu = document.totals.gpu_allocated_seconds !== undefined;
+  const gpu = ({ gpu_active_seconds: seconds, gpu_energy_joules: joules }: Figures) =>
+    usedGpu ? [formatSeconds(seconds), formatJoules(joules)] : [];
   const rows = inTreeOrder(document.scopes).map(({ scope, depth }) => {
     const { self, inclusive } = scope;
     return [
@@ -37,9 +48,21 @@ export function formatTree(document: SummaryDocument): string {
       formatBytes(inclusive.io_read_bytes),
       formatBytes(inclusive.io_write_bytes),
       formatCount(self.activations),
+      ...gpu(inclusive),
     ];
   });
-  return formatTable(COLUMNS, [...rows, unattributedRow(document), totalRow(document)]);
+  const { unattributed, totals } = document;
+  const last = [
+    [...unattributedRow(document), ...gpu(unattributed)],
+    [
+      ...totalRow(document),
+      ...gpu({
+        gpu_active_seconds: totals.gpu_active_seconds?.value,
+        gpu_energy_joules: totals.gpu_energy_joules?.value,
+      }),
+    ],
+  ];
+  return formatTable([...COLUMNS, ...(usedGpu ? GPU_COLUMNS : [])], [...rows, ...last]);
 }
 
 function unattributedRow({ unattributed, totals }: SummaryDocument): string[] {
@@ -116,6 +139,10 @@ export function formatTotals(document: Pick<SummaryDocument, 'totals'>, elapsedS
     ['  system', formatSeconds(value('cpu_system_seconds')), 'estimated'],
     ['  waited to run', formatSeconds(value('runqueue_wait_seconds')), ''],
     ['CPU energy', formatJoules(value('cpu_energy_joules')), 'estimated'],
+    ['GPU time', formatSeconds(value('gpu_active_seconds')), 'estimated'],
+    ['  held', formatSeconds(value('gpu_allocated_seconds')), ''],
+    ['GPU energy', formatJoules(value('gpu_energy_joules')), 'estimated'],
+    ['GPU memory peak', formatBytes(value('gpu_memory_peak_bytes')), ''],
     ['memory peak', formatBytes(value('memory_peak_bytes')), ''],
     ['storage read', formatBytes(value('io_read_bytes')), ''],
     ['storage written', formatBytes(value('io_write_bytes')), ''],

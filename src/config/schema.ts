@@ -421,7 +421,7 @@ function rate(of: string, variable?: string) {
 const cost = section(
   'What things cost. Where anything that a run uses has a price, the run has a document of its cost ' +
     '(`business/cost_analysis_summary.json`, docs/schemas/cost.json), with the rates as they are when it ends. GB is 10⁹ bytes. ' +
-    'What is not measured in this version (GPUs, network, storage, energy of all but the CPU) is named there as unpriced.',
+    'What is not measured is named there as unpriced: network and storage in this version, GPUs and energy where nothing tells of them.',
   {
     currency: key(z.string().regex(/^[A-Z]{3}$/), 'EUR', {
       description: 'What the prices are in.',
@@ -436,6 +436,12 @@ const cost = section(
     storage_per_gb_month: rate('a GB kept for a month', RATE_VARIABLES.storage_per_gb_month),
     gpu_memory_per_gb_hour: rate('a GB of GPU memory for an hour', RATE_VARIABLES.gpu_memory_per_gb_hour),
     energy_per_kwh: rate('a kWh'),
+    gpu_basis: key(z.enum(['active', 'allocated']), 'active', {
+      description:
+        'What of a GPU is paid for: time in which it worked for the run, or in which the run held it.',
+      expects: 'active or allocated',
+      live: true,
+    }),
   },
 );
 
@@ -465,7 +471,8 @@ const gpu = section('GPUs of this node.', {
   nvidia_smi: flag(true, {
     description:
       'Where there is no NVML, ask `nvidia-smi` what the GPUs are and do, at most once a minute, while ' +
-      '`/metrics`, `doctor`, `status` or `inventory` asks. `lezea_gpu_info` says `source="nvidia_smi"`.',
+      '`/metrics`, `doctor`, `status` or `inventory` asks. `lezea_gpu_info` says `source="nvidia_smi"`. ' +
+      'Where there is NVML, `doctor` alone asks it, to compare both.',
     live: false,
   }),
   nvidia_smi_path: key(absolutePath, null, {

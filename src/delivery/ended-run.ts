@@ -4,6 +4,7 @@
 import type { Facts } from '../attribution/facts.js';
 import type { Run, Totals as RunTotals } from '../attribution/model.js';
 import { type Columns, Totals } from '../attribution/totals.js';
+import { COLUMN_LIST } from '../native/frame.js';
 import type { AttemptDocuments, DocumentFile, EndedRun, ScopeLine } from './model.js';
 
 export interface EndedRunFacts {
@@ -90,7 +91,9 @@ export function sumOf(totals: readonly RunTotals[]): Columns {
   const [first, ...rest] = totals;
   if (!first) return {};
   const columns = Totals.sum(first, rest).toColumns();
-  const peaks = totals.flatMap((each) => each.value('memory_peak_bytes') ?? []);
-  if (peaks.length > 0) columns.memory_peak_bytes = Math.max(...peaks);
+  for (const { name, additive } of COLUMN_LIST) {
+    const peaks = additive ? [] : totals.flatMap((each) => each.value(name) ?? []);
+    if (peaks.length > 0) columns[name] = Math.max(...peaks);
+  }
   return columns;
 }

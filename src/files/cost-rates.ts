@@ -14,11 +14,13 @@ export interface CostSettings {
   storage_per_gb_month: number | null;
   gpu_memory_per_gb_hour: number | null;
   energy_per_kwh: number | null;
+  /** What of a GPU is paid for: time in which it worked, or in which it was held. */
+  gpu_basis: 'active' | 'allocated';
 }
 
 interface Resource {
   /** Where its rate is configured. */
-  setting: Exclude<keyof CostSettings, 'currency'>;
+  setting: Exclude<keyof CostSettings, 'currency' | 'gpu_basis'>;
   /** Its name among the rates and among the components, before the currency. */
   rate: string;
   component: string;
@@ -34,7 +36,13 @@ const GB = 1_000_000_000n;
 
 /** By LeZeA's name of the amount, in its order; GB is 10⁹ bytes. */
 export const RESOURCES = {
-  gpu_hours: { setting: 'gpu_per_hour', rate: 'gpu_hour', component: 'gpu', columns: [], natives: HOUR_NS },
+  gpu_hours: {
+    setting: 'gpu_per_hour',
+    rate: 'gpu_hour',
+    component: 'gpu',
+    columns: ['gpu_active_seconds'],
+    natives: HOUR_NS,
+  },
   cpu_core_hours: {
     setting: 'cpu_per_core_hour',
     rate: 'cpu_core_hour',
@@ -68,14 +76,14 @@ export const RESOURCES = {
     setting: 'gpu_memory_per_gb_hour',
     rate: 'gpu_mem_gb_hour',
     component: 'gpu_mem',
-    columns: [],
+    columns: ['gpu_memory_byte_seconds'],
     natives: GB * HOUR_NS,
   },
   energy_kwh: {
     setting: 'energy_per_kwh',
     rate: 'energy_kwh',
     component: 'energy',
-    columns: [],
+    columns: ['cpu_energy_joules', 'gpu_energy_joules'],
     natives: 3_600_000_000_000n,
   },
 } as const satisfies Record<string, Resource>;
@@ -86,6 +94,13 @@ export const RESOURCE_NAMES = Object.keys(RESOURCES) as ResourceName[];
 
 /** Of which there are figures. */
 export const MEASURED = RESOURCE_NAMES.filter((name) => RESOURCES[name].columns.length > 0);
+
+/** Whose sum is what was used of it. */
+export function columnsOf(name: ResourceName, { gpu_basis: basis }: Pick<CostSettings, 'gpu_basis'>) {
+  return name === 'gpu_hours' && basis === 'allocated'
+    ? (['gpu_allocated_seconds'] as const)
+    : RESOURCES[name].columns;
+}
 
 /** What there is a price for, in 10⁻⁹ of the currency. */
 export function ratesOf(settings: CostSettings): Map<ResourceName, bigint> {

@@ -3,10 +3,11 @@
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Run, ScopeNode } from '../attribution/model.js';
-import type { Totals } from '../attribution/totals.js';
+import { knowsEnergy, type Totals } from '../attribution/totals.js';
 import { priceParts } from './apportion.js';
 import {
   type CostSettings,
+  columnsOf,
   MEASURED,
   RESOURCE_NAMES,
   RESOURCES,
@@ -16,6 +17,9 @@ import {
 
 /** So many scopes are read before other work has its turn. */
 const SCOPES_TOGETHER = 500;
+
+/** What not every machine has, or tells. */
+const OPTIONAL = new Set<ResourceName>(['gpu_hours', 'gpu_mem_gb_hours', 'energy_kwh']);
 
 /** By resource: native units, or 10⁻⁹ of the currency. Absent: not measured, or without a price. */
 export type Amounts = Partial<Record<ResourceName, bigint>>;
@@ -42,16 +46,16 @@ export interface RunCost {
 
 /** Whether anything that the run has used has a price. */
 export function isPriced(run: Pick<Run, 'totals'>, settings: CostSettings): boolean {
-  return pricedIn(usedOf(run.totals), ratesOf(settings)).length > 0;
+  return pricedIn(usedOf(run.totals, settings), ratesOf(settings)).length > 0;
 }
 
 /** Undefined where nothing that the run used has a price. */
 export async function costOf(run: Run, settings: CostSettings): Promise<RunCost | undefined> {
   const rates = ratesOf(settings);
-  const total: Bill = { used: usedOf(run.totals), cost: {} };
+  const total: Bill = { used: usedOf(run.totals, settings), cost: {} };
   const priced = pricedIn(total.used, rates);
   if (priced.length === 0) return undefined;
-  const { scopes, unattributed } = await billsOf(run);
+  const { scopes, unattributed } = await billsOf(run, settings);
   const bills = [...scopes.map(({ self }) => self), unattributed];
   for (const name of priced) {
     const price = { rate: rates.get(name) ?? 0n, unit: RESOURCES[name].natives };
@@ -73,23 +77,28 @@ export async function costOf(run: Run, settings: CostSettings): Promise<RunCost 
 export function costTotal(
   { totals }: Pick<Run, 'totals'>,
   settings: CostSettings,
-): { currency: string; total: number; unpriced: ResourceName[] } | undefined {
-  const [rates, used] = [ratesOf(settings), usedOf(totals)];
+):
+  | { currency: string; total: number; gpu_basis?: CostSettings['gpu_basis']; unpriced: ResourceName[] }
+  | undefined {
+  const [rates, used] = [ratesOf(settings), usedOf(totals, settings)];
   const priced = pricedIn(used, rates);
   if (priced.length === 0) return undefined;
   const sum = priced.reduce((before, name) => before + priceOfOne(name, used[name] ?? 0n, rates), 0n);
   const unpriced = RESOURCE_NAMES.filter((name) => !priced.includes(name));
-  return { currency: settings.currency, total: Number(sum) / 1e9, unpriced };
+  const basis = priced.includes('gpu_hours') && { gpu_basis: settings.gpu_basis };
+  return { currency: settings.currency, total: Number(sum) / 1e9, ...basis, unpriced };
 }
 
 /**
  * What totals cost, for a limit of cost: the total that the cost document would have. Undefined where nothing that is
- * measured has a price, or something that has one is not known.
+ * measured has a price, or something that has one is not known; energy and GPUs are not in it where nothing tells of them.
  */
 export function priceOf(totals: Totals, settings: CostSettings): number | undefined {
   const rates = ratesOf(settings);
-  const used = usedOf(totals);
-  const priced = MEASURED.filter((name) => rates.has(name));
+  const used = usedOf(totals, settings);
+  const priced = MEASURED.filter(
+    (name) => rates.has(name) && (used[name] !== undefined || !OPTIONAL.has(name)),
+  );
   if (priced.length === 0) return undefined;
   let sum = 0n;
   for (const name of priced) {
@@ -110,28 +119,29 @@ function priceOfOne(name: ResourceName, amount: bigint, rates: Rates): bigint {
 
 type Open = ScopeBill & { parent: string | undefined };
 
-async function billsOf(run: Run): Promise<{ scopes: Open[]; unattributed: Bill }> {
+async function billsOf(run: Run, settings: CostSettings): Promise<{ scopes: Open[]; unattributed: Bill }> {
   const scopes: Open[] = [];
   for (const scope of run.scopes()) {
-    scopes.push(open(scope));
+    scopes.push(open(scope, settings));
     if (scopes.length % SCOPES_TOGETHER === 0) await nextTurn();
   }
-  return { scopes, unattributed: { used: usedOf(run.unattributed), cost: {} } };
+  return { scopes, unattributed: { used: usedOf(run.unattributed, settings), cost: {} } };
 }
 
-function open(scope: ScopeNode): Open {
+function open(scope: ScopeNode, settings: CostSettings): Open {
   return {
     path: scope.path,
     parent: scope.parent?.path,
-    self: { used: usedOf(scope.self), cost: {} },
-    inclusive: { used: usedOf(scope.inclusive()), cost: {} },
+    self: { used: usedOf(scope.self, settings), cost: {} },
+    inclusive: { used: usedOf(scope.inclusive(), settings), cost: {} },
   };
 }
 
-function usedOf(totals: Totals): Amounts {
+function usedOf(totals: Totals, settings: CostSettings): Amounts {
   const used: Amounts = {};
   for (const name of MEASURED) {
-    for (const column of RESOURCES[name].columns) {
+    if (name === 'energy_kwh' && !knowsEnergy(totals)) continue;
+    for (const column of columnsOf(name, settings)) {
       const value = totals.native(column);
       if (value !== undefined) used[name] = (used[name] ?? 0n) + value;
     }

@@ -24,12 +24,13 @@ export const hardwareUsageDocument = z
   .object({
     cpu: usage('CPU time of the run, per cent of all CPUs of the node.'),
     memory: usage('Memory of the run, per cent of the node’s; its greatest value is of one sample.'),
+    gpu: usage('Utilisation of the GPUs by the run, per cent of the time for which it held them; estimated.'),
   })
   .meta({
     title: 'Hardware usage of a run',
     description:
       'As Pixelis’s HardwareMonitor returns it, but of the run and not of whatever else the node did. What is not known has no ' +
-      'key; GPUs are not measured in this version.',
+      'key.',
   });
 
 /** JSON Schema, draft 2020-12. */
@@ -47,6 +48,10 @@ export function hardwareUsageText(
   const { cpus, memory_bytes: memoryBytes } = summary.node;
   const value = (column: keyof SummaryDocument['totals']) => summary.totals[column]?.value;
   const samples = windows?.count ?? 0;
+  const held = value('gpu_allocated_seconds') ?? 0;
+  const active = value('gpu_active_seconds');
+  // It may have worked before any list had it.
+  const worked = active === undefined ? undefined : Math.min(active, held);
   const document = {
     ...used(
       'cpu',
@@ -60,6 +65,7 @@ export function hardwareUsageText(
       percent(value('memory_peak_bytes'), memoryBytes),
       samples,
     ),
+    ...used('gpu', percent(worked, held), undefined, samples),
   };
   return Object.keys(document).length === 0 ? undefined : `${JSON.stringify(document, null, 2)}\n`;
 }

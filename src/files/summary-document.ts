@@ -18,6 +18,8 @@ export type SummaryEnvironment = z.infer<typeof schema.environment>;
 export type SummaryLimit = z.infer<typeof schema.limit>;
 export type SummaryPhase = z.infer<typeof schema.phase>;
 export type SummaryScope = z.infer<typeof schema.scope>;
+/** What the run had of one GPU. */
+export type SummaryGpu = z.infer<typeof schema.gpu>;
 export type SummaryTotal = z.infer<typeof schema.total>;
 /** One column's sum, in native integers as decimal strings: they pass 2^53. */
 export type SummaryConservation = z.infer<typeof schema.conservation>;

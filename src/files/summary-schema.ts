@@ -43,6 +43,13 @@ export const mergedTotal = total.extend({
     .describe('Nodes that do not know this figure: `value` is what the others have.'),
 });
 
+const byGpu = z.record(z.string(), columns);
+
+export const gpu = z.strictObject({
+  uuid: z.string(),
+  totals: columns.describe('Sums over the scopes and what is unattributed.'),
+});
+
 export const scope = z.strictObject({
   path: z.string(),
   level: z.string(),
@@ -51,6 +58,9 @@ export const scope = z.strictObject({
   parent: z.string().nullable().describe('Path of the scope it lies in; null at the root.'),
   self: columns,
   inclusive: columns,
+  by_gpu: byGpu
+    .optional()
+    .describe('Of `self`, what is of each GPU, by UUID; a peak is of everything below too.'),
   progress: progress.optional(),
 });
 
@@ -170,6 +180,10 @@ export const head = z.strictObject({
     .strictObject({
       currency: z.string().describe('`cost.currency`, ISO 4217.'),
       total: amount.describe('As in business/cost_analysis_summary.json, which has every scope.'),
+      gpu_basis: z
+        .enum(['active', 'allocated'])
+        .optional()
+        .describe('What of a GPU was paid for, `cost.gpu_basis`; absent where no GPU was.'),
       unpriced: z
         .array(z.enum(RESOURCE_NAMES))
         .describe('What is not in the total: not measured, or without a rate.'),
@@ -182,6 +196,7 @@ export const head = z.strictObject({
 export const tail = z.strictObject({
   unattributed: columns,
   conservation: z.partialRecord(columnName, conservation),
+  gpus: z.array(gpu).optional().describe('What the run had of each GPU; absent where it used none.'),
 });
 
 export const agent = z.strictObject({

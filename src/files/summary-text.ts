@@ -22,7 +22,7 @@ export function* summaryText(
   const sum = new ScopeSum();
   let before = '\n  ';
   for (const scope of run.scopes()) {
-    sum.add(scope.self);
+    sum.add(scope);
     yield before + JSON.stringify(summaryScope(scope));
     before = ',\n  ';
   }

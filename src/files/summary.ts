@@ -1,9 +1,10 @@
 // Puts the document of a run, resources/summary.json, together from the run and its ended processes. Writes nothing.
 // It is made in pieces (head, scopes, tail, processes), so that a big one can be written without stopping anything.
 
+import type { ByGpu } from '../attribution/gpu-rows.js';
 import type { Phase, ProcessTotals, Run, ScopeNode } from '../attribution/model.js';
 import { keyText, type LimitState } from '../attribution/run-limits.js';
-import type { Totals } from '../attribution/totals.js';
+import { type Columns, Totals } from '../attribution/totals.js';
 import { COLUMN_LIST, type Column, type ColumnName } from '../native/frame.js';
 import { costTotal } from './cost.js';
 import type { CostSettings } from './cost-rates.js';
@@ -14,6 +15,7 @@ import {
   type SummaryDocument,
   type SummaryEnvironment,
   type SummaryExit,
+  type SummaryGpu,
   type SummaryHead,
   type SummaryLimit,
   type SummaryNode,
@@ -60,9 +62,20 @@ const SOURCES: Record<ColumnName, string> = {
   activations: 'announcements',
   memory_peak_bytes: 'proc_smaps_rollup',
   cpu_energy_joules: 'rapl',
+  gpu_active_seconds: 'nvml_utilization',
+  gpu_allocated_seconds: 'nvml_process_list',
+  gpu_energy_joules: 'nvml_energy_counter',
+  gpu_memory_byte_seconds: 'nvml_process_list',
+  gpu_memory_peak_bytes: 'nvml_process_list',
 };
 
-const ALWAYS_ESTIMATED = new Set<ColumnName>(['cpu_user_seconds', 'cpu_system_seconds', 'cpu_energy_joules']);
+const ALWAYS_ESTIMATED = new Set<ColumnName>([
+  'cpu_user_seconds',
+  'cpu_system_seconds',
+  'cpu_energy_joules',
+  'gpu_active_seconds',
+  'gpu_energy_joules',
+]);
 
 /** Time and times announced: nothing of them is unattributed (docs/meaning.md, columns). */
 const ANNOUNCED = new Set<ColumnName>(['active_seconds', 'activations']);
@@ -158,8 +171,13 @@ export function summaryScope(scope: ScopeNode): SummaryScope {
     parent: scope.parent?.path ?? null,
     self: scope.self.toColumns(),
     inclusive: scope.inclusive().toColumns(),
+    ...optional('by_gpu', scope.byGpu.size > 0 ? columnsByGpu(scope.byGpu) : undefined),
     ...progressOf(scope),
   };
+}
+
+function columnsByGpu(byGpu: ByGpu): Record<string, Columns> {
+  return Object.fromEntries([...byGpu].map(([uuid, totals]) => [uuid, totals.toColumns()]));
 }
 
 function progressOf(from: { progress: { steps: number; episodes: number } }): Pick<SummaryScope, 'progress'> {
@@ -170,12 +188,27 @@ function progressOf(from: { progress: { steps: number; episodes: number } }): Pi
 /** Adds up what the scopes used, exactly, while they pass by one at a time. */
 export class ScopeSum {
   readonly #sums = new Map<ColumnName, bigint>();
+  readonly #byGpu = new Map<string, Totals>();
 
-  add(self: Totals): void {
+  add({ self, byGpu }: Pick<ScopeNode, 'self' | 'byGpu'>): void {
     for (const column of COLUMN_LIST) {
       const value = column.additive ? self.native(column.name) : undefined;
       if (value !== undefined) this.#sums.set(column.name, (this.#sums.get(column.name) ?? 0n) + value);
     }
+    this.#addGpus(byGpu);
+  }
+
+  #addGpus(byGpu: ByGpu): void {
+    for (const [uuid, totals] of byGpu)
+      this.#byGpu.set(uuid, (this.#byGpu.get(uuid) ?? Totals.none).plus(totals));
+  }
+
+  /** What the run had of each GPU, by UUID: its scopes and what is unattributed. */
+  gpus(run: Run): SummaryGpu[] {
+    this.#addGpus(run.unattributedByGpu);
+    return [...this.#byGpu]
+      .map(([uuid, totals]) => ({ uuid, totals: totals.toColumns() }))
+      .sort((a, b) => (a.uuid < b.uuid ? -1 : 1));
   }
 
   /** The sum checked against the run's own totals, column by column. */
@@ -207,7 +240,12 @@ export class ScopeSum {
 }
 
 export function summaryTail(run: Run, sum: ScopeSum): SummaryTail {
-  return { unattributed: run.unattributed.toColumns(), conservation: sum.conservation(run) };
+  const gpus = sum.gpus(run);
+  return {
+    unattributed: run.unattributed.toColumns(),
+    conservation: sum.conservation(run),
+    ...optional('gpus', gpus.length > 0 ? gpus : undefined),
+  };
 }
 
 export function summaryProcess(process: ProcessTotals): SummaryProcess {
@@ -251,7 +289,7 @@ export function buildSummary(
   const sum = new ScopeSum();
   const scopes: SummaryScope[] = [];
   for (const scope of run.scopes()) {
-    sum.add(scope.self);
+    sum.add(scope);
     scopes.push(summaryScope(scope));
   }
   return {

@@ -4,6 +4,8 @@ export interface GpuDevice {
   uuid: string;
   /** When its figures were read: wall clock, milliseconds since 1970. Absent: it has none. */
   readAtMs?: number;
+  /** Off the bus, or in need of a reset: it has no figures. Unknown where nobody tells. */
+  isLost?: boolean;
   /** Of a MIG instance. */
   parentUuid?: string;
   model?: string;
@@ -19,6 +21,12 @@ export interface GpuDevice {
   utilizationRatio?: number;
   /** Share of time in which the memory was read or written, 0 to 1. */
   memoryBusyRatio?: number;
+  /** Of its multiprocessors, the mean of those that had work; 0 to 1, as are the following. */
+  smActiveRatio?: number;
+  /** Of the warps that its multiprocessors can hold, the mean of those that were there. */
+  smOccupancyRatio?: number;
+  /** Of the greatest bandwidth of its memory. */
+  memoryBandwidthRatio?: number;
   /** As the driver averages it, where it does. */
   powerWatts?: number;
   instantPowerWatts?: number;

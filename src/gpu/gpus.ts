@@ -8,6 +8,8 @@ import { reportOfNvml } from './nvml.js';
 
 /** NVML is read once a second; a snapshot is made of hundreds of figures. */
 const TAKE_EVERY_MS = 100;
+/** How long the end of a run waits for its last reading: of eight GPUs it takes some milliseconds. */
+const READ_WITHIN_MS = 250;
 
 export interface GpuSettings {
   nvml: boolean;
@@ -17,8 +19,14 @@ export interface GpuSettings {
   nvidia_smi_path: string | null;
 }
 
+/** The inode that the kernel gives the first one (PROC_PID_INIT_INO, include/linux/proc_ns.h). */
+const INITIAL_PID_NAMESPACE = 0xeffffffcn;
+const OTHER_NUMBERS =
+  'this is a PID namespace of its own: of processes on GPUs only those count that the driver tells in its numbers; run the agent ' +
+  'in the host’s (docs/meaning.md, rule 13)';
+
 export interface GpusOptions {
-  addon: Pick<Addon, 'GpuPoller' | 'monotonicNs'>;
+  addon: Pick<Addon, 'GpuPoller' | 'monotonicNs' | 'processIdentity'>;
   settings: GpuSettings;
   /** Wall clock, milliseconds since 1970. */
   nowMs: () => number;
@@ -28,6 +36,9 @@ export class Gpus {
   readonly #o: GpusOptions;
   readonly #poller: GpuPoller | undefined;
   readonly #nvidiaSmi: NvidiaSmi;
+  #reading: Promise<void> | undefined;
+  /** The one that begins when that has ended. */
+  #nextReading: Promise<void> | undefined;
   #taken: { nvml: NvmlSnapshot | undefined; at: number } | undefined;
 
   constructor(options: GpusOptions) {
@@ -39,6 +50,33 @@ export class Gpus {
     }
     const { nvidia_smi: enabled, nvidia_smi_path: program } = settings;
     this.#nvidiaSmi = new NvidiaSmi({ enabled, program, nowMs });
+  }
+
+  /** Where the sampler takes its readings from; null: NVML is not wanted. */
+  get poller(): GpuPoller | null {
+    return this.#poller ?? null;
+  }
+
+  /** Has NVML read everything at once, and waits for it a moment; undefined: no driver answers. Never rejects. */
+  read(): Promise<void> | undefined {
+    const nvml = this.#nvml();
+    const poller = this.#poller;
+    if (!poller || nvml?.state !== 'running' || nvml.devices.length === 0) return undefined;
+    // One at a time, and one after it for all that come meanwhile: each holds a thread that samples are waited for on.
+    if (!this.#reading) return this.#refresh(poller);
+    this.#nextReading ??= this.#reading.then(() => {
+      this.#nextReading = undefined;
+      return this.#refresh(poller);
+    });
+    return this.#nextReading;
+  }
+
+  #refresh(poller: GpuPoller): Promise<void> {
+    const reading = poller.refresh(READ_WITHIN_MS).then(() => {
+      this.#reading = undefined;
+    });
+    this.#reading = reading;
+    return reading;
   }
 
   /** Undefined: nobody says anything of GPUs. */
@@ -66,14 +104,21 @@ export class Gpus {
     return this.#nvidiaSmi.isAsking;
   }
 
+  /** This process is in the host's PID namespace: what a driver numbers are the same processes here. */
+  get #sharesNumbers(): boolean {
+    return this.#o.addon.processIdentity(process.pid)?.pidNamespace === INITIAL_PID_NAMESPACE;
+  }
+
   /** For doctor and the agent's own metrics. */
   get source(): SourceStatus {
     const name = 'gpu';
     const nvml = this.#nvml();
     if (nvml?.state === 'running') {
-      const gpus = nvml.devices.length === 1 ? '1 GPU' : `${nvml.devices.length} GPUs`;
+      const lost = nvml.devices.filter((device) => device.lost).length;
+      const gpus = `${nvml.devices.length} GPU${nvml.devices.length === 1 ? '' : 's'}${lost ? ` (${lost} lost)` : ''}`;
       const [driver, version] = [nvml.driverVersion ?? 'unknown', nvml.nvmlVersion ?? 'unknown'];
-      return { name, state: 'ok', reason: `${gpus} by NVML ${version}, driver ${driver}`, how: '' };
+      const reason = `${gpus} by NVML ${version}, driver ${driver}`;
+      return { name, state: 'ok', reason, how: this.#sharesNumbers ? '' : OTHER_NUMBERS };
     }
     if (nvml?.state === 'stuck') {
       const how = 'the driver does not answer; it is read again once it does';

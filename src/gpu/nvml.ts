@@ -13,10 +13,11 @@ export function reportOfNvml(
     source: 'nvml',
     ...known('driverVersion', driverVersion),
     ...known('cudaVersion', cudaVersion === undefined ? undefined : versionText(cudaVersion)),
-    devices: devices.map(({ facts, figures }) => {
+    devices: devices.map(({ facts, lost, figures }) => {
       const codes = xids.filter(({ uuid }) => uuid === facts.uuid).map(({ code, count }) => [code, count]);
       return {
         ...factsOf(facts),
+        isLost: lost,
         ...(figures && figuresOf(figures)),
         ...(figures && { readAtMs: nowMs - Number(monotonicNs - figures.tNs) / 1e6 }),
         ...(codes.length > 0 && { xids: Object.fromEntries(codes) }),
@@ -44,8 +45,15 @@ function factsOf(facts: NvmlDevice['facts']): GpuDevice {
 
 function figuresOf(figures: NvmlFigures): Omit<GpuDevice, 'uuid'> {
   return {
-    ...known('utilizationRatio', scaled(figures.utilizationPercent, 1e-2)),
+    // Of MIG instances only the hardware's counters tell.
+    ...known(
+      'utilizationRatio',
+      scaled(figures.utilizationPercent, 1e-2) ?? scaled(figures.gpmGraphicsActivePpm, 1e-6),
+    ),
     ...known('memoryBusyRatio', scaled(figures.memoryUtilizationPercent, 1e-2)),
+    ...known('smActiveRatio', scaled(figures.gpmSmActivePpm, 1e-6)),
+    ...known('smOccupancyRatio', scaled(figures.gpmSmOccupancyPpm, 1e-6)),
+    ...known('memoryBandwidthRatio', scaled(figures.gpmMemoryBandwidthPpm, 1e-6)),
     ...known('memoryUsedBytes', figures.memoryUsedBytes),
     ...known('memoryReservedBytes', figures.memoryReservedBytes),
     ...known('memoryFreeBytes', figures.memoryFreeBytes),

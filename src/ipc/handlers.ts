@@ -206,8 +206,12 @@ async function getRun(deps: HandlerDeps, { caller }: Connection, params: Params<
   return { file, offset, size: piece.size, data: piece.data.toString('base64'), eof: piece.eof };
 }
 
-function sessionHandlers(deps: HandlerDeps): Some<'session.open'> {
+function sessionHandlers(deps: HandlerDeps): Some<'session.open' | 'session.devices'> {
   return {
+    'session.devices': ({ caller }, { session, devices }) => {
+      deps.commands.nameDevices(deps.commands.session(caller, session), devices);
+      return {};
+    },
     'session.open': async (connection, params) => {
       // When the message was read, before anything that takes its time.
       const readAt = deps.reader.monotonicNs();

@@ -34,6 +34,9 @@ export const PROTOCOL_VERSION = 1;
 /** What a dear request costs beside its bytes. */
 export const DEAR_TOKENS = 20;
 
+/** GPUs that one session may name. */
+const MOST_DEVICES = 64;
+
 const settings = (what: string) => z.record(text(250), text(5000)).describe(what);
 
 /** Every method of version 1, in the order of the documentation. */
@@ -127,7 +130,7 @@ export const METHODS = {
       birth_scope: scopePath.optional().describe('Where the process counts while it announces nothing.'),
       devices: z
         .array(text(128))
-        .max(64)
+        .max(MOST_DEVICES)
         .default([])
         .describe('GPU UUIDs, by the index that ring records use.'),
       t_ns: tNs.describe(
@@ -135,6 +138,17 @@ export const METHODS = {
       ),
     }),
     result: z.object({ session: token }),
+  }),
+  'session.devices': method({
+    summary:
+      'Which GPUs the session’s ring records mean; sent as a notification, before the first record that names one. The list ' +
+      'only grows: an index keeps its GPU.',
+    refuses: ['not_authorized'],
+    params: z.object({
+      session: token,
+      devices: z.array(text(128)).max(MOST_DEVICES).describe('UUIDs, by index: all of them each time.'),
+    }),
+    result: z.object({}),
   }),
   'scope.define': method({
     summary:

@@ -3,6 +3,7 @@
 import { COLUMN_LIST } from '../native/frame.js';
 import type { FamilyHeader } from './encoder.js';
 import { shownColumns } from './figures.js';
+import { GPU_BOOK_FAMILIES } from './gpu-books.js';
 import { GPU_FAMILIES } from './gpus.js';
 import { LEZEA_FAMILIES } from './lezea-compat.js';
 import { LIMIT_FAMILIES } from './limits.js';
@@ -33,7 +34,7 @@ export function describeMetrics(counted: readonly FamilyHeader[]): string {
     table(node),
     '## GPUs',
     GPUS,
-    table(GPU_FAMILIES),
+    table([...GPU_FAMILIES, ...GPU_BOOK_FAMILIES]),
     '## LeZeA’s names',
     LEZEA,
     table(LEZEA_FAMILIES),
@@ -56,8 +57,9 @@ last, also over a restart of the agent. What is not known has no series; nothing
 
 const SCOPES = `Labels: \`run\`, \`level\` and \`scope\` (the path). \`scope="unattributed"\` is what the run spent while no scope was
 active; the sum of a self family over all scopes of a run is the run's total, exactly. Inclusive families
-(\`metrics.inclusive\`) must not be summed. \`metrics.columns\` chooses the columns; the default is CPU, storage bytes and
-memory. With \`metrics.created\`, counters of runs and scopes have \`_created\` series in OpenMetrics.
+(\`metrics.inclusive\`) must not be summed. \`metrics.columns\` chooses the columns; the default is CPU, storage bytes,
+memory, energy and GPUs. The families of GPUs (\`lezea_scope_gpu_…\`) have the label \`gpu\` too, the UUID, one series for each that the
+scope used; \`gpu="(other)"\` is what found no room. With \`metrics.created\`, counters of runs and scopes have \`_created\` series in OpenMetrics.
 
 Series are capped (\`metrics.max_series\`). Past the cap further scopes are summed into \`scope="(other)"\` and further runs
 into \`run="(other)"\`; what was shown stays, what was summed does not come out again. Of two owners' runs of one id the
@@ -74,7 +76,12 @@ const NODE = `What the machine does as a whole, named as Prometheus's node_expor
 
 const GPUS = `What the GPUs of the node do as a whole, as NVML says it (\`gpu.nvml\`): read once a second on a thread of its own; nothing is shown while a
 call of the driver does not return. Where there is no NVML it is \`nvidia-smi\` that is asked (\`gpu.nvidia_smi\`), while \`/metrics\` is read, at most once a
-minute: an answer of more than three minutes ago is none, so scrape more often than that.`;
+minute: an answer of more than three minutes ago is none, so scrape more often than that.
+
+A reading is seven calls of NVML a GPU, and three lists of processes every five seconds; what is not supported is asked once. From Hopper on two more
+calls sample the hardware’s own counters (GPM) and compare them with the sample before: those ratios are means since that, and absent for the first
+second. MIG instances have their memory, and with GPM the ratios, their \`lezea_gpu_utilization_ratio\` among them; those that share their GPU instance
+with another compute instance have no ratios, since its counters are of both. A GPU that is cut into instances has no ratios of its own.`;
 
 function table(families: readonly FamilyHeader[]): string {
   const rows = families.map(({ name, type, labels, help }) => {

@@ -16,6 +16,8 @@ export interface Shown {
   sums: boolean;
   /** null: memory of now. */
   column: Column | null;
+  /** Scopes have a series for each GPU that they used. */
+  ofGpu: boolean;
 }
 
 /** An exact native integer: a number below 2^53, else a bigint; undefined is unknown. */
@@ -42,6 +44,11 @@ const HELP: Record<string, string> = {
   active_seconds: 'Thread-seconds announced',
   activations: 'Times the scope was entered',
   memory_peak_bytes: 'Greatest memory held at one sample, everything below the scope included',
+  gpu_active_seconds: 'Utilisation of GPUs integrated over time by the share of their work, estimated',
+  gpu_allocated_seconds: 'Time for which GPUs were held',
+  gpu_energy_joules: 'Energy of GPUs by the share of their work and of their memory, estimated',
+  gpu_memory_byte_seconds: 'Memory of GPUs held, integrated over time',
+  gpu_memory_peak_bytes: 'Greatest memory of GPUs held at one sample, everything below the scope included',
   cpu_energy_joules: 'Energy of CPU packages and their memory by the share of CPU time used, estimated',
 };
 
@@ -52,6 +59,7 @@ const MEMORY_NOW: Shown = {
   decimals: 0,
   sums: true,
   column: null,
+  ofGpu: false,
 };
 
 /** The columns of that configuration, in frame order, memory of now last. */
@@ -64,6 +72,7 @@ export function shownColumns(names: readonly string[]): Shown[] {
     decimals: DECIMALS[column.unit],
     sums: column.additive,
     column,
+    ofGpu: column.ofGpu,
   }));
   return wanted.has(MEMORY_NOW.name) ? [...shown, MEMORY_NOW] : shown;
 }

@@ -28,11 +28,31 @@ const counter = (name: string, help: string, figures: GpuFamily['figures'], labe
 
 /** One with a second label gives a figure by its value. */
 const FAMILIES: readonly GpuFamily[] = [
+  gauge(
+    'up',
+    'Whether the driver reaches it, as NVML says: 1, or 0 once it is lost (off the bus, or in need of a reset) and has no figures.',
+    (gpu) => (gpu.isLost === undefined ? undefined : Number(!gpu.isLost)),
+  ),
   gauge('utilization_ratio', 'Share of time in which any kernel ran, 0 to 1.', (gpu) => gpu.utilizationRatio),
   gauge(
     'memory_busy_ratio',
     'Share of time in which its memory was read or written, 0 to 1; not how full it is.',
     (gpu) => gpu.memoryBusyRatio,
+  ),
+  gauge(
+    'sm_active_ratio',
+    'Of its multiprocessors, the mean of those that had work, 0 to 1, as its counters say (Hopper and later).',
+    (gpu) => gpu.smActiveRatio,
+  ),
+  gauge(
+    'sm_occupancy_ratio',
+    'Of the warps that its multiprocessors can hold, the mean of those that were there, 0 to 1 (Hopper and later).',
+    (gpu) => gpu.smOccupancyRatio,
+  ),
+  gauge(
+    'memory_bandwidth_ratio',
+    'Of the greatest bandwidth of its memory, what was used, 0 to 1 (Hopper and later).',
+    (gpu) => gpu.memoryBandwidthRatio,
   ),
   gauge('memory_total_bytes', 'Memory of the GPU.', (gpu) => gpu.memoryTotalBytes),
   gauge('memory_reserved_bytes', 'Memory that the driver keeps.', (gpu) => gpu.memoryReservedBytes),

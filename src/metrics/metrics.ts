@@ -4,9 +4,10 @@
 import type { RunStore } from '../attribution/model.js';
 import type { Config } from '../config/schema.js';
 import type { GpuReport } from '../gpu/device.js';
-import type { NodeFigure } from '../native/addon.js';
+import type { GpuBooks, NodeFigure } from '../native/addon.js';
 import { type ExpositionFormat, ExpositionWriter } from './encoder.js';
 import { type Shown, shownColumns } from './figures.js';
+import { gpuBookFamilies } from './gpu-books.js';
 import { gpuFamilies } from './gpus.js';
 import { LezeaCompat } from './lezea-compat.js';
 import { SERIES_PER_LIMIT, writeLimitFamilies } from './limits.js';
@@ -29,6 +30,8 @@ export interface MetricsDeps {
   nodeFigures: () => readonly NodeFigure[];
   /** Undefined: nobody says anything of GPUs. */
   gpus: () => GpuReport | undefined;
+  /** What became of what they spent; empty without any. */
+  gpuBooks: () => readonly GpuBooks[];
   /** Wall clock, milliseconds since 1970. */
   now: () => number;
 }
@@ -83,6 +86,8 @@ export class Metrics {
       writeFamily(writer, header, figures);
     const gpus = this.#deps.gpus();
     for (const { header, figures } of gpus ? gpuFamilies(gpus, this.#lezea !== null) : [])
+      writeFamily(writer, header, figures);
+    for (const { header, figures } of gpuBookFamilies(this.#deps.gpuBooks()))
       writeFamily(writer, header, figures);
     this.#renderSeconds.observe((performance.now() - begun) / 1000);
     this.#asked = null;

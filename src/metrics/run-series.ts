@@ -1,10 +1,11 @@
 // The series of one run: a row for each admitted scope, for `unattributed` and, where scopes found no room, for `(other)`.
 // What is admitted stays, what is folded never comes out: no counter goes back. Reads Runs; owns the rows.
 
+import type { ByGpu } from '../attribution/gpu-rows.js';
 import type { Run, RunStore, ScopeNode } from '../attribution/model.js';
 import { keyText } from '../attribution/run-limits.js';
 import { renderLabels } from './encoder.js';
-import { type Cells, Figures, greaterCell, type Shown, subtractCells } from './figures.js';
+import { addCells, type Cells, Figures, greaterCell, type Shown, subtractCells } from './figures.js';
 import type { Names } from './names.js';
 
 export const OTHER = '(other)';
@@ -26,10 +27,22 @@ export interface SeriesOptions {
   names: Names;
 }
 
+/** What one scope had of one GPU. */
+export interface GpuRow {
+  labels: Buffer;
+  figures: Figures;
+}
+
 /** One row of the scope families. */
 export interface ScopeRow {
   labels: Buffer;
   self: Figures;
+  /** It is the remainder that found no room: what it had is not known of each GPU. */
+  folded: boolean;
+  /** By UUID; `(other)`: of those that there was no room for. The families of GPUs are written of these alone. */
+  gpus: Map<string, GpuRow>;
+  /** Those that there was no room for, by UUID. */
+  otherGpus: Map<string, Figures>;
   /** null: not asked for, or no scope (`unattributed`, `(other)`). */
   inclusive: Figures | null;
 }
@@ -121,6 +134,7 @@ export class RunSeries {
     const mask = run.totals.knownMask;
     this.totals.update(run.totals, mask);
     this.#unattributed.self.update(run.unattributed, mask);
+    this.#updateGpus(this.#unattributed, { path: UNATTRIBUTED, level: UNATTRIBUTED }, run.unattributedByGpu);
     for (const scope of run.scopes()) {
       let row = this.#bySlot.get(scope.slot);
       if (row === undefined) {
@@ -129,9 +143,47 @@ export class RunSeries {
       }
       if (row === null) continue;
       row.self.update(scope.self, mask);
+      this.#updateGpus(row, scope, scope.byGpu);
       row.inclusive?.update(scope.inclusive(), mask);
     }
     if (this.#other !== null) this.#other.self.take(this.#remainder(this.#other));
+  }
+
+  #updateGpus(row: ScopeRow, scope: Pick<ScopeNode, 'path' | 'level'>, byGpu: ByGpu): void {
+    for (const [uuid, totals] of byGpu) this.#gpuFigures(row, scope, uuid).update(totals, 0);
+    if (row.otherGpus.size === 0) return;
+    const sum: Cells = this.#options.shown.map(() => undefined);
+    for (const figures of row.otherGpus.values()) {
+      this.#options.shown.forEach(({ sums }, i) => {
+        if (sums) sum[i] = addCells(sum[i], figures.cells[i]);
+      });
+    }
+    this.#gpuRow(row, scope, OTHER).figures.take(sum);
+  }
+
+  #gpuFigures(row: ScopeRow, scope: Pick<ScopeNode, 'path' | 'level'>, uuid: string): Figures {
+    const known = row.gpus.get(uuid)?.figures ?? row.otherGpus.get(uuid);
+    if (known) return known;
+    // The first is within what the scope has taken already.
+    const cost = row.gpus.size === 0 ? 0 : this.#options.shown.filter(({ ofGpu }) => ofGpu).length;
+    if (this.#budget.take(cost)) {
+      this.cost += cost;
+      return this.#gpuRow(row, scope, uuid).figures;
+    }
+    const folded = new Figures(this.#options.shown);
+    row.otherGpus.set(uuid, folded);
+    return folded;
+  }
+
+  #gpuRow(row: ScopeRow, { path, level }: Pick<ScopeNode, 'path' | 'level'>, uuid: string): GpuRow {
+    let gpu = row.gpus.get(uuid);
+    if (!gpu) {
+      const scope = path === UNATTRIBUTED ? path : this.#options.names.path(this.run.owner, path);
+      const labels = renderLabels({ run: this.label, level, scope, gpu: uuid });
+      gpu = { labels, figures: new Figures(this.#options.shown) };
+      row.gpus.set(uuid, gpu);
+    }
+    return gpu;
   }
 
   #admit(scope: ScopeNode): ScopeRow | null {
@@ -172,6 +224,9 @@ export class RunSeries {
       // The remainder is taken of totals and rows over all attempts: it has no earlier part of its own.
       if (row !== this.#other) row.self.endAttempt();
       row.inclusive?.endAttempt();
+      for (const figures of row.otherGpus.values()) figures.endAttempt();
+      // What was folded is the sum of its parts over all attempts.
+      for (const [uuid, gpu] of row.gpus) if (uuid !== OTHER) gpu.figures.endAttempt();
     }
     this.#bySlot.clear();
   }
@@ -179,7 +234,14 @@ export class RunSeries {
   #row(scope: string, level: string, inclusive: boolean): ScopeRow {
     const labels = renderLabels({ run: this.label, level, scope });
     const { shown } = this.#options;
-    return { labels, self: new Figures(shown), inclusive: inclusive ? new Figures(shown) : null };
+    return {
+      labels,
+      self: new Figures(shown),
+      folded: scope === OTHER,
+      gpus: new Map(),
+      otherGpus: new Map(),
+      inclusive: inclusive ? new Figures(shown) : null,
+    };
   }
 }
 

@@ -45,7 +45,8 @@ function header(prefix: string, column: Shown, of: string): FamilyHeader {
   return {
     name,
     type,
-    labels: ['run', 'level', 'scope'],
+    labels:
+      column.ofGpu && prefix === SELF_PREFIX ? ['run', 'level', 'scope', 'gpu'] : ['run', 'level', 'scope'],
     help: column.sums ? `${column.help}: ${of}.` : `${column.help}.`,
   };
 }
@@ -67,7 +68,8 @@ export function writeScopeFamilies(
         created: options.created,
       },
     );
-    writeRows(family, table, (row) => row.self);
+    if (column.ofGpu) writeGpuRows(family, table);
+    else writeRows(family, table, (row) => row.self);
     family.write(OTHER_RUNS, others?.[index], 0);
   });
   if (!options.inclusive) return;
@@ -92,6 +94,17 @@ function writeRows(
 ): void {
   for (const run of table.admitted) {
     for (const row of run.rows) family.write(row.labels, figuresOf(row)?.cells[family.index], run.startedAt);
+  }
+}
+
+/** A series for each GPU that a scope used; scopes that were folded into one are told apart by nothing. */
+function writeGpuRows(family: FamilyWriter, table: SeriesTable): void {
+  for (const run of table.admitted) {
+    for (const row of run.rows) {
+      for (const gpu of row.gpus.values())
+        family.write(gpu.labels, gpu.figures.cells[family.index], run.startedAt);
+      if (row.folded) family.write(row.labels, row.self.cells[family.index], run.startedAt);
+    }
   }
 }
 

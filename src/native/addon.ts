@@ -35,6 +35,8 @@ export interface SamplerOptions {
   restartWaitMs: number;
   /** How long a pull waits for the sampling thread, milliseconds. */
   pullTimeoutMs: number;
+  /** Where GPUs are known from; null: nowhere. */
+  gpus: GpuPoller | null;
   /** Sources not to use: `taskstats`, `cn_proc`, `cgroup`, `smaps`, `pidfd_info`, `rapl`. */
   disabledSources: string[];
 }
@@ -60,11 +62,15 @@ export interface Sampler {
   openRun(run: RunHandle, unattributed: Slot): void;
   defineSlot(slot: Slot, run: RunHandle, parent: Slot | 0): void;
   mapScope(session: SessionHandle, clientScopeId: number, slot: Slot): void;
+  /** Which GPU a session's records mean by an index. */
+  mapDevice(session: SessionHandle, index: number, uuid: string): void;
   bind(bind: Bind): void;
   enter(session: SessionHandle, tid: number, slot: Slot | 0, tNs: bigint, activation: boolean): void;
   closeSession(session: SessionHandle): void;
   endPart(process: ProcessId): void;
   closeRun(run: RunHandle): void;
+  /** The number that a GPU has in rows to be restored; before them. */
+  nameGpu(gpu: number, uuid: string): void;
   restoreSlot(row: BigUint64Array): void;
   restoreRun(row: BigUint64Array, state: Buffer): void;
   restoreProcess(run: RunHandle, state: Buffer): void;
@@ -107,6 +113,25 @@ export interface Snapshot {
     tickDurationNs: BigUint64Array;
     tickDurationSumNs: bigint;
   };
+  /** Every GPU that has a number: what became of what it spent since the sampler began. */
+  gpus: GpuBooks[];
+}
+
+/** What a GPU spent on one of three; what is not measured is absent. */
+export interface GpuLine {
+  energyUj?: bigint;
+  activeNs?: bigint;
+}
+
+/** The three sum to what the device's counter said, and to its utilisation integrated. */
+export interface GpuBooks {
+  gpu: number;
+  uuid: string;
+  runs: GpuLine;
+  /** Processes that are in no run. */
+  others: GpuLine;
+  /** While nobody held it. */
+  nobody: GpuLine;
 }
 
 export interface RunSnapshot {
@@ -247,6 +272,11 @@ export interface NvmlFigures {
   remappedUncorrectableRows?: number;
   remappingPending?: boolean;
   remappingFailed?: boolean;
+  /** Of the hardware’s own counters, parts per million since the reading before. */
+  gpmGraphicsActivePpm?: number;
+  gpmSmActivePpm?: number;
+  gpmSmOccupancyPpm?: number;
+  gpmMemoryBandwidthPpm?: number;
 }
 
 /** What calls of one function took, since the agent began. */
@@ -277,6 +307,8 @@ export interface NvmlSnapshot {
 export interface GpuPoller {
   /** The last one; undefined once it is stopped. */
   snapshot(): NvmlSnapshot | undefined;
+  /** Has everything read at once; true once it was, false where that takes longer than so many milliseconds. */
+  refresh(timeoutMs: number): Promise<boolean>;
   stop(): void;
 }
 

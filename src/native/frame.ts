@@ -1,7 +1,8 @@
 // The layout of a frame row, the unit in which every figure leaves the sampler, and the table of columns.
 // Reads nothing; owns the column order, which must be the addon's (checkAddonLayout refuses another).
 //
-// Row of FRAME_WORDS u64 words: 0 id (slot or run handle) | 1 known columns, bit i = column i; unknown is absent,
+// Row of FRAME_WORDS u64 words: 0 id (slot or run handle; in its upper half the number of the GPU that the row is of, 0: of
+// everything) | 1 known columns, bit i = column i; unknown is absent,
 // never 0 | 2 memory now in bytes, known if bit 63 of word 1 is set | then each column at its own word (COLUMNS), two of
 // them low before high | the rest reserved for more columns. Stored rows outlive the program: a column keeps its bit and
 // its words, a new one gets the next.
@@ -37,10 +38,21 @@ interface ColumnSpec {
   kind: 'counter' | 'gauge';
   /** Whether /metrics shows it unless configured otherwise. */
   defaultMetric: boolean;
+  /** Known of each GPU by itself too. */
+  ofGpu: boolean;
 }
 
 function column<N extends string>(name: N, unit: ColumnUnit, word: number, options?: Partial<ColumnSpec>) {
-  return { unit, word, additive: true, kind: 'counter' as const, defaultMetric: false, ...options, name };
+  return {
+    unit,
+    word,
+    additive: true,
+    kind: 'counter' as const,
+    defaultMetric: false,
+    ofGpu: false,
+    ...options,
+    name,
+  };
 }
 
 /** Every column, in frame order; the index is the bit in the mask. Meanings: docs/meaning.md. */
@@ -66,6 +78,16 @@ export const COLUMNS = [
   // The greatest sum at one tick over the subtree: a sibling's peak may be at another tick, so nothing sums.
   column('memory_peak_bytes', 'bytes', 22, { additive: false, kind: 'gauge' }),
   column('cpu_energy_joules', 'uj', 23, { defaultMetric: true }),
+  column('gpu_active_seconds', 'ns', 24, { ofGpu: true, defaultMetric: true }),
+  column('gpu_allocated_seconds', 'ns', 25, { ofGpu: true, defaultMetric: true }),
+  column('gpu_energy_joules', 'uj', 26, { ofGpu: true, defaultMetric: true }),
+  column('gpu_memory_byte_seconds', 'byte_ns', 27, { ofGpu: true }),
+  column('gpu_memory_peak_bytes', 'bytes', 29, {
+    ofGpu: true,
+    additive: false,
+    kind: 'gauge',
+    defaultMetric: true,
+  }),
 ] as const satisfies readonly ColumnSpec[];
 
 export type ColumnName = (typeof COLUMNS)[number]['name'];
@@ -98,9 +120,16 @@ export function columnsInMask(mask: number): ColumnName[] {
   return COLUMN_LIST.filter((entry) => (mask & (1 << entry.index)) !== 0).map((entry) => entry.name);
 }
 
-/** Word 0: the slot or the run handle of a row. */
+/** Word 0: whose a row is; another number for each slot, and for each GPU of a slot. */
 export function rowId(row: BigUint64Array): number {
   return Number(row[0]);
+}
+
+const TWO_32 = 2 ** 32;
+
+/** The slot, or the run handle, and the GPU's number, of such an id. */
+export function partsOfRowId(id: number): { slot: number; gpu: number } {
+  return { slot: id % TWO_32, gpu: Math.floor(id / TWO_32) };
 }
 
 /**

@@ -222,7 +222,7 @@ export class SqlitePersistence implements Persistence {
     const record = runRecordOf(row);
     const all = <T>(query: string) => this.#sql(query).all(handle) as T[];
     // A database is looked at before it gets the columns that it lacks: `words` may be one of them.
-    const pages = all<PageRow>('SELECT * FROM scope_pages WHERE run = ?');
+    const pages = all<PageRow>('SELECT * FROM scope_pages WHERE run = ? ORDER BY page');
     const figures = figuresOf(row);
     return {
       record,

@@ -64,6 +64,7 @@ function everything(): Metrics {
         kind: name.endsWith('_total') ? 'counter' : 'gauge',
       })),
     gpus: () => GPU_REPORT,
+    gpuBooks: () => [],
     now: () => 1_700_000_100_000,
   });
   const { refusals, responses } = httpCounters(metrics.registry);

@@ -17,11 +17,10 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
 import lezea_monitor as lm
+from by_layer import by_layer, marked
 
 # width, layers, heads, tokens of a sequence, sequences, words
 SIZES = {"small": (256, 4, 4, 128, 8, 1000), "365m": (1024, 24, 16, 256, 1, 31000)}
-BACKWARD = "autograd::engine::evaluate_function: "
-MARK = "layer "
 
 
 class Attention(nn.Module):
@@ -67,54 +66,6 @@ class Transformer(nn.Module):
         return self.head(self.norm(x))
 
 
-def marked(model):
-    """Each call of a part that is called is inside a mark of its name."""
-    for name, part in model.named_modules():
-        if isinstance(part, nn.ModuleList):
-            continue
-        marks = []
-
-        def begin(part, args, name=name, marks=marks):
-            marks.append(record_function(MARK + name))
-            marks[-1].__enter__()
-
-        def end(part, args, output, marks=marks):
-            marks.pop().__exit__(None, None, None)
-
-        part.register_forward_pre_hook(begin)
-        part.register_forward_hook(end)
-
-
-def above(event):
-    while event is not None:
-        yield event
-        event = event.cpu_parent
-
-
-def layer_of(event):
-    for outer in above(event):
-        if outer.name.startswith(MARK):
-            return outer.name[len(MARK) :]
-    return None
-
-
-def profiled(events):
-    """Self CPU seconds by layer; None: of no layer."""
-    events = sorted(events, key=lambda event: event.time_range.start)
-    made = {}  # sequence number -> layer of the last forward operation that has it
-    for event in events:
-        if event.sequence_nr >= 0 and not any(outer.name.startswith(BACKWARD) for outer in above(event)):
-            made[event.sequence_nr] = layer_of(event)
-    seconds, last = {}, None
-    for event in events:
-        if event.name.startswith(BACKWARD):  # a weight's gradient follows the operation that made it
-            last = made.get(event.sequence_nr) if "AccumulateGrad" not in event.name else last
-        inside = any(outer.name.startswith(BACKWARD) for outer in above(event))
-        layer = last if inside else layer_of(event)
-        seconds[layer] = seconds.get(layer, 0) + event.self_cpu_time_total / 1e6
-    return seconds
-
-
 def main():
     width, layers, heads, length, batch, words = SIZES[sys.argv[1]]
     steps = int(sys.argv[2])
@@ -151,13 +102,13 @@ def main():
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         for _ in range(steps):
             step()
-    by_layer = profiled(profiler.events())
+    profiled = by_layer(profiler.events(), lambda event: event.self_cpu_time_total / 1e6)
     json.dump(
         {
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "steps": steps, "process_seconds": clock, "whole_seconds": whole, "layer_seconds": layers_cpu,
-            "watched": watched, "profiled": {name or "": s for name, s in by_layer.items() if name is not None},
-            "outside_seconds": by_layer.get(None, 0), "dropped": dropped,
+            "watched": watched, "profiled": {name: s for name, s in profiled.items() if name is not None},
+            "outside_seconds": profiled.get(None, 0), "dropped": dropped,
         },
         sys.stdout,
     )  # fmt: skip

@@ -3,11 +3,15 @@
 
 import { type AgentConnection, connectToAgent } from '../../client/connection.js';
 import { LezeaError, messageOf } from '../../errors.js';
+import type { Environment } from '../../inventory/document.js';
 import type { SourceStatus } from '../../native/addon.js';
 import { formatTable, printable } from '../format.js';
 import { EXIT, type Io } from '../io.js';
 import type { ReadOptions } from '../program.js';
 import type { NodeStatus } from './status.js';
+
+/** Longest that the agent is given to describe the machine, milliseconds. */
+const INVENTORY_MS = 15_000;
 
 /** What `doctor --json` prints. */
 interface Diagnosis {
@@ -34,7 +38,8 @@ async function diagnose(options: ReadOptions): Promise<Diagnosis> {
     return probeHere(messageOf(error));
   }
   try {
-    const { sources, version, mode } = await connection.request<NodeStatus>('node.status');
+    const { sources: probed, version, mode } = await connection.request<NodeStatus>('node.status');
+    const sources = [...probed, ...(await crossCheckOf(connection, probed))];
     const agent = { running: true, version, mode, socket: connection.path };
     return { ok: isFine(sources), agent, probed_by: 'agent', sources };
   } finally {
@@ -44,11 +49,33 @@ async function diagnose(options: ReadOptions): Promise<Diagnosis> {
 
 async function probeHere(detail: string): Promise<Diagnosis> {
   const { loadAddon } = await import('../../native/addon.js');
-  const { probedGpus } = await import('../gpus.js');
+  const { crossChecked, probedGpus } = await import('../gpus.js');
+  const { saidInReport } = await import('../../gpu/cross-check.js');
   const gpus = await probedGpus();
-  const sources = [...loadAddon().probeSources([]), gpus.source];
+  const { report, source } = gpus;
   gpus.close();
+  const checked = report?.source === 'nvml' ? await crossChecked(saidInReport(report)) : undefined;
+  const sources = [...loadAddon().probeSources([]), source, ...(checked ? [checked] : [])];
   return { ok: isFine(sources), agent: { running: false, detail }, probed_by: 'doctor', sources };
+}
+
+/** What nvidia-smi says beside the agent's NVML; nothing where the agent reads no NVML. */
+async function crossCheckOf(
+  connection: AgentConnection,
+  probed: readonly SourceStatus[],
+): Promise<SourceStatus[]> {
+  if (!probed.some(({ name, state }) => name === 'gpu' && state === 'ok')) return [];
+  const { crossChecked } = await import('../gpus.js');
+  const { notCrossChecked, saidInDescription } = await import('../../gpu/cross-check.js');
+  let environment: Environment;
+  try {
+    environment = await connection.request<Environment>('node.inventory', {}, INVENTORY_MS);
+  } catch (error) {
+    return [notCrossChecked(messageOf(error), '')];
+  }
+  const { gpus } = environment.described;
+  const checked = gpus?.source === 'nvml' ? await crossChecked(saidInDescription(gpus)) : undefined;
+  return checked ? [checked] : [];
 }
 
 /** What many machines have not got, or only for root: that it is missing is said, and is nothing to be put right. */

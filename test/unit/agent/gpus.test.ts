@@ -112,6 +112,23 @@ it('says nvml_stuck and shows nothing of GPUs while a call hangs, samples on, an
   expect((await gpuSource()).state).toBe('ok');
 });
 
+it('says of a GPU that is lost that it is, keeps its name and shows no figures, of the others all', {
+  timeout: 60_000,
+}, async () => {
+  const other = 'GPU-00000001-1111-2222-3333-444444444444';
+  const lost = `gpu uuid=${other}\nfail * 15 gpu=1 from_ms=3000 until_ms=3600000\n`;
+  await startNvml(BUSY + lost);
+  await expect.poll(() => figure('lezea_gpu_up'), { timeout: 20_000 }).toBe(1);
+  await expect.poll(scrape, { timeout: 20_000 }).toContain(`lezea_gpu_up{gpu="${other}"} 0`);
+  const exposition = await scrape();
+  expect(exposition).toContain(`lezea_gpu_up{gpu="${UUID}"} 1`);
+  expect(exposition).toContain(`lezea_gpu_info{gpu="${other}",source="nvml"`);
+  expect(exposition).toContain(`lezea_gpu_energy_joules_total{gpu="${UUID}"}`);
+  expect(exposition).not.toContain(`lezea_gpu_energy_joules_total{gpu="${other}"}`);
+  expect(exposition).not.toContain(`lezea_gpu_read_time_seconds{gpu="${other}"}`);
+  expect((await gpuSource()).reason).toMatch(/^2 GPUs \(1 lost\) by NVML/);
+});
+
 it('says that there is no driver where nothing is there', async () => {
   agent = await MortalAgent.start(['--set', 'gpu.nvml_library=/nowhere', '--set', 'gpu.nvidia_smi=false']);
   expect(await scrape()).not.toContain('lezea_gpu_');

@@ -24,6 +24,7 @@ it('a snapshot that a pull did not wait for comes with the next one, changes and
     ringSocketMode: 0o600,
     restartWaitMs: 0,
     pullTimeoutMs: 20,
+    gpus: null,
     disabledSources: ['taskstats', 'cn_proc', 'cgroup', 'smaps', 'pidfd_info'],
   });
   sampler.start();

@@ -53,6 +53,7 @@ describe("LeZeA's prices", () => {
     expect(load({}).config.cost).toEqual({
       ...Object.fromEntries(Object.keys(RATE_VARIABLES).map((name) => [name, null])),
       energy_per_kwh: null,
+      gpu_basis: 'active',
       currency: 'EUR',
     });
   });

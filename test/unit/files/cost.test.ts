@@ -3,7 +3,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { priceParts } from '../../../src/files/apportion.js';
-import { costOf } from '../../../src/files/cost.js';
+import { costOf, priceOf } from '../../../src/files/cost.js';
 import { costDocument, costText } from '../../../src/files/cost-document.js';
 import type { CostSettings } from '../../../src/files/cost-rates.js';
 import { buildSummary } from '../../../src/files/summary.js';
@@ -114,6 +114,54 @@ describe('worked out again by another program', () => {
     const wrong = JSON.parse(text);
     wrong.scopes['builder:b1'].components_eur.cpu_eur += 1e-8;
     expect(recomputed(JSON.stringify(buildSummary(run, [], CONTEXT)), JSON.stringify(wrong))).not.toBe('');
+  });
+});
+
+describe('GPUs and energy', () => {
+  const prices = pricesOf({ gpu_per_hour: 2, gpu_memory_per_gb_hour: 0.1, energy_per_kwh: 0.3 });
+  const used = (more: Parameters<typeof totals>[0] = {}) => {
+    const part = totals({
+      cpu_seconds: 5n,
+      cpu_energy_joules: 3_600_000_000_001n,
+      gpu_active_seconds: 1_800_000_000_000n,
+      gpu_allocated_seconds: 7_200_000_000_000n,
+      gpu_memory_byte_seconds: 3_600_000_000_000n * 80_000_000_001n,
+      gpu_energy_joules: 7_200_000_000_000n,
+      ...more,
+    });
+    return fakeRun({
+      scopes: [{ step: 'layer:a', self: part }],
+      unattributed: part,
+      totals: part.plus(part),
+    });
+  };
+
+  it('have a price, of CPU and GPU together, as another program finds it', async () => {
+    const text = await textOf(used(), prices);
+    expect(recomputed(JSON.stringify(buildSummary(used(), [], CONTEXT)), text)).toBe('');
+    const { grand_components_eur: parts, total_eur } = JSON.parse(text);
+    expect(parts).toEqual({ gpu_eur: 2, gpu_mem_eur: 16, energy_eur: 1.8 });
+    expect(total_eur).toBe(19.8);
+    expect(costDocument.parse(JSON.parse(text))).toBeTruthy();
+    expect(priceOf(used().totals, prices)).toBe(19.8);
+  });
+
+  it('are paid for while they are held where the operator says so, and the summary says which', async () => {
+    const held = { ...prices, gpu_basis: 'allocated' as const };
+    expect(JSON.parse(await textOf(used(), held)).grand_components_eur.gpu_eur).toBe(8);
+    const { cost } = buildSummary(used(), [], { ...CONTEXT, prices: held });
+    expect(cost).toMatchObject({ gpu_basis: 'allocated', total: 25.8 });
+    const cpuOnly = { ...CONTEXT, prices: pricesOf({ cpu_per_core_hour: 1 }) };
+    expect(buildSummary(used(), [], cpuOnly).cost).not.toHaveProperty('gpu_basis');
+  });
+
+  it('energy of the CPU alone is not what a run with a GPU used; what is not known is left out, and named', async () => {
+    const noCounter = totals({ cpu_seconds: 5n, cpu_energy_joules: 9n, gpu_allocated_seconds: 1n });
+    const run = fakeRun({ scopes: [], unattributed: noCounter, totals: noCounter });
+    const all = { ...prices, cpu_per_core_hour: 3_600_000_000 };
+    const { unpriced, total_eur } = JSON.parse(await textOf(run, all));
+    expect(unpriced).toEqual(expect.arrayContaining(['gpu_hours', 'gpu_mem_gb_hours', 'energy_kwh']));
+    expect(priceOf(noCounter, all)).toBe(total_eur);
   });
 });
 

@@ -19,6 +19,7 @@ export function totals(values: Partial<Record<ColumnName, bigint>>): Totals {
 export interface FakeScope {
   step: string;
   self: Totals;
+  byGpu?: ReadonlyMap<string, Totals>;
   children?: FakeScope[];
 }
 
@@ -33,6 +34,7 @@ function node(fake: FakeScope, parent: ScopeNode | null): ScopeNode {
     parent,
     children,
     self: fake.self,
+    byGpu: fake.byGpu ?? new Map(),
     inclusive: () => children.reduce((sum, child) => sum.plus(child.inclusive()), fake.self),
     progress: { steps: 0, episodes: 0 },
   };
@@ -53,6 +55,7 @@ export function fakeRun(parts: {
   totals: Totals;
   estimatedMask?: number;
   phases?: Phase[];
+  unattributedByGpu?: ReadonlyMap<string, Totals>;
 }): Run {
   const roots = parts.scopes.map((scope) => node(scope, null));
   const all = [...walk(roots)];
@@ -74,6 +77,7 @@ export function fakeRun(parts: {
     scope: (path) => all.find((scope) => scope.path === path),
     unattributedSlot: 9,
     unattributed: parts.unattributed,
+    unattributedByGpu: parts.unattributedByGpu ?? new Map(),
     totals: parts.totals,
     version: 1,
     coverage: { observedNs: 999n, elapsedNs: 1000n, ratio: 0.999 },

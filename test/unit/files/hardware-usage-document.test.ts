@@ -30,6 +30,17 @@ test('shares are of the whole node and of the whole time', () => {
   });
 });
 
+test('a GPU is as busy as it was for the run while the run held it', () => {
+  const usageOf = (active: bigint) => {
+    const columns = { gpu_active_seconds: active, gpu_allocated_seconds: 8_000_000_000n };
+    const of = head(fakeRun({ scopes: [], unattributed: totals({}), totals: totals(columns) }));
+    return JSON.parse(hardwareUsageText({ ...of, run: { ...of.run, elapsed_seconds: 9 } }) ?? '');
+  };
+  expect(usageOf(2_000_000_000n).gpu).toMatchObject({ mean_percent: 25 });
+  // Work is sampled, and may be of a moment in which no list had the process yet.
+  expect(usageOf(9_000_000_000n).gpu).toMatchObject({ mean_percent: 100 });
+});
+
 test('what is not known has no key, and of nothing there is no document', () => {
   const of = head(fakeRun({ scopes: [], unattributed: totals({}), totals: totals({ cpu_seconds: 0n }) }));
   const { cpu_windows: _unknown, ...run } = of.run;

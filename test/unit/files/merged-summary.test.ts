@@ -96,10 +96,12 @@ describe('a merge', () => {
         }
         for (const { path, self } of merged.scopes) {
           const exact = added(once.flatMap(({ scopes }) => scopes[path] ?? []));
-          const { memory_byte_seconds: held, ...others } = columnsOf(exact);
+          const { memory_byte_seconds: held, gpu_memory_byte_seconds: ofGpus, ...others } = columnsOf(exact);
           expect(self).toMatchObject(others);
           if (held !== undefined)
             expect(self.memory_byte_seconds! / (held || 1)).toBeCloseTo(held ? 1 : 0, 12);
+          if (ofGpus !== undefined)
+            expect(self.gpu_memory_byte_seconds! / (ofGpus || 1)).toBeCloseTo(ofGpus ? 1 : 0, 12);
         }
         expect(merged.scopes.map(({ path }) => path)).toEqual(
           [...new Set(once.flatMap(({ scopes }) => Object.keys(scopes)))].sort(),

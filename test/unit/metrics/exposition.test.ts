@@ -44,6 +44,7 @@ function metrics(...set: string[]): Metrics {
       { name: 'cpu_seconds_total', labels: { cpu: '1', mode: 'user' }, value: 1, kind: 'counter' },
     ],
     gpus: () => gpus,
+    gpuBooks: () => [],
     now: () => nowMs,
   });
 }
@@ -120,7 +121,7 @@ describe('figures', () => {
 
   it('says of GPUs what is known of each, and nothing where nobody says anything', async () => {
     const samples = await scrape(metrics());
-    const [known, other] = GPU_REPORT.devices.map(({ uuid }) => ({ gpu: uuid }));
+    const [known, other, lost] = GPU_REPORT.devices.map(({ uuid }) => ({ gpu: uuid }));
     expect(find(samples, 'lezea_gpu_info', { ...known, source: 'nvml', driver: '570.124.06' })).toBe('1');
     expect(find(samples, 'lezea_gpu_memory_used_bytes', known)).toBe('0');
     expect(find(samples, 'lezea_gpu_utilization_ratio', known)).toBe('0');
@@ -131,6 +132,9 @@ describe('figures', () => {
       'lezea_gpu_temperature_celsius',
       'lezea_gpu_read_time_seconds',
     ]);
+    expect(find(samples, 'lezea_gpu_up', known)).toBe('1');
+    expect(find(samples, 'lezea_gpu_up', lost)).toBe('0');
+    expect(find(samples, 'lezea_gpu_info', lost)).toBe('1');
     gpus = undefined;
     expect((await scrape(metrics())).some(({ name }) => name.startsWith('lezea_gpu_'))).toBe(false);
   });

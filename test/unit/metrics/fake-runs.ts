@@ -37,6 +37,7 @@ export class FakeScope implements ScopeNode {
   readonly level: string;
   readonly name: string;
   self = Totals.none;
+  byGpu: ReadonlyMap<string, Totals> = new Map();
 
   constructor(
     readonly path: string,
@@ -78,6 +79,7 @@ export class FakeRun implements Run {
   endedAtMs?: number;
   readonly unattributedSlot = nextNumber++;
   unattributed = Totals.none;
+  unattributedByGpu: ReadonlyMap<string, Totals> = new Map();
   totals = Totals.none;
   version = 0;
   readonly coverage = { observedNs: 1n, elapsedNs: 1n, ratio: 1 };

@@ -27,6 +27,7 @@ export function fakeState(): Omit<AgentState, 'series'> {
         tickDurationNs: new BigUint64Array([1n, 6n, 7n]),
         tickDurationSumNs: 9_000_000n,
       },
+      gpus: [],
     },
     tickBucketsNs: [1_000_000n, 10_000_000n],
     sources: [

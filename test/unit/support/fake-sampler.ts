@@ -13,10 +13,11 @@ import type {
   Snapshot,
   SourceStatus,
 } from '../../../src/native/addon.js';
-import { columnOf, emptyRow } from '../../../src/native/frame.js';
+import { columnOf, emptyRow, partsOfRowId, rowId } from '../../../src/native/frame.js';
 
 const CPU = columnOf('cpu_seconds');
 const KNOWN = 1n << BigInt(CPU.index);
+const GPU_ENERGY = columnOf('gpu_energy_joules');
 
 interface FakeProcess {
   id: ProcessId;
@@ -45,6 +46,10 @@ export class FakeSampler implements Sampler {
   readonly slotNs = new Map<Slot, bigint>();
   readonly processes = new Map<string, FakeProcess>();
   readonly maps = new Map<string, Slot>();
+  readonly devices = new Map<string, string>();
+  /** UUIDs by their numbers, as it was told or gave them. */
+  readonly gpus = new Map<number, string>();
+  readonly gpuUj = new Map<string, bigint>();
   readonly calls: string[] = [];
   readonly enters: { session: number; tid: number; slot: number; tNs: bigint; activation: boolean }[] = [];
   monoNs = 1_000_000_000n;
@@ -60,6 +65,7 @@ export class FakeSampler implements Sampler {
   /** Resolves pulls only when told to; undefined: at once. */
   gate: Promise<void> | undefined;
   #dirtySlots = new Set<Slot>();
+  #dirtyGpus = new Set<string>();
   #dirtyProcesses = new Set<string>();
   #exited: ExitedProcess[] = [];
 
@@ -87,6 +93,33 @@ export class FakeSampler implements Sampler {
 
   mapScope(session: SessionHandle, clientScopeId: number, slot: Slot): void {
     this.maps.set(`${session}:${clientScopeId}`, slot);
+  }
+
+  mapDevice(session: SessionHandle, index: number, uuid: string): void {
+    this.devices.set(`${session}:${index}`, uuid);
+  }
+
+  nameGpu(gpu: number, uuid: string): void {
+    this.gpus.set(gpu, uuid);
+  }
+
+  /** A slot gets energy of a GPU. */
+  spendOfGpu(slot: Slot, uuid: string, uj: bigint): void {
+    const known = [...this.gpus].find(([, name]) => name === uuid)?.[0];
+    const gpu = known ?? Math.max(0, ...this.gpus.keys()) + 1;
+    this.gpus.set(gpu, uuid);
+    const key = `${slot}:${gpu}`;
+    this.gpuUj.set(key, (this.gpuUj.get(key) ?? 0n) + uj);
+    this.#dirtyGpus.add(key);
+    this.#dirtySlots.add(slot);
+    for (const run of this.runs.values()) if (run.slots.has(slot)) run.dirty = true;
+  }
+
+  /** Of all GPUs; undefined: none was used by these slots. */
+  #energyOf(slots: Iterable<Slot>): bigint | undefined {
+    const wanted = new Set(slots);
+    const of = [...this.gpuUj].filter(([key]) => wanted.has(Number(key.split(':')[0])));
+    return of.length === 0 ? undefined : of.reduce((sum, [, uj]) => sum + uj, 0n);
   }
 
   bind(bind: Bind): void {
@@ -158,6 +191,12 @@ export class FakeSampler implements Sampler {
   }
 
   restoreSlot(row: BigUint64Array): void {
+    const { slot, gpu } = partsOfRowId(rowId(row));
+    if (gpu > 0) {
+      if (!this.gpus.has(gpu)) throw new Error('a row of a GPU that has no name');
+      this.gpuUj.set(`${slot}:${gpu}`, row[GPU_ENERGY.word]!);
+      return;
+    }
     this.slotNs.set(Number(row[0]), row[CPU.word]!);
   }
 
@@ -182,6 +221,7 @@ export class FakeSampler implements Sampler {
     this.monoNs += 1_000_000n;
     const snapshot = this.#snapshot();
     this.#dirtySlots.clear();
+    this.#dirtyGpus.clear();
     this.#dirtyProcesses.clear();
     this.#exited = [];
     for (const run of this.runs.values()) run.dirty = false;
@@ -189,11 +229,13 @@ export class FakeSampler implements Sampler {
   }
 
   #snapshot(): Snapshot {
-    const rows = [...this.#dirtySlots].flatMap((slot) => [...this.#row(slot, this.slotNs.get(slot) ?? 0n)]);
+    const rows = [...this.#dirtySlots].flatMap((slot) => [
+      ...this.#row(slot, this.slotNs.get(slot) ?? 0n, this.#energyOf([slot])),
+    ]);
     return {
       tMonoNs: this.monoNs,
       tWallMs: Number(this.monoNs / 1_000_000n),
-      slots: BigUint64Array.from(rows),
+      slots: BigUint64Array.from([...rows, ...[...this.#dirtyGpus].flatMap((key) => [...this.#gpuRow(key)])]),
       runs: [...this.runs]
         .filter(([, run]) => run.dirty)
         .map(([handle, run]) => this.#runSnapshot(handle, run)),
@@ -221,13 +263,22 @@ export class FakeSampler implements Sampler {
         tickDurationNs: new BigUint64Array(1),
         tickDurationSumNs: 0n,
       },
+      gpus: [...this.gpus].map(([gpu, uuid]) => ({ gpu, uuid, runs: {}, others: {}, nobody: {} })),
     };
+  }
+
+  #gpuRow(key: string): BigUint64Array {
+    const [slot = 0, gpu = 0] = key.split(':').map(Number);
+    const row = emptyRow(gpu * 2 ** 32 + slot);
+    row[1] = 1n << BigInt(GPU_ENERGY.index);
+    row[GPU_ENERGY.word] = this.gpuUj.get(key) ?? 0n;
+    return row;
   }
 
   #runSnapshot(handle: RunHandle, run: FakeRun): Snapshot['runs'][number] {
     return {
       run: handle,
-      row: this.#row(handle, run.totalNs),
+      row: this.#row(handle, run.totalNs, this.#energyOf(run.slots.keys())),
       state: Buffer.from(`run ${handle}`),
       residualColumns: 0,
       liveProcesses: [...this.processes.values()].filter((process) => process.run === handle).length,
@@ -273,10 +324,14 @@ export class FakeSampler implements Sampler {
     if (run) run.dirty = true;
   }
 
-  #row(id: number, cpuNs: bigint): BigUint64Array {
+  #row(id: number, cpuNs: bigint, gpuUj?: bigint): BigUint64Array {
     const row = emptyRow(id);
     row[1] = KNOWN;
     row[CPU.word] = cpuNs;
+    if (gpuUj !== undefined) {
+      row[1] |= 1n << BigInt(GPU_ENERGY.index);
+      row[GPU_ENERGY.word] = gpuUj;
+    }
     this.dress(row);
     return row;
   }

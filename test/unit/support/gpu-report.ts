@@ -1,4 +1,4 @@
-// Two GPUs as a report has them: one of which all is known, and one of which nearly nothing is.
+// Three GPUs as a report has them: one of which all is known, one of which nearly nothing is, and one that was lost.
 
 import type { GpuReport } from '../../../src/gpu/device.js';
 
@@ -10,6 +10,7 @@ export const GPU_REPORT: GpuReport = {
     {
       uuid: 'GPU-00000000-0000-0000-0000-000000000000',
       readAtMs: 1_700_000_060_000,
+      isLost: false,
       model: 'NVIDIA H100 80GB HBM3',
       pciBusId: '00000000:10:00.0',
       memoryTotalBytes: 85_520_809_984,
@@ -18,6 +19,9 @@ export const GPU_REPORT: GpuReport = {
       memoryFreeBytes: 84_943_044_608,
       utilizationRatio: 0,
       memoryBusyRatio: 0.12,
+      smActiveRatio: 0.48,
+      smOccupancyRatio: 0.15,
+      memoryBandwidthRatio: 0,
       powerWatts: 212.5,
       powerLimitWatts: 700,
       temperatureCelsius: 41,
@@ -40,6 +44,12 @@ export const GPU_REPORT: GpuReport = {
       uuid: 'GPU-00000000-0000-0000-0000-000000000001',
       readAtMs: 1_700_000_060_000,
       temperatureCelsius: 30,
+    },
+    {
+      uuid: 'GPU-00000000-0000-0000-0000-000000000002',
+      isLost: true,
+      model: 'NVIDIA H100 80GB HBM3',
+      memoryTotalBytes: 85_520_809_984,
     },
   ],
 };

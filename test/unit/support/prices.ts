@@ -17,6 +17,7 @@ export function pricesOf(some: Partial<CostSettings>): CostSettings {
     storage_per_gb_month: null,
     gpu_memory_per_gb_hour: null,
     energy_per_kwh: null,
+    gpu_basis: 'active',
     ...some,
   };
 }

@@ -10,10 +10,14 @@ from fractions import Fraction
 
 PER_HOUR = Fraction(1, 3600)
 PER_GB = Fraction(1, 10**9)
+PER_KWH = Fraction(1, 3_600_000)
 # Component: its rate, and what a unit of each column is of it.
 PRICED = {
     "cpu_eur": ("cpu_core_hour_eur", {"cpu_seconds": PER_HOUR}),
     "ram_eur": ("ram_gb_hour_eur", {"memory_byte_seconds": PER_HOUR * PER_GB}),
+    "gpu_eur": ("gpu_hour_eur", {"gpu_active_seconds": PER_HOUR}),
+    "gpu_mem_eur": ("gpu_mem_gb_hour_eur", {"gpu_memory_byte_seconds": PER_HOUR * PER_GB}),
+    "energy_eur": ("energy_kwh_eur", {"cpu_energy_joules": PER_KWH, "gpu_energy_joules": PER_KWH}),
     "io_eur": ("io_gb_eur", {"io_read_bytes": PER_GB, "io_write_bytes": PER_GB}),
 }
 NANO = Fraction(1, 10**9)
