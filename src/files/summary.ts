@@ -195,18 +195,14 @@ export class ScopeSum {
       const value = column.additive ? self.native(column.name) : undefined;
       if (value !== undefined) this.#sums.set(column.name, (this.#sums.get(column.name) ?? 0n) + value);
     }
-    this.#addGpus(byGpu);
-  }
-
-  #addGpus(byGpu: ByGpu): void {
-    for (const [uuid, totals] of byGpu)
-      this.#byGpu.set(uuid, (this.#byGpu.get(uuid) ?? Totals.none).plus(totals));
+    addByGpu(this.#byGpu, byGpu);
   }
 
   /** What the run had of each GPU, by UUID: its scopes and what is unattributed. */
   gpus(run: Run): SummaryGpu[] {
-    this.#addGpus(run.unattributedByGpu);
-    return [...this.#byGpu]
+    const whole = new Map(this.#byGpu);
+    addByGpu(whole, run.unattributedByGpu);
+    return [...whole]
       .map(([uuid, totals]) => ({ uuid, totals: totals.toColumns() }))
       .sort((a, b) => (a.uuid < b.uuid ? -1 : 1));
   }
@@ -237,6 +233,10 @@ export class ScopeSum {
       residual: String(residual),
     };
   }
+}
+
+function addByGpu(sums: Map<string, Totals>, byGpu: ByGpu): void {
+  for (const [uuid, totals] of byGpu) sums.set(uuid, (sums.get(uuid) ?? Totals.none).plus(totals));
 }
 
 export function summaryTail(run: Run, sum: ScopeSum): SummaryTail {

@@ -35,6 +35,8 @@ export interface GpusOptions {
 export class Gpus {
   readonly #o: GpusOptions;
   readonly #poller: GpuPoller | undefined;
+  /** This process is in the host's PID namespace: what a driver numbers are the same processes here. */
+  readonly #sharesNumbers: boolean;
   readonly #nvidiaSmi: NvidiaSmi;
   #reading: Promise<void> | undefined;
   /** The one that begins when that has ended. */
@@ -44,6 +46,7 @@ export class Gpus {
   constructor(options: GpusOptions) {
     const { addon, settings, nowMs } = options;
     this.#o = options;
+    this.#sharesNumbers = addon.processIdentity(process.pid)?.pidNamespace === INITIAL_PID_NAMESPACE;
     if (settings.nvml) {
       const disabledSymbols = settings.nvml_disabled_symbols;
       this.#poller = new addon.GpuPoller({ library: settings.nvml_library, disabledSymbols });
@@ -102,11 +105,6 @@ export class Gpus {
   /** nvidia-smi has not answered yet. */
   get isAsking(): boolean {
     return this.#nvidiaSmi.isAsking;
-  }
-
-  /** This process is in the host's PID namespace: what a driver numbers are the same processes here. */
-  get #sharesNumbers(): boolean {
-    return this.#o.addon.processIdentity(process.pid)?.pidNamespace === INITIAL_PID_NAMESPACE;
   }
 
   /** For doctor and the agent's own metrics. */

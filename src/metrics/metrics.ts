@@ -17,7 +17,7 @@ import { otherRunsFile } from './other-runs.js';
 import { outboxFamilies } from './outbox.js';
 import { AgentRegistry, type Histogram, writeFamily } from './registry.js';
 import { seriesPerRun, writeRunFamilies } from './runs.js';
-import { seriesPerScope, writeScopeFamilies } from './scopes.js';
+import { seriesPerGpu, seriesPerScope, writeScopeFamilies } from './scopes.js';
 import { type AgentState, selfFamilies } from './self.js';
 import { SeriesTable } from './series.js';
 
@@ -114,6 +114,7 @@ export class Metrics {
       shown: this.#shown,
       inclusive: metrics.inclusive,
       seriesPerScope: seriesPerScope(this.#shown, this.#options),
+      seriesPerGpu: seriesPerGpu(this.#shown, this.#options),
       seriesPerLimit: SERIES_PER_LIMIT,
       seriesPerRun: seriesPerRun(this.#shown, this.#options),
       maxSeries: metrics.max_series,

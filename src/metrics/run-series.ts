@@ -18,8 +18,9 @@ export interface SeriesOptions {
   shown: readonly Shown[];
   /** Also show every scope with everything below it. */
   inclusive: boolean;
-  /** Series that one scope and one run's own families cost. */
+  /** Series that one scope, each further GPU of it and one run's own families cost. */
   seriesPerScope: number;
+  seriesPerGpu: number;
   seriesPerRun: number;
   seriesPerLimit: number;
   maxSeries: number;
@@ -165,7 +166,7 @@ export class RunSeries {
     const known = row.gpus.get(uuid)?.figures ?? row.otherGpus.get(uuid);
     if (known) return known;
     // The first is within what the scope has taken already.
-    const cost = row.gpus.size === 0 ? 0 : this.#options.shown.filter(({ ofGpu }) => ofGpu).length;
+    const cost = row.gpus.size === 0 ? 0 : this.#options.seriesPerGpu;
     if (this.#budget.take(cost)) {
       this.cost += cost;
       return this.#gpuRow(row, scope, uuid).figures;

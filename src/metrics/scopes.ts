@@ -28,10 +28,17 @@ export function scopeFamilies(shown: readonly Shown[], inclusive: boolean): Fami
 
 /** Series that one scope costs. */
 export function seriesPerScope(shown: readonly Shown[], options: ScopeFamilyOptions): number {
-  return scopeFamilies(shown, options.inclusive).reduce(
-    (count, family) => count + (options.created && family.type === 'counter' ? 2 : 1),
-    0,
-  );
+  return countSeries(scopeFamilies(shown, options.inclusive), options);
+}
+
+/** Series that a scope costs for each of its GPUs after the first, which is within seriesPerScope. */
+export function seriesPerGpu(shown: readonly Shown[], options: ScopeFamilyOptions): number {
+  const ofGpu = shown.filter((column) => column.ofGpu);
+  return countSeries(scopeFamilies(ofGpu, false), options);
+}
+
+function countSeries(families: readonly FamilyHeader[], { created }: ScopeFamilyOptions): number {
+  return families.reduce((count, { type }) => count + (created && type === 'counter' ? 2 : 1), 0);
 }
 
 /** A peak is its subtree's already. */

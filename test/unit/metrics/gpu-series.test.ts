@@ -101,3 +101,19 @@ it('what finds no room is in gpu="(other)", and stays there; nothing is lost, ov
   expect(after['layer:a (other)']).toBe(folded * 1.5);
   expect(sum(after)).toBe(180);
 });
+
+it('counts _created against the cap', async () => {
+  const run = store.add({ runId: 'demo' });
+  run.spend('layer:a', { cpu_seconds: 1, gpu_energy_joules: 120 });
+  run.scope('layer:a')!.byGpu = new Map(Array.from({ length: 120 }, (_, i) => [`GPU-${i}`, joules(1)]));
+  const shown = metrics(
+    'metrics.columns=gpu_energy_joules',
+    'metrics.max_series=100',
+    'metrics.created=true',
+  );
+  const { samples } = parseExposition((await shown.render('openmetrics')).toString(), 'openmetrics');
+  const ofScopes = samples.filter(({ name }) => name.startsWith('lezea_scope_gpu_energy_joules'));
+  expect(ofScopes.filter(({ name }) => name.endsWith('_created')).length).toBe(ofScopes.length / 2);
+  expect(ofScopes.length).toBeGreaterThan(80);
+  expect(ofScopes.length).toBeLessThanOrEqual(100);
+});

@@ -32,6 +32,7 @@ it('renders 10 000 series much cheaper than prom-client', async () => {
   const options = {
     inclusive: false,
     seriesPerScope: 5,
+    seriesPerGpu: 0,
     seriesPerLimit: 2,
     seriesPerRun: 5,
     maxSeries: 100_000,

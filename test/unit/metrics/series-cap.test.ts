@@ -47,6 +47,7 @@ function harness(maxSeries: number, store = new FakeStore(), memory?: OtherRunsS
       shown: SHOWN,
       inclusive: false,
       seriesPerScope: seriesPerScope(SHOWN, PLAIN),
+      seriesPerGpu: 0,
       seriesPerLimit: 2,
       seriesPerRun: seriesPerRun(SHOWN, PLAIN),
       maxSeries,
