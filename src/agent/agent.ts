@@ -16,6 +16,8 @@ import { RunDocuments } from '../files/run-documents.js';
 import { describeGpus } from '../gpu/describe.js';
 import { Gpus } from '../gpu/gpus.js';
 import { type HttpHandle, startHttp } from '../http/server.js';
+import { isAuthenticated } from '../http/web-config.js';
+import { WebConfigFile } from '../http/web-config-file.js';
 import type { Environment } from '../inventory/document.js';
 import { NodeInventory } from '../inventory/node-inventory.js';
 import { createHandlers } from '../ipc/handlers.js';
@@ -65,6 +67,9 @@ export class Agent {
   readonly #retention: Retention;
   readonly #sweeper: Sweeper;
   readonly #ipc: IpcServer;
+  readonly #web: WebConfigFile | undefined;
+  /** Whether names are shown over TCP. */
+  readonly #showNames: boolean;
   readonly #metrics: Metrics;
   readonly #startedAtMs: number;
   readonly #startedMonoNs: bigint;
@@ -74,7 +79,9 @@ export class Agent {
   /** Starts an agent; throws LezeaError with the reason where it cannot. */
   static async start(deps: AgentDeps): Promise<Agent> {
     checkAddonLayout(deps.addon);
-    const { socket, state, agent } = deps.config();
+    const { socket, state, agent, http } = deps.config();
+    const file = http.enabled ? http.web_config_file : null;
+    const web = file === null ? undefined : new WebConfigFile(file, deps.log);
     mkdirSync(state.dir, { recursive: true, mode: 0o700 });
     const lock = lockStateDir(state.dir);
     try {
@@ -82,17 +89,22 @@ export class Agent {
       prepareFolder(dirname(socket.path), agent.mode);
       await removeStale(socket.path);
       await removeStale(ringPath(socket.path));
-      return await new Agent(deps, lock).#started();
+      return await new Agent(deps, lock, web).#started();
     } catch (error) {
       lock.release();
       throw error;
     }
   }
 
-  private constructor(deps: AgentDeps, lock: StateLock) {
+  private constructor(deps: AgentDeps, lock: StateLock, web: WebConfigFile | undefined) {
     const config = deps.config();
     this.#deps = deps;
     this.#lock = lock;
+    this.#web = web;
+    this.#showNames =
+      config.agent.mode === 'user' ||
+      config.http.expose_run_names ||
+      (web !== undefined && isAuthenticated(web.current));
     this.#stateDir = config.state.dir;
     this.#startedAtMs = deps.now();
     this.#startedMonoNs = deps.addon.monotonicNs();
@@ -140,6 +152,7 @@ export class Agent {
     this.#metrics = new Metrics({
       config: deps.config,
       store: this.#attribution.store,
+      showNames: this.#showNames,
       state: () => this.#state(),
       nodeFigures: () => this.#sampler.nodeFigures(),
       gpus: () => this.#gpus.report,
@@ -278,9 +291,10 @@ export class Agent {
 
   #startHttp(listen: string): Promise<HttpHandle> {
     const { config, log } = this.#deps;
-    const { agent, http } = config();
+    const web = this.#web;
     return startHttp({
       listen,
+      web: web && (() => web.current),
       allowedHosts: () => config().http.allowed_hosts,
       registry: this.#metrics.registry,
       log,
@@ -289,7 +303,7 @@ export class Agent {
         if (this.#ready) void this.#tellAddresses();
       },
       store: this.#attribution.store,
-      showRuns: agent.mode === 'user' || http.expose_run_names,
+      showRuns: this.#showNames,
       render: (format) => this.#metrics.render(format),
       node: () => this.#node(),
       health: () => this.#health(),

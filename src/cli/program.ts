@@ -61,6 +61,7 @@ function addAgent(program: Command, done: Done): void {
     .description('the daemon: samples, attributes, answers')
     .option('--config <file>', 'configuration file (YAML)')
     .option('--listen <host:port>', 'address of the HTTP server; port 0 takes a free one')
+    .option('--web.config.file <file>', 'TLS and users of the HTTP server, as for Prometheus exporters')
     .option('--socket <path>', 'path of the agent socket')
     .option('--state-dir <dir>', 'folder of the database and the documents')
     .option('--log-level <level>', 'trace, debug, info, warn, error, fatal or silent')

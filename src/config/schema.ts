@@ -124,8 +124,16 @@ const http = section('The HTTP server: /metrics, health and the read-only JSON A
   }),
   expose_run_names: flag(false, {
     description:
-      'In system mode, show the names of runs, scopes and experiments over TCP; otherwise they become a keyed hash ' +
-      'and /api/v1/runs answers 403. User mode always shows them.',
+      'In system mode, show the names of runs, scopes and experiments over TCP to whoever asks; otherwise, unless ' +
+      '`http.web_config_file` says who may ask, they become a keyed hash and /api/v1/runs answers 403. User mode always ' +
+      'shows them.',
+    live: false,
+  }),
+  web_config_file: key(absolutePath, null, {
+    description:
+      'TLS, users and client certificates of the HTTP server: a web configuration file as Prometheus exporters have it ' +
+      '(docs/http.md). Certificates, users and limits in it are read again when it changes.',
+    expects: 'an absolute path',
     live: false,
   }),
 });

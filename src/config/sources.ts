@@ -1,8 +1,8 @@
 // The three places a value can come from: a YAML file, the environment (LEZEA_MONITOR_*), the command line. Each becomes
 // a list of settings, key by key, with where it was said. Reads the file; owns nothing.
 
-import { closeSync, constants, fstatSync, openSync, readFileSync, type Stats } from 'node:fs';
 import { isMap, LineCounter, parseDocument } from 'yaml';
+import { readRegular } from '../regular-file.js';
 import { CONFIG_KEYS, type ConfigKey, environmentName, nearestKey } from './keys.js';
 import { RATE_VARIABLES } from './schema.js';
 
@@ -55,35 +55,10 @@ function fromText(key: ConfigKey, text: string): unknown {
 
 /** Settings of a YAML file; a file that cannot be read or parsed is a problem, not an exception. */
 export function fromFile(path: string): Settings {
-  let read: { text: string } | { problem: string };
-  try {
-    read = readRegular(path);
-  } catch (error) {
-    read = { problem: `cannot be read: ${(error as Error).message}` };
-  }
+  const read = readRegular(path, MAX_FILE_BYTES);
   return 'text' in read
     ? fromYaml(read.text, path)
     : { settings: [], problems: [`${path}: ${read.problem}`] };
-}
-
-/** Opening a pipe, or reading one, would hang the agent until somebody writes: what is opened is looked at first. */
-function readRegular(path: string): { text: string } | { problem: string } {
-  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
-  try {
-    const found = fstatSync(file);
-    if (!found.isFile()) return { problem: `${kindOf(found)}: expected a regular file` };
-    if (found.size > MAX_FILE_BYTES)
-      return { problem: `${found.size} bytes: expected at most ${MAX_FILE_BYTES}` };
-    return { text: readFileSync(file, 'utf8') };
-  } finally {
-    closeSync(file);
-  }
-}
-
-function kindOf(found: Stats): string {
-  if (found.isDirectory()) return 'a folder';
-  if (found.isFIFO()) return 'a pipe (FIFO)';
-  return found.isCharacterDevice() || found.isBlockDevice() ? 'a device' : 'no regular file';
 }
 
 /** The same, of text; `path` is only for messages. */
@@ -164,6 +139,8 @@ export function fromCostModel(env: NodeJS.ProcessEnv): Setting[] {
 export interface Flags {
   config?: string;
   listen?: string;
+  /** The exporter-toolkit's own spelling. */
+  'web.config.file'?: string;
   socket?: string;
   stateDir?: string;
   logLevel?: string;
@@ -173,6 +150,7 @@ export interface Flags {
 
 const FLAG_KEYS = [
   ['listen', '--listen', 'http.listen'],
+  ['web.config.file', '--web.config.file', 'http.web_config_file'],
   ['socket', '--socket', 'socket.path'],
   ['stateDir', '--state-dir', 'state.dir'],
   ['logLevel', '--log-level', 'log.level'],

@@ -7,8 +7,9 @@ export function httpCounters(registry: AgentRegistry): { refusals: Counter; resp
     refusals: registry.counter({
       name: 'lezea_agent_http_refusals_total',
       help:
-        'HTTP requests refused by the guard (host, origin, method), and connections closed for want of room (connections) ' +
-        'or of a request (head: too big, timeout, malformed, pipelined).',
+        'HTTP requests refused by the guard (host, origin, method) or by the web configuration (unauthorized, busy, rate), ' +
+        'and connections closed for want of room (connections), of a request (head: too big, timeout, malformed, ' +
+        'pipelined), of TLS (handshake) or of a certificate (client_certificate).',
       labels: ['reason'],
     }),
     responses: registry.counter({

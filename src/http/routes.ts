@@ -10,7 +10,7 @@ import { sharedPages } from './shared-page.js';
 
 export interface RouteDeps {
   store: RunStore;
-  /** Whether runs are shown: false in system mode unless http.expose_run_names. */
+  /** Whether runs are shown: in system mode to those whom the web configuration lets in, or with http.expose_run_names. */
   showRuns: boolean;
   render(format: ExpositionFormat): Promise<Buffer>;
   /** What `node.status` says. */
@@ -53,7 +53,7 @@ function runRoutes(deps: RouteDeps): Router {
       throw new HttpError(
         403,
         'names_hidden',
-        'runs are not shown over TCP; http.expose_run_names shows them',
+        'runs are not shown over TCP to whoever asks; http.web_config_file or http.expose_run_names shows them',
       );
   });
   router.get('/', (request, response) => {

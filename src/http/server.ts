@@ -6,12 +6,15 @@ import express, { type Express } from 'express';
 import helmet from 'helmet';
 import type { Logger } from '../log.js';
 import type { AgentRegistry } from '../metrics/registry.js';
+import { access } from './access.js';
 import { errorHandler, notFound } from './answer.js';
 import { boundConnections } from './connections.js';
 import { httpCounters } from './counters.js';
 import { guard } from './guard.js';
 import { type Later, PersistentListener, parseListen, realLater } from './listen.js';
 import { type RouteDeps, routes } from './routes.js';
+import { tlsServer } from './tls-server.js';
+import type { WebConfig } from './web-config.js';
 
 export interface HttpLimits {
   /** Largest request head, bytes. */
@@ -38,6 +41,8 @@ export interface HttpDeps extends RouteDeps {
   /** `HOST:PORT`. */
   listen: string;
   allowedHosts: () => readonly string[];
+  /** The web configuration in force; undefined: there is none, plain HTTP for everybody. */
+  web?: () => WebConfig;
   registry: AgentRegistry;
   log: Logger;
   /** Called whenever the address becomes ours, at once or after retries. */
@@ -57,7 +62,9 @@ export interface HttpHandle {
 export async function startHttp(deps: HttpDeps): Promise<HttpHandle> {
   const counters = httpCounters(deps.registry);
   const limits = deps.limits ?? DEFAULT_HTTP_LIMITS;
-  const server = limitedServer(limits);
+  const server = limitedServer(limits, deps.web, () =>
+    counters.refusals.inc({ reason: 'client_certificate' }),
+  );
   boundConnections(server, application(deps, counters), {
     max: limits.maxConnections,
     refused: (reason) => counters.refusals.inc({ reason }),
@@ -72,13 +79,23 @@ export async function startHttp(deps: HttpDeps): Promise<HttpHandle> {
   return listener;
 }
 
-function limitedServer(limits: HttpLimits): Server {
-  const server = createServer({
+function limitedServer(limits: HttpLimits, web: HttpDeps['web'], refused: () => void): Server {
+  const options = {
     maxHeaderSize: limits.maxHeaderBytes,
     headersTimeout: limits.headersTimeoutMs,
     requestTimeout: limits.requestTimeoutMs,
     connectionsCheckingInterval: limits.checkMs,
-  });
+  };
+  const tls = web?.().tls;
+  const server =
+    web === undefined || tls === undefined
+      ? createServer(options)
+      : tlsServer(options, {
+          // Whether there is TLS is decided at the start (WebConfigFile).
+          tls: () => web().tls ?? tls,
+          handshakeTimeoutMs: limits.headersTimeoutMs,
+          refused,
+        });
   server.setTimeout(limits.idleTimeoutMs);
   return server;
 }
@@ -94,6 +111,7 @@ function application(deps: HttpDeps, { refusals, responses }: ReturnType<typeof 
   });
   app.use(securityHeaders());
   app.use(guard({ allowedHosts: deps.allowedHosts, refused: (reason) => refusals.inc({ reason }) }));
+  if (deps.web) app.use(access({ config: deps.web, refused: (reason) => refusals.inc({ reason }) }));
   app.use(routes(deps));
   app.use(notFound);
   app.use(errorHandler(deps.log));

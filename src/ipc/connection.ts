@@ -6,9 +6,9 @@ import type { Socket } from 'node:net';
 import type { Limiter, LimitName } from '../attribution/limits.js';
 import type { Caller, Session } from '../attribution/model.js';
 import type { Import } from '../delivery/importing/imports.js';
+import { TokenBucket } from '../token-bucket.js';
 import { type Line, LineSplitter } from './framing.js';
 import type { NotificationName } from './notifications.js';
-import { TokenBucket } from './token-bucket.js';
 import type { Served, Turns } from './turns.js';
 
 const BYTES_PER_TOKEN = 1024;

@@ -63,7 +63,8 @@ scope used; \`gpu="(other)"\` is what found no room. With \`metrics.created\`, c
 
 Series are capped (\`metrics.max_series\`). Past the cap further scopes are summed into \`scope="(other)"\` and further runs
 into \`run="(other)"\`; what was shown stays, what was summed does not come out again. Of two owners' runs of one id the
-later one's label ends in \`~\` and its user id. In system mode names are keyed hashes unless \`http.expose_run_names\`.`;
+later one's label ends in \`~\` and its user id. In system mode names are keyed hashes unless
+\`http.web_config_file\` says who may ask, or \`http.expose_run_names\`.`;
 
 const RUNS = `Label: \`run\`. An ended run stays for \`metrics.linger_seconds\`. Counters are over all attempts of a run.
 Limits (docs/limits.md) have \`scope\`, \`level\` or \`experiment\` where they are of one; past the cap further ones are not shown.`;

@@ -25,6 +25,8 @@ export interface MetricsDeps {
   /** The configuration in force; read anew where a key is applied without a restart. */
   config: () => Config;
   store: RunStore;
+  /** Whether runs, scopes and experiments are shown under their names, else under a keyed hash. */
+  showNames: boolean;
   /** The agent about itself; the figures of the series are filled in here. */
   state: () => Omit<AgentState, 'series'>;
   nodeFigures: () => readonly NodeFigure[];
@@ -108,8 +110,7 @@ export class Metrics {
   }
 
   #seriesOptions() {
-    const { agent, http, metrics, state } = this.#deps.config();
-    const named = agent.mode === 'user' || http.expose_run_names;
+    const { metrics, state } = this.#deps.config();
     return {
       shown: this.#shown,
       inclusive: metrics.inclusive,
@@ -119,7 +120,7 @@ export class Metrics {
       seriesPerRun: seriesPerRun(this.#shown, this.#options),
       maxSeries: metrics.max_series,
       lingerMs: () => this.#deps.config().metrics.linger_seconds * 1000,
-      names: named ? PLAIN_NAMES : hashedNames(loadNameKey(state.dir)),
+      names: this.#deps.showNames ? PLAIN_NAMES : hashedNames(loadNameKey(state.dir)),
     };
   }
 }

@@ -55,6 +55,7 @@ function everything(): Metrics {
   const metrics = new Metrics({
     config: () => config,
     store,
+    showNames: true,
     state: () => fakeState(),
     nodeFigures: () =>
       names.map((name) => ({

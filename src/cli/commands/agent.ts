@@ -6,6 +6,7 @@ import { runAgent } from '../../agent/run-agent.js';
 export interface AgentOptions {
   config?: string;
   listen?: string;
+  'web.config.file'?: string;
   socket?: string;
   stateDir?: string;
   logLevel?: string;

@@ -2,6 +2,8 @@
 // file, environment and defaults as the agent; starts nothing.
 
 import { ConfigError, type LoadedConfig, loadConfig } from '../../config/load.js';
+import { messageOf } from '../../errors.js';
+import { readWebConfig } from '../../http/web-config.js';
 import { formatTable } from '../format.js';
 import { EXIT, type Io } from '../io.js';
 
@@ -13,6 +15,7 @@ function load(config: string | undefined): LoadedConfig {
 export function configCheckCommand(file: string | undefined, options: { json?: boolean }, io: Io): number {
   try {
     const loaded = load(file);
+    checkWebConfig(loaded);
     if (options.json) io.out(`${JSON.stringify({ ok: true, file: loaded.file, problems: [] }, null, 2)}\n`);
     else io.out(`${loaded.file ?? 'no configuration file: defaults'}: fine\n`);
     return EXIT.ok;
@@ -21,6 +24,16 @@ export function configCheckCommand(file: string | undefined, options: { json?: b
     const { problems } = error;
     io.out(`${JSON.stringify({ ok: false, file: file ?? null, problems }, null, 2)}\n`);
     return EXIT.usage;
+  }
+}
+
+/** What the agent would refuse to start with is found here too. */
+function checkWebConfig({ config: { http } }: LoadedConfig): void {
+  if (!http.enabled || http.web_config_file === null) return;
+  try {
+    readWebConfig(http.web_config_file);
+  } catch (error) {
+    throw new ConfigError(messageOf(error).split('\n'));
   }
 }
 

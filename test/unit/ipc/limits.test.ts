@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { DEFAULT_LIMITS, LIMIT_TABLE, Limiter, type LimitName } from '../../../src/attribution/limits.js';
-import { TokenBucket } from '../../../src/ipc/token-bucket.js';
+import { TokenBucket } from '../../../src/token-bucket.js';
 import { type Bench, processOf, startBench, temporaryFolder } from '../support/bench.js';
 import { type Client, type IpcBench, type Message, startIpc } from '../support/ipc-bench.js';
 

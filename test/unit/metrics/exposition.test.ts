@@ -32,11 +32,16 @@ afterEach(() => {
 });
 
 function metrics(...set: string[]): Metrics {
+  return metricsThat({ showNames: true }, ...set);
+}
+
+function metricsThat({ showNames }: { showNames: boolean }, ...set: string[]): Metrics {
   const flags = { set: ['agent.mode=user', `state.dir=${folder}`, ...set] };
   const { config } = loadConfig({ flags, env: { HOME: folder }, uid: 1000 });
   return new Metrics({
     config: () => config,
     store,
+    showNames,
     state: () => fakeState(),
     nodeFigures: (): NodeFigure[] => [
       { name: 'cpu_seconds_total', labels: { cpu: '0', mode: 'user' }, value: 12.34, kind: 'counter' },
@@ -168,7 +173,7 @@ describe('figures', () => {
     expect(find(samples, 'lezea_run_limit_value', { limit: 'cost', experiment: 'e' })).toBe('3');
     expect(find(samples, 'lezea_run_limit_used_ratio', { limit: 'cost' })).toBeUndefined();
     expect(find(samples, 'lezea_agent_limit_events_total', { event: 'limit_exceeded' })).toBe('0');
-    const hidden = await scrape(metrics('agent.mode=system'));
+    const hidden = await scrape(metricsThat({ showNames: false }));
     const scope = hidden.find(
       ({ name, labels }) => name === 'lezea_run_limit_value' && labels.limit === 'steps',
     )?.labels.scope;
@@ -271,19 +276,19 @@ describe('runs', () => {
     }
   });
 
-  it('shows hashes instead of names in system mode, the same ones after a restart', async () => {
+  it('shows hashes instead of names where it must, the same ones after a restart', async () => {
     exampleRun();
     store.add({ runId: 'demo', uid: 1001 }).spend('builder:b0', { cpu_seconds: 1 });
-    const hidden = await scrape(metrics('agent.mode=system'));
+    const hidden = await scrape(metricsThat({ showNames: false }));
     const text = JSON.stringify(hidden);
     for (const name of ['demo', 'builder:b0/', 'quoted', 'first', 'fresh']) expect(text).not.toContain(name);
     expect(new Set(hidden.map((sample) => sample.labels.run)).size).toBe(3); // two runs, and no run
     expect(hidden.some((sample) => sample.labels.scope === 'unattributed')).toBe(true);
-    const again = await scrape(metrics('agent.mode=system'));
+    const again = await scrape(metricsThat({ showNames: false }));
     const runs = (samples: Sample[]) => new Set(samples.map((sample) => sample.labels.run));
     expect(runs(again)).toEqual(runs(hidden));
     expect(statSync(join(folder, 'names.key')).mode & 0o777).toBe(0o600);
-    const shown = await scrape(metrics('agent.mode=system', 'http.expose_run_names=true'));
+    const shown = await scrape(metrics());
     expect(find(shown, 'lezea_run_info', { run: 'demo' })).toBe('1');
   });
 

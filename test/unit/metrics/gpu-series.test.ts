@@ -28,6 +28,7 @@ function metrics(...set: string[]): Metrics {
   return new Metrics({
     config: () => config,
     store,
+    showNames: true,
     state: () => fakeState(),
     nodeFigures: () => [],
     gpus: () => undefined,

@@ -1,4 +1,4 @@
-// How much of the agent's time one connection may have: it saves up tokens, spends them and waits for more. Owns the count.
+// How much one may have of something that is limited: it saves up tokens, spends them and waits for more. Owns the count.
 
 export class TokenBucket {
   readonly #size: number;
