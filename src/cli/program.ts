@@ -160,6 +160,12 @@ function addReaders(program: Command, io: Io, done: Done): void {
       done(await doctorCommand(options, io));
     },
   );
+  reader(program, 'bugreport', 'what a maintainer needs to know, without secrets, on standard output').action(
+    async (options: ReadOptions) => {
+      const { bugreportCommand } = await import('./commands/bugreport.js');
+      done(await bugreportCommand(options, io));
+    },
+  );
 }
 
 function addPreflight(program: Command, io: Io, done: Done): void {

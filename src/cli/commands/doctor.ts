@@ -14,7 +14,7 @@ import type { NodeStatus } from './status.js';
 const INVENTORY_MS = 15_000;
 
 /** What `doctor --json` prints. */
-interface Diagnosis {
+export interface Diagnosis {
   /** No source that every machine has is unavailable: each works, has a fallback, or was switched off. */
   ok: boolean;
   agent: { running: boolean; version?: string; mode?: string; socket?: string; detail?: string };
@@ -28,7 +28,7 @@ export async function doctorCommand(options: ReadOptions, io: Io): Promise<numbe
   return diagnosis.ok ? EXIT.ok : EXIT.notFine;
 }
 
-async function diagnose(options: ReadOptions): Promise<Diagnosis> {
+export async function diagnose(options: ReadOptions): Promise<Diagnosis> {
   let connection: AgentConnection;
   try {
     connection = await connectToAgent(options);
