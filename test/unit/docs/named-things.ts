@@ -1,4 +1,4 @@
-// Whether what docs/spec-coverage.md names is there: files and tests in them, commands and options, methods of the protocol,
+// Whether what docs/spec-coverage.md and docs/security.md name is there: files and tests in them, commands and options, methods of the protocol,
 // configuration keys, metric families, documents and places in them, names at the tracker, and Python's. Reads the repository
 // and the program's own tables; starts a Python that imports the client.
 
@@ -100,8 +100,9 @@ function isFile(name: string): boolean {
   if (!existsSync(join(ROOT, file))) return false;
   if (title === undefined) return true;
   if (file.endsWith('.py')) return new RegExp(`^\\s*def ${title}\\(`, 'm').test(read(file));
+  if (file.endsWith('.cc')) return read(file).includes(`"${title}"`);
   return [`'${title}'`, `"${title}"`, `\`${title}\``].some((quoted) =>
-    new RegExp(`^\\s*(it|test|describe)[\\w.]*\\(\\s*${escaped(quoted)},`, 'm').test(read(file)),
+    new RegExp(`^\\s*(?:(?:it|test|describe)[\\w.]*|\\]\\))\\(\\s*${escaped(quoted)},`, 'm').test(read(file)),
   );
 }
 
