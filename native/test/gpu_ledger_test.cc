@@ -6,48 +6,20 @@
 #include <map>
 
 #include "check.h"
+#include "gpu_sums.h"
 #include "manual_clock.h"
 #include "nvml/gpu_collector.h"
 #include "nvml/pid_trust.h"
 #include "nvml_double.h"
 
 using namespace lezea;
+using lezea::test::GpuSums;
 using lezea::test::ManualClock;
 using lezea::test::NvmlDouble;
 
 namespace {
 
 constexpr uint64_t kSecondNs = 1'000'000'000;
-
-// What each process had, and nobody, over all intervals of a device.
-struct Sums {
-  std::map<uint32_t, GpuPart> by_pid;
-  GpuPart nobody;
-  uint64_t elapsed_ns = 0;
-
-  void add(const GpuInterval& interval) {
-    const GpuParts parts = divide_gpu(interval.spent, interval.holders);
-    const auto take = [](GpuPart& sum, const GpuPart& part) {
-      sum.work_energy_uj += part.work_energy_uj;
-      sum.held_energy_uj += part.held_energy_uj;
-      sum.active_ns += part.active_ns;
-    };
-    for (size_t i = 0; i < parts.holders.size(); ++i)
-      take(by_pid[interval.holders[i].pid], parts.holders[i]);
-    take(nobody, parts.nobody);
-    elapsed_ns += interval.to_ns - interval.from_ns;
-  }
-  uint64_t energy_uj() const {
-    Amount sum = nobody.work_energy_uj + nobody.held_energy_uj;
-    for (const auto& [pid, part] : by_pid) sum += part.work_energy_uj + part.held_energy_uj;
-    return static_cast<uint64_t>(sum);
-  }
-  uint64_t active_ns() const {
-    Amount sum = nobody.active_ns;
-    for (const auto& [pid, part] : by_pid) sum += part.active_ns;
-    return static_cast<uint64_t>(sum);
-  }
-};
 
 // A device by hand.
 struct Hand {
@@ -87,7 +59,7 @@ TEST("tenants sum to each device's counters, each within 2 points of the truth")
   options.nvml.path = machine.path();
   nvml::GpuCollector collector(options, clock);
   GpuLedger ledger;
-  std::map<uint32_t, Sums> sums;
+  std::map<uint32_t, GpuSums> sums;
   std::map<uint32_t, uint64_t> first_uj;
   std::map<uint32_t, uint64_t> last_uj;
   std::map<uint32_t, Amount> integrated_ns;
@@ -108,26 +80,24 @@ TEST("tenants sum to each device's counters, each within 2 points of the truth")
   const std::map<uint32_t, std::vector<uint32_t>> tenants = {
       {1, {1000, 1001}}, {2, {1002, 1003, 1004}}, {3, {1005}}};
   for (const auto& [gpu, pids] : tenants) {
-    const Sums& sum = sums.at(gpu);
+    const GpuSums& sum = sums.at(gpu);
     CHECK_EQ(sum.energy_uj(), last_uj[gpu] - first_uj[gpu]);
     CHECK_EQ(sum.active_ns(), static_cast<uint64_t>(integrated_ns[gpu]));
     const uint32_t index = gpu - 1;
     const double busy_us = static_cast<double>(machine.truth("busy_us", index));
     for (const uint32_t pid : pids) {
-      const auto part = sum.by_pid.find(pid);
-      CHECK(part != sum.by_pid.end());
-      if (part == sum.by_pid.end() || busy_us == 0) continue;
+      CHECK_EQ(sum.holders.count({gpu, pid}), 1);
+      if (busy_us == 0) continue;
       const double true_share =
           static_cast<double>(machine.truth("process_us", index, pid)) / busy_us;
       const double share =
-          static_cast<double>(part->second.active_ns) / static_cast<double>(sum.active_ns());
+          static_cast<double>(sum.of(pid).active_ns) / static_cast<double>(sum.active_ns());
       CHECK(std::abs(share - true_share) <= 0.02);
     }
   }
   // The one that only holds the third has what that spent, and none of its work.
-  CHECK_EQ(static_cast<uint64_t>(sums.at(3).by_pid.at(1005).active_ns), 0);
-  CHECK_EQ(static_cast<uint64_t>(sums.at(3).by_pid.at(1005).held_energy_uj),
-           last_uj[3] - first_uj[3]);
+  CHECK_EQ(static_cast<uint64_t>(sums.at(3).of(1005).active_ns), 0);
+  CHECK_EQ(static_cast<uint64_t>(sums.at(3).of(1005).held_energy_uj), last_uj[3] - first_uj[3]);
 }
 
 TEST("instances of a GPU that is cut have the energy of their slices") {
@@ -137,7 +107,7 @@ TEST("instances of a GPU that is cut have the energy of their slices") {
   options.nvml.path = machine.path();
   nvml::GpuCollector collector(options, clock);
   GpuLedger ledger;
-  Sums sum;
+  GpuSums sum;
   std::optional<uint64_t> first_uj;
   uint64_t last_uj = 0;
   for (int second = 0; second < 60; ++second) {
@@ -156,8 +126,8 @@ TEST("instances of a GPU that is cut have the energy of their slices") {
   const double all = static_cast<double>(last_uj - *first_uj);
   CHECK_EQ(sum.energy_uj(), last_uj - *first_uj);
   CHECK_EQ(sum.active_ns(), 0);  // nothing tells it of a GPU that is cut
-  CHECK(std::abs(static_cast<double>(sum.by_pid.at(2000).held_energy_uj) / all - 4.0 / 7) < 1e-6);
-  CHECK(std::abs(static_cast<double>(sum.by_pid.at(2001).held_energy_uj) / all - 1.0 / 7) < 1e-6);
+  CHECK(std::abs(static_cast<double>(sum.of(2000).held_energy_uj) / all - 4.0 / 7) < 1e-6);
+  CHECK(std::abs(static_cast<double>(sum.of(2001).held_energy_uj) / all - 1.0 / 7) < 1e-6);
 }
 
 TEST("an interval is what a counter grew by, and none spans two epochs") {
