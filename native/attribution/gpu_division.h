@@ -1,6 +1,6 @@
 // How what one device spent in an interval is divided among those that hold it (docs/meaning.md, rule 13). Pure: of its
 // energy the part in which it worked goes by the share of that work, the rest by the share of its memory; what
-// nobody held stays over. Integers, by largest remainder: the parts and what is left are the whole.
+// nobody held, and was before anybody came or after all had gone, stays over. Integers, by largest remainder: the parts and what is left are the whole.
 
 #pragma once
 
@@ -22,8 +22,9 @@ struct GpuHolder {
   bool mps_server = false;  // works for its clients
   std::optional<uint64_t> memory_bytes;
   uint64_t listed_ns = 0;  // when the driver said so
-  // Of one that has gone: parts in a thousand of the interval for which it held the device.
-  uint64_t held_permille = 1000;
+  // For which part of the interval there was such a process, in parts per million of it.
+  uint32_t from_ppm = 0;
+  uint32_t to_ppm = 1'000'000;
 };
 
 // An instance that the device is cut into, by its own number.

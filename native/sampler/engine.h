@@ -276,12 +276,19 @@ class Engine {
     GpuUse use;
     bool listed = false;
   };
+  struct GpuTenants {
+    std::vector<GpuTenant> tenants;
+    // Within the interval, for how long there was such a process at all; where there are tenants.
+    uint64_t from_ns = 0;
+    uint64_t to_ns = 0;
+  };
   // A process that ended or left its run, until what it did last is told.
   struct Departed {
     int pid;
     uint64_t began_ns;  // itself
     uint64_t from_ns;   // in its run
     uint64_t to_ns;
+    bool lives;  // on, outside of it
     ProcessAccount account;
   };
   void claim_gpu_time(Process& process, const RingRecord& record);
@@ -289,9 +296,10 @@ class Engine {
   void remember(bool wanted);
   void want_gpu_lists();
   void depart(Process& process);
+  uint64_t monotonic_of(uint64_t start_ticks) const;
   uint64_t began_ns(const Process& process) const;
-  std::vector<GpuTenant> tenants_of(const GpuHolder& holder, const GpuInterval& interval,
-                                    uint64_t& alive_ns);
+  GpuTenants tenants_of(const GpuHolder& holder, const GpuInterval& interval);
+  void note_stay(const GpuInterval& interval, GpuHolder& holder);
   bool is_mps_server(const GpuHolder& holder, const GpuInterval& interval);
   void add_departed_holders(GpuInterval& interval);
   static void give_allocated(std::vector<GpuTenant>& tenants);

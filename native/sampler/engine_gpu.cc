@@ -13,6 +13,8 @@
 namespace lezea {
 namespace {
 
+// Of a process's start time.
+constexpr uint64_t kStartTickNs = 10'000'000;
 // Ended processes that may still get something; beyond it the oldest get nothing more, and the node has it. Those that
 // are known to have held a GPU are kept apart: nobody's children drive them out.
 constexpr size_t kMostDeparted = 4'096;
@@ -105,66 +107,90 @@ void Engine::depart(Process& process) {
   if (held_gpu) sources_.gpus->want_lists();
   const uint64_t to_ns = process.end_ns() != 0 ? process.end_ns() : process.account.last_close_ns();
   std::deque<Departed>& departed = departed_[held_gpu ? 1 : 0];
-  departed.push_back(
-      {process.pid, began_ns(process), process.started_ns, to_ns, std::move(process.account)});
+  departed.push_back({process.pid, began_ns(process), process.started_ns, to_ns, !process.ended,
+                      std::move(process.account)});
   // Told already: what comes now is the run's beyond it.
   departed.back().account.totals() = Totals{};
   if (departed.size() > kMostDeparted) departed.pop_front();
 }
 
+// CLOCK_MONOTONIC of a start time as /proc tells it, at most so much before it; 0: not known.
+uint64_t Engine::monotonic_of(uint64_t start_ticks) const {
+  const uint64_t began_boot_ns = start_ticks * kStartTickNs;
+  const uint64_t offset_ns = sources_.clock->boot_offset_ns();
+  return start_ticks == 0 || began_boot_ns <= offset_ns ? 0 : began_boot_ns - offset_ns;
+}
+
 // When the process itself began, which may be long before it was bound.
 uint64_t Engine::began_ns(const Process& process) const {
-  constexpr uint64_t kTickNs = 10'000'000;  // of its start time
-  const uint64_t began_boot_ns = process.start_ticks * kTickNs;
-  const uint64_t offset_ns = sources_.clock->boot_offset_ns();
-  if (process.start_ticks == 0 || began_boot_ns <= offset_ns) return process.started_ns;
-  const uint64_t began = began_boot_ns - offset_ns;
-  return began + kTickNs >= process.started_ns ? process.started_ns : began;
+  const uint64_t began = monotonic_of(process.start_ticks);
+  return began == 0 || began + kStartTickNs >= process.started_ns ? process.started_ns : began;
 }
 
 // Those of our runs that had this pid in the interval: more than one where it moved between runs, or was taken again.
-// `alive_ns` is for how long there was such a process at all.
-std::vector<Engine::GpuTenant> Engine::tenants_of(const GpuHolder& holder,
-                                                  const GpuInterval& interval, uint64_t& alive_ns) {
-  std::vector<GpuTenant> tenants;
+Engine::GpuTenants Engine::tenants_of(const GpuHolder& holder, const GpuInterval& interval) {
+  GpuTenants found;
+  found.from_ns = interval.to_ns;
+  found.to_ns = interval.from_ns;
   const int pid = static_cast<int>(holder.pid);
-  uint64_t began = interval.to_ns;
-  uint64_t ended = interval.from_ns;
   uint64_t last_ns = 0;
-  const auto add = [&](ProcessAccount& account, uint64_t began_at, uint64_t from, uint64_t to) {
+  bool goes_on = false;  // after our last one
+  const auto add = [&](ProcessAccount& account, uint64_t began_at, uint64_t from, uint64_t to,
+                       bool lives) {
+    // A list from before it began has another, who had the number.
+    if (holder.listed && holder.listed_ns < began_at) return;
     GpuTenant tenant;
     tenant.account = &account;
     tenant.from_ns = std::max(from, interval.from_ns);
     tenant.held_ns = overlap(from, to, interval.from_ns, interval.to_ns);
     if (tenant.held_ns == 0 || table_.run(account.run()) == nullptr) return;
-    began = std::min(began, std::max(began_at, interval.from_ns));
-    ended = std::max(ended, std::min(to, interval.to_ns));
+    found.from_ns = std::min(found.from_ns, std::max(began_at, interval.from_ns));
+    found.to_ns = std::max(found.to_ns, std::min(to, interval.to_ns));
+    if (to >= last_ns) goes_on = lives;
     last_ns = std::max(last_ns, to);
-    tenants.push_back(std::move(tenant));
+    found.tenants.push_back(std::move(tenant));
   };
   for (std::deque<Departed>& some : departed_) {
     for (Departed& departed : some) {
       if (departed.pid == pid)
-        add(departed.account, departed.began_ns, departed.from_ns, departed.to_ns);
+        add(departed.account, departed.began_ns, departed.from_ns, departed.to_ns, departed.lives);
     }
   }
   if (Process* process = find_pid(pid)) {
     const uint64_t to = process->end_ns() != 0 ? process->end_ns() : UINT64_MAX;
-    // A list from before it began has another, who had the number.
-    const uint64_t began_at = began_ns(*process);
-    if (!holder.listed || holder.listed_ns == 0 || holder.listed_ns >= began_at)
-      add(process->account, began_at, process->started_ns, to);
+    add(process->account, began_ns(*process), process->started_ns, to, false);
   }
   // Whoever holds the device under this number after our last one had gone is another.
-  if (holder.listed && holder.listed_ns > last_ns) ended = interval.to_ns;
-  alive_ns = tenants.empty() ? 0 : ended - began;
-  return tenants;
+  if (goes_on || (holder.listed && holder.listed_ns > last_ns)) found.to_ns = interval.to_ns;
+  return found;
+}
+
+// Who began in the interval, or has gone, held nothing before, or since.
+void Engine::note_stay(const GpuInterval& interval, GpuHolder& holder) {
+  if (!holder.listed || holder.pid == 0) return;
+  const GpuTenants ours = tenants_of(holder, interval);
+  uint64_t from_ns = ours.from_ns;
+  uint64_t to_ns = ours.to_ns;
+  if (ours.tenants.empty()) {
+    Result<ProcessFiles> files =
+        ProcessFiles::open(sources_.proc_root.get(), static_cast<int>(holder.pid));
+    const Result<PidStat> stat =
+        files.ok() ? files.value.stat() : Result<PidStat>::fail(ReadStatus::kGone);
+    from_ns = std::max(interval.from_ns, stat.ok() ? monotonic_of(stat.value.start_ticks) : 0);
+    to_ns = interval.to_ns;
+  }
+  if (from_ns >= to_ns) return;  // another's by now
+  const auto ppm = [&interval](uint64_t t_ns) {
+    const Amount since = Amount{t_ns - interval.from_ns} * 1'000'000;
+    return static_cast<uint32_t>(since / (interval.to_ns - interval.from_ns));
+  };
+  holder.to_ppm = std::max(ppm(to_ns), 1u);
+  holder.from_ppm = std::min(ppm(from_ns), holder.to_ppm - 1);
 }
 
 // None of ours, and root's or a client's user: a name can be had for the asking.
 bool Engine::is_mps_server(const GpuHolder& holder, const GpuInterval& interval) {
-  uint64_t alive_ns = 0;
-  if (holder.mps_client || !tenants_of(holder, interval, alive_ns).empty()) return false;
+  if (holder.mps_client || !tenants_of(holder, interval).tenants.empty()) return false;
   const auto open = [this](uint32_t pid) {
     return ProcessFiles::open(sources_.proc_root.get(), static_cast<int>(pid));
   };
@@ -186,7 +212,6 @@ bool Engine::is_mps_server(const GpuHolder& holder, const GpuInterval& interval)
 
 // One that has gone since is in no list any more, and held what it held until then.
 void Engine::add_departed_holders(GpuInterval& interval) {
-  const uint64_t length_ns = interval.to_ns - interval.from_ns;
   const auto concerns = [&interval](uint32_t gpu) {
     const auto& instances = interval.spent.instances;
     return gpu == interval.gpu ||
@@ -194,9 +219,7 @@ void Engine::add_departed_holders(GpuInterval& interval) {
                        [gpu](const GpuInstance& instance) { return instance.gpu == gpu; });
   };
   for (const Departed& departed : departed_[1]) {
-    const uint64_t held_ns =
-        overlap(departed.from_ns, departed.to_ns, interval.from_ns, interval.to_ns);
-    if (held_ns == 0) continue;
+    if (overlap(departed.from_ns, departed.to_ns, interval.from_ns, interval.to_ns) == 0) continue;
     for (const auto& [gpu, bytes] : departed.account.gpu_memory()) {
       const auto pid = static_cast<uint32_t>(departed.pid);
       auto known = std::find_if(
@@ -210,8 +233,8 @@ void Engine::add_departed_holders(GpuInterval& interval) {
         known = interval.holders.insert(known, holder);
       }
       known->listed = true;
+      known->listed_ns = departed.to_ns;  // of nobody who began after it
       known->memory_bytes = bytes;
-      known->held_permille = std::max<uint64_t>(1, held_ns * 1000 / length_ns);
     }
   }
 }
@@ -251,16 +274,16 @@ void Engine::give_allocated(std::vector<GpuTenant>& tenants) {
 // What one holder had goes to the runs that it was of; to others, what it was before it was bound or after it left.
 void Engine::share_among_tenants(const GpuInterval& interval, const GpuHolder& holder,
                                  const GpuPart& part, std::vector<GpuTenant>& all) {
-  uint64_t alive_ns = 0;
-  std::vector<GpuTenant> tenants = tenants_of(holder, interval, alive_ns);
+  GpuTenants ours = tenants_of(holder, interval);
+  std::vector<GpuTenant>& tenants = ours.tenants;
   std::vector<uint64_t> weights;
   uint64_t ours_ns = 0;
   for (const GpuTenant& tenant : tenants) {
     weights.push_back(tenant.held_ns);
     ours_ns += tenant.held_ns;
   }
+  const uint64_t alive_ns = tenants.empty() ? 1 : ours.to_ns - ours.from_ns;
   weights.push_back(alive_ns > ours_ns ? alive_ns - ours_ns : 0);
-  if (tenants.empty()) weights = {1};
   std::vector<Amount> work_uj;
   std::vector<Amount> held_uj;
   std::vector<Amount> active_ns;
@@ -289,8 +312,10 @@ void Engine::divide_interval(GpuInterval& interval) {
   add_departed_holders(interval);
   const bool any_client = std::any_of(interval.holders.begin(), interval.holders.end(),
                                       [](const GpuHolder& holder) { return holder.mps_client; });
-  for (GpuHolder& holder : interval.holders)
+  for (GpuHolder& holder : interval.holders) {
     holder.mps_server = any_client && is_mps_server(holder, interval);
+    note_stay(interval, holder);
+  }
   const GpuParts parts = divide_gpu(interval.spent, interval.holders);
   gpus_.note_nobody(interval, parts);
   std::vector<GpuTenant> all;

@@ -184,9 +184,9 @@ TEST(
   node.gpus->hold(0, second, 100 * kMiB);
   node.ticks(5);
   node.read(1'000'000, 0);
-  // Half a second of 300 MiB beside a whole one of 100, and one of 100 of which half was the run's.
+  // Half a second of 300 MiB beside a whole one of 100, and half a one of 100.
   const uint64_t had = node.of(11, kGpuEnergy);
-  CHECK(had > 400'000 && had < 440'000);
+  CHECK(had > 490'000 && had < 510'000);
   CHECK(node.of_run(1, kGpuAllocated) > 950'000'000);
   CHECK(node.of_run(1, kGpuAllocated) <= 1'000'000'000);
 }

@@ -41,7 +41,7 @@ class FakeGpus final : public nvml::GpuSource {
       figures.energy_uj = energy_uj[i];
       figures.utilization_percent = percent;
       devices[i].figures = figures;
-      if (devices[i].processes) devices[i].processes->t_ns = now_ns;
+      if (lists_are_read && devices[i].processes) devices[i].processes->t_ns = now_ns;
     }
     made->devices = devices;
     newest_ = made;
@@ -75,6 +75,7 @@ class FakeGpus final : public nvml::GpuSource {
   std::vector<nvml::GpuDevice> devices;
   std::vector<uint64_t> energy_uj;
   int lists_wanted = 0;
+  bool lists_are_read = true;  // at each reading; else they stay as they were
 
  private:
   std::shared_ptr<const nvml::GpuSnapshot> newest_ = std::make_shared<nvml::GpuSnapshot>();
