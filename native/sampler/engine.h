@@ -263,6 +263,7 @@ class Engine {
     uint32_t run;
     Totals* totals;
   };
+  bool awaits_rings(uint64_t now_ns) const;
   void read_energy();
   void charge_energy();
   std::vector<RunMember> members_by_run();

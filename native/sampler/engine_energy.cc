@@ -9,8 +9,14 @@
 
 namespace lezea {
 
-// First in the tick, beside the processes' clocks. Without processes nobody can have used anything. While one
-// waits for its ring, its CPU of the meantime is still to come: the interval goes on.
+// While a process waits for its ring, what it used meanwhile is still to come.
+bool Engine::awaits_rings(uint64_t now_ns) const {
+  return std::any_of(processes_.begin(), processes_.end(),
+                     [now_ns](const auto& entry) { return entry.second->waits_until_ns > now_ns; });
+}
+
+// First in the tick, beside the processes' clocks. Without processes nobody can have used anything. While a ring
+// is awaited the interval goes on.
 void Engine::read_energy() {
   energy_read_ = false;
   if (sources_.energy == nullptr) return;
@@ -19,8 +25,7 @@ void Engine::read_energy() {
     return;
   }
   const uint64_t now = sources_.clock->monotonic_ns();
-  const auto waits = [now](const auto& entry) { return entry.second->waits_until_ns > now; };
-  if (std::any_of(processes_.begin(), processes_.end(), waits)) return;
+  if (awaits_rings(now)) return;
   energy_ = sources_.energy->read(now);
   energy_read_ = true;
 }

@@ -70,7 +70,8 @@ void Engine::claim_gpu_time(Process& process, const RingRecord& record) {
 }
 
 // First in the tick: what it tells is over by the time that the processes are read. Until it is known whether there is a
-// GPU, everything is remembered: an agent that has just begun goes on with intervals that began before it.
+// GPU, everything is remembered: an agent that has just begun goes on with intervals that began before it, and ends
+// none before the rings have told where that time went.
 void Engine::read_gpus() {
   gpu_news_.reset();
   if (!sources_.gpus) return;
@@ -78,6 +79,7 @@ void Engine::read_gpus() {
   has_gpus_ = !newest->devices.empty();
   remember(has_gpus_ || newest->state == nvml::GpuState::kStarting);
   if (!has_gpus_ || newest->t_ns <= gpus_taken_ns_) return;
+  if (awaits_rings(sources_.clock->monotonic_ns())) return;
   gpus_taken_ns_ = newest->t_ns;
   gpu_news_ = std::move(newest);
 }
@@ -102,7 +104,7 @@ void Engine::want_gpu_lists() {
 // What is told of its last moments comes when it is gone. Of an end that nobody saw it is known that it lived until it was
 // read last.
 void Engine::depart(Process& process) {
-  if (!has_gpus_) return;
+  if (!remembers_) return;
   const bool held_gpu = process.account.holds_gpu();
   if (held_gpu) sources_.gpus->want_lists();
   const uint64_t to_ns = process.end_ns() != 0 ? process.end_ns() : process.account.last_close_ns();

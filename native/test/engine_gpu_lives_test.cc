@@ -184,4 +184,58 @@ TEST("after an hour without agent who has just begun does not pay for that hour"
   CHECK(node.of_run(2, kGpuAllocated) <= kSecondNs + kTickNs);
 }
 
+TEST("after a restart a device's interval waits for the rings that tell where its time went") {
+  GpuNode node;
+  const int pid = node.bind(1, 0).pid;
+  const uint64_t start_ticks = node.world.find(pid)->start_ticks;
+  node.bind(pid, start_ticks, 1, 0, 5);
+  node.world.find(pid)->ring = std::make_unique<RingWriter>(8, 1024);
+  const auto offer = [&](uint32_t session) {
+    node.engine->map_scope(session, 1, 11);
+    node.engine->map_scope(session, 2, 12);
+    std::string why;
+    Result<RingFile> ring = RingFile::adopt(node.world.find(pid)->ring->duplicate(), &why);
+    CHECK(ring.ok() && node.engine->adopt_ring(session, ring.value));
+  };
+  offer(5);
+  node.world.announce(pid, pid, 1, false, true);
+  node.gpus->hold(0, pid, kMiB);
+  node.read(0, 0);
+  node.tick();
+  node.engine.reset();
+  node.world.now_ns += 2 * kSecondNs;
+  node.world.announce(pid, pid, 2, false, true);
+  node.world.now_ns += 2 * kSecondNs;
+  node.restart();
+  node.ticks(2);
+  node.read(4'000'000, 100);
+  CHECK_EQ(node.of_run(1, kGpuEnergy), 0);
+  node.bind(pid, start_ticks, 1, 0, 6);
+  offer(6);
+  second_of(node, 1'000'000, 100);
+  CHECK_EQ(node.of_run(1, kGpuEnergy), 5'000'000);
+  CHECK(node.of(11, kGpuEnergy) < 2'200'000);
+  CHECK(node.of(12, kGpuEnergy) > 2'800'000);
+}
+
+TEST("who ends while an agent that has just begun waits for the driver held a device until then") {
+  GpuNode node;
+  const int pid = node.bind(1, 11).pid;
+  node.gpus->hold(0, pid, kMiB);
+  node.read(0, 0);
+  node.tick();
+  node.gpus->begin();
+  node.restart();
+  node.ticks(4);
+  node.gpus->devices[0].processes->t_ns = node.world.now_ns;
+  node.gpus->lists_are_read = false;
+  node.tick();
+  node.world.exit(pid);
+  node.world.reap(pid);
+  node.ticks(2);
+  node.read(1'000'000, 100);
+  CHECK(node.of_run(1, kGpuEnergy) > 700'000);
+  CHECK(node.of_run(1, kGpuEnergy) < 800'000);
+}
+
 }  // namespace lezea::test

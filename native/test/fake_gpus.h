@@ -69,6 +69,9 @@ class FakeGpus final : public nvml::GpuSource {
     devices[device].shares = made;
   }
 
+  // As of a poller that has not read anything yet.
+  void begin() { newest_ = std::make_shared<nvml::GpuSnapshot>(); }
+
   std::shared_ptr<const nvml::GpuSnapshot> newest() const override { return newest_; }
   void want_lists() override { ++lists_wanted; }
 
