@@ -9,8 +9,9 @@
 namespace lezea {
 namespace {
 
-// Of a device that is asked seldom, or a program of many scopes: what is older goes.
+// Of a device that is asked seldom or does not answer, or a program of many scopes: what is older goes.
 constexpr size_t kMostStretches = 4'096;
+constexpr size_t kMostWeights = 32'768;  // half a megabyte
 
 }  // namespace
 
@@ -25,12 +26,19 @@ void ScopeHistory::add(uint64_t from_ns, uint64_t to_ns,
       return;
     }
   }
-  stretches_.push_back({from_ns, to_ns, std::move(weights)});
-  if (stretches_.size() > kMostStretches) stretches_.pop_front();
+  stretches_.push_back({from_ns, to_ns, weights});
+  weights_ += weights.size();
+  while (stretches_.size() > 1 && (stretches_.size() > kMostStretches || weights_ > kMostWeights))
+    forget_oldest();
+}
+
+void ScopeHistory::forget_oldest() {
+  weights_ -= stretches_.front().weights.size();
+  stretches_.pop_front();
 }
 
 void ScopeHistory::forget_before(uint64_t t_ns) {
-  while (!stretches_.empty() && stretches_.front().to_ns <= t_ns) stretches_.pop_front();
+  while (!stretches_.empty() && stretches_.front().to_ns <= t_ns) forget_oldest();
 }
 
 ScopeHistory::Weights ScopeHistory::weigh(uint64_t from_ns, uint64_t to_ns) const {

@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -29,7 +30,10 @@ class ScopeHistory {
     std::vector<std::pair<uint32_t, uint64_t>> weights;
   };
 
+  void forget_oldest();
+
   std::deque<Stretch> stretches_;
+  size_t weights_ = 0;  // of all of them
 };
 
 }  // namespace lezea
