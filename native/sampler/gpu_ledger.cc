@@ -176,6 +176,15 @@ void GpuLedger::add_instances(const nvml::GpuSnapshot& snapshot, const GpuDevice
   }
 }
 
+// There is no new reading, or a call for the counter failed: what is told after that is of the whole interval.
+bool GpuLedger::goes_on(const Mark& mark, const GpuDevice& device) {
+  const nvml::DeviceFigures& now = *device.figures;
+  if (now.t_ns == mark.t_ns) return true;
+  const bool lacks_energy = mark.energy_uj && !now.energy_uj;
+  const bool same_counter = mark.restored || mark.epoch == device.counter_epoch;
+  return lacks_energy && same_counter && now.t_ns <= mark.t_ns + kLongestIntervalNs;
+}
+
 // The interval from a mark to this reading; samples of work count in one interval.
 std::optional<GpuInterval> GpuLedger::since(const Mark& mark, const nvml::GpuSnapshot& snapshot,
                                             const GpuDevice& device) {
@@ -206,7 +215,7 @@ std::vector<GpuInterval> GpuLedger::take(const nvml::GpuSnapshot& snapshot,
     if (device.facts.mig || !device.figures) continue;
     const nvml::DeviceFigures& now = *device.figures;
     const auto known = marks_.find(gpu);
-    if (known != marks_.end() && now.t_ns == known->second.t_ns) continue;
+    if (known != marks_.end() && goes_on(known->second, device)) continue;
     std::optional<GpuInterval> interval;
     if (known != marks_.end()) interval = since(known->second, snapshot, device);
     Mark& mark = marks_[gpu];

@@ -83,6 +83,7 @@ class GpuLedger {
   };
 
   uint32_t number_of(const std::string& uuid);
+  static bool goes_on(const Mark& mark, const nvml::GpuDevice& device);
   std::optional<GpuInterval> since(const Mark& mark, const nvml::GpuSnapshot& snapshot,
                                    const nvml::GpuDevice& device);
   void add_instances(const nvml::GpuSnapshot& snapshot, const nvml::GpuDevice& device,

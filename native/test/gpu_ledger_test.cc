@@ -145,6 +145,32 @@ TEST("an interval is what a counter grew by, and none spans two epochs") {
   CHECK_EQ(*ledger.take(hand.at(14, 150, 25), true)[0].spent.energy_uj, 50);
 }
 
+TEST("where the counter is not told for a moment the interval goes on, and nothing of it is lost") {
+  Hand hand;
+  GpuLedger ledger;
+  ledger.take(hand.at(10, 5'000, 50), true);
+  const auto untold = [&hand](uint64_t second) -> const nvml::GpuSnapshot& {
+    hand.at(second, 0, 50);
+    hand.device().figures->energy_uj.reset();
+    return hand.snapshot;
+  };
+  CHECK(ledger.take(untold(11), true).empty());
+  const std::vector<GpuInterval> ended = ledger.take(hand.at(12, 7'000, 50), true);
+  REQUIRE(ended.size() == 1);
+  CHECK_EQ(ended[0].from_ns, 10 * kSecondNs);
+  CHECK_EQ(*ended[0].spent.energy_uj, 2'000);
+  CHECK_EQ(*ended[0].spent.active_ns, kSecondNs);
+  // For long, or of a counter that began anew meanwhile: it is not known.
+  CHECK(ledger.take(untold(50), true).empty());
+  CHECK_EQ(ledger.take(untold(53), true).size(), 1);
+  const std::vector<GpuInterval> later = ledger.take(hand.at(54, 9'000, 50), true);
+  REQUIRE(later.size() == 1);
+  CHECK(!later[0].spent.energy_uj);
+  ++hand.device().counter_epoch;
+  CHECK(ledger.take(untold(55), true).empty());
+  CHECK_EQ(ledger.take(untold(56), true).size(), 1);
+}
+
 TEST("a list that was not read for long holds nobody") {
   Hand hand;
   GpuLedger ledger;
