@@ -197,6 +197,8 @@ std::optional<GpuInterval> GpuLedger::since(const Mark& mark, const nvml::GpuSna
   interval.spent = std::move(*spent);
   if (is_cut(device)) {
     add_instances(snapshot, device, interval);
+    if (mark.restored)
+      for (GpuInstance& instance : interval.spent.instances) instance.active_ppm.reset();
     return interval;
   }
   add_holders(device, interval.gpu, interval.to_ns, interval.holders);

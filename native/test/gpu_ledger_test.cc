@@ -233,6 +233,41 @@ TEST("a restored mark goes on from its counter, not past what a device can draw"
   CHECK(!reset.take(hand.at(20, 500, 90), true)[0].spent.energy_uj);
 }
 
+TEST("how busy an instance was while no agent was there is not known either") {
+  Hand hand;
+  hand.device().facts.mig_mode = true;
+  hand.snapshot.devices.emplace_back();
+  nvml::GpuDevice& instance = hand.snapshot.devices[1];
+  instance.facts.uuid = "MIG-1";
+  instance.facts.mig.emplace();
+  instance.facts.mig->parent_uuid = "GPU-1";
+  instance.facts.mig->gpu_instance_slices = 7;
+  const auto at = [&](uint64_t second, uint64_t energy_uj) -> const nvml::GpuSnapshot& {
+    hand.at(second, energy_uj, 0);
+    hand.device().figures->utilization_percent.reset();
+    nvml::DeviceFigures figures;
+    figures.t_ns = second * kSecondNs;
+    figures.gpm_from_ns = (second - 1) * kSecondNs;
+    figures.gpm_to_ns = second * kSecondNs;
+    figures.gpm_graphics_active_ppm = 500'000;
+    hand.snapshot.devices[1].figures = figures;
+    return hand.snapshot;
+  };
+  GpuLedger before;
+  before.take(at(10, 1'000), true);
+  ByteWriter out;
+  before.encode(out);
+  GpuLedger after;
+  after.name(1, "GPU-1");
+  ByteReader in(out.bytes());
+  after.decode(in);
+  const std::vector<GpuInterval> away = after.take(at(30, 2'000), true);
+  REQUIRE(away.size() == 1);
+  CHECK_EQ(*away[0].spent.energy_uj, 1'000);
+  CHECK(!away[0].spent.instances.at(0).active_ppm);
+  CHECK_EQ(*after.take(at(31, 3'000), true).at(0).spent.instances.at(0).active_ppm, 500'000);
+}
+
 TEST("a device keeps its number, and is found with or without the prefix of its UUID") {
   GpuLedger ledger;
   ledger.name(4, "GPU-4");
