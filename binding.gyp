@@ -20,7 +20,7 @@
       'target_name': 'lezea_core',
       'type': 'static_library',
       'sources': [
-        '<!@(node -p "[\'base\',\'procfs\',\'netlink\',\'node\',\'scope\',\'attribution\',\'sampler\',\'nvml\'].flatMap(d => { const p = \'native/\' + d; return fs.existsSync(p) ? fs.readdirSync(p).filter(f => f.endsWith(\'.cc\')).sort().map(f => p + \'/\' + f) : [] }).join(\' \')")',
+        '<!@(node -p "[\'base\',\'procfs\',\'netlink\',\'node\',\'scope\',\'attribution\',\'sampler\',\'nvml\',\'service\'].flatMap(d => { const p = \'native/\' + d; return fs.existsSync(p) ? fs.readdirSync(p).filter(f => f.endsWith(\'.cc\')).sort().map(f => p + \'/\' + f) : [] }).join(\' \')")',
       ],
     },
     {

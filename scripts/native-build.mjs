@@ -7,7 +7,17 @@ import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
-export const coreFolders = ['base', 'procfs', 'netlink', 'node', 'scope', 'attribution', 'sampler', 'nvml'];
+export const coreFolders = [
+  'base',
+  'procfs',
+  'netlink',
+  'node',
+  'scope',
+  'attribution',
+  'sampler',
+  'nvml',
+  'service',
+];
 export const commonFlags = [
   '-std=c++17',
   '-O1',

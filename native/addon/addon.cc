@@ -11,6 +11,7 @@
 #include "procfs/pid_cgroup.h"
 #include "procfs/process_files.h"
 #include "scope/peer.h"
+#include "service/notify.h"
 
 namespace lezea {
 namespace {
@@ -163,6 +164,18 @@ Napi::Value probe_sources(const Napi::CallbackInfo& info) {
   return to_js(info.Env(), open_sources("/proc", "/sys", disabled).statuses);
 }
 
+// address, message
+Napi::Value notify(const Napi::CallbackInfo& info) {
+  if (!info[0].IsString() || !info[1].IsString()) {
+    throw_type(info.Env(), "arguments 1 and 2: expected strings");
+    return info.Env().Undefined();
+  }
+  const std::string why = notify_service(info[0].As<Napi::String>().Utf8Value(),
+                                         info[1].As<Napi::String>().Utf8Value());
+  if (!why.empty()) Napi::Error::New(info.Env(), why).ThrowAsJavaScriptException();
+  return info.Env().Undefined();
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("Sampler", SamplerObject::define(env));
   exports.Set("GpuPoller", GpuPollerObject::define(env));
@@ -175,6 +188,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("frameWords", Napi::Function::New<frame_words>(env));
   exports.Set("tickBucketsNs", Napi::Function::New<tick_buckets_ns>(env));
   exports.Set("probeSources", Napi::Function::New<probe_sources>(env));
+  exports.Set("notifyService", Napi::Function::New<notify>(env));
   return exports;
 }
 

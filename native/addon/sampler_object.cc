@@ -183,6 +183,7 @@ Napi::Function SamplerObject::define(Napi::Env env) {
        InstanceMethod<&SamplerObject::restore_process>("restoreProcess"),
        InstanceMethod<&SamplerObject::pull>("pull"),
        InstanceMethod<&SamplerObject::sources>("sources"),
+       InstanceMethod<&SamplerObject::heartbeat>("heartbeat"),
        InstanceMethod<&SamplerObject::node_figures>("nodeFigures")});
 }
 
@@ -369,6 +370,10 @@ Napi::Value SamplerObject::pull(const Napi::CallbackInfo& info) {
 
 Napi::Value SamplerObject::sources(const Napi::CallbackInfo& info) {
   return to_js(info.Env(), sampler_->source_statuses());
+}
+
+Napi::Value SamplerObject::heartbeat(const Napi::CallbackInfo& info) {
+  return big(info.Env(), sampler_->heartbeat());
 }
 
 Napi::Value SamplerObject::node_figures(const Napi::CallbackInfo& info) {

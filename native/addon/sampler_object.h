@@ -45,6 +45,7 @@ class SamplerObject : public Napi::ObjectWrap<SamplerObject> {
   Napi::Value restore_process(const Napi::CallbackInfo& info);
   Napi::Value pull(const Napi::CallbackInfo& info);
   Napi::Value sources(const Napi::CallbackInfo& info);
+  Napi::Value heartbeat(const Napi::CallbackInfo& info);
   Napi::Value node_figures(const Napi::CallbackInfo& info);
 
   // Shared with the workers that wait for a snapshot or for the thread to end.

@@ -189,6 +189,11 @@ std::future<Snapshot> Sampler::pull(bool fresh) {
   return future;
 }
 
+uint64_t Sampler::heartbeat() {
+  wake();
+  return turns_;
+}
+
 std::vector<NodeFigure> Sampler::node_figures() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   return node_figures_;
@@ -302,6 +307,7 @@ void Sampler::run() {
   next_tick_ns_ = clock_.monotonic_ns();
   next_node_ns_ = next_tick_ns_;
   while (running_) {
+    ++turns_;
     bool ticked = run_commands();
     adopt_rings();
     const uint64_t now = clock_.monotonic_ns();

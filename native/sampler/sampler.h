@@ -77,6 +77,9 @@ class Sampler {
 
   // Resolves after a tick: the next scheduled one, or one taken at once.
   std::future<Snapshot> pull(bool fresh);
+  // Turns that the thread has made, of which it makes one more for this question: who asks again later and finds
+  // no more of them knows that it hangs.
+  uint64_t heartbeat();
   std::vector<NodeFigure> node_figures() const;
   std::vector<SourceStatus> source_statuses() const { return statuses_; }
 
@@ -117,6 +120,7 @@ class Sampler {
   std::thread thread_;
   std::atomic<bool> running_{false};
   std::atomic<bool> started_{false};  // ever: from then on the engine is the sampling thread's
+  std::atomic<uint64_t> turns_{0};
   SystemClock clock_;
 
   mutable std::mutex mutex_;  // guards what follows; held for moments only

@@ -22,7 +22,7 @@ import type { Environment } from '../inventory/document.js';
 import { NodeInventory } from '../inventory/node-inventory.js';
 import { createHandlers } from '../ipc/handlers.js';
 import { Identities } from '../ipc/identity.js';
-import { prepareFolder, removeStale } from '../ipc/listen.js';
+import { prepareFolder, removeStale, ringPath } from '../ipc/listen.js';
 import { IpcServer } from '../ipc/server.js';
 import type { Logger } from '../log.js';
 import { Metrics } from '../metrics/metrics.js';
@@ -38,7 +38,8 @@ import { VERSION } from '../version.js';
 import { makeDeliveries } from './delivery.js';
 import { makeRollups } from './rollups.js';
 import { samplerOptions } from './sampler-options.js';
-import { healthOf, nodeStatus } from './status.js';
+import type { Watched } from './service-manager.js';
+import { healthOf, nodeStatus, serviceStatus } from './status.js';
 import { Sweeper } from './sweeper.js';
 
 export interface AgentDeps {
@@ -164,6 +165,20 @@ export class Agent {
   /** Where the socket is and, once it listens, HTTP. */
   get addresses(): { socket: string; http: string | null } {
     return { socket: this.#deps.config().socket.path, http: this.#http?.address ?? null };
+  }
+
+  /** What a service manager is told of it. */
+  get watched(): Watched {
+    return {
+      heartbeat: () => this.#sampler.heartbeat(),
+      status: () =>
+        serviceStatus({
+          runs: this.#runsLive(),
+          sessions: this.#attribution.sessions.count,
+          intervalMs: this.#attribution.checkpoint.lastSnapshot?.self.intervalMs,
+          sources: this.#sources(),
+        }),
+    };
   }
 
   /** Itself, once it runs; what was started is stopped again where something cannot be. */
@@ -404,9 +419,4 @@ export class Agent {
       this.#deps.log.warn({ reason: messageOf(error) }, 'agent.json could not be written');
     }
   }
-}
-
-/** The ring socket lies beside the agent's, under a fixed name. */
-function ringPath(socketPath: string): string {
-  return join(dirname(socketPath), 'ring.sock');
 }

@@ -1,5 +1,5 @@
-// The agent as a process: configuration, log, signals, exit status. SIGTERM and SIGINT stop it, a second one at once;
-// SIGHUP reads the configuration again and keeps the old one if the new one is invalid.
+// The agent as a process: configuration, log, signals, service manager, exit status. SIGTERM and SIGINT stop it, a second
+// one at once; SIGHUP reads the configuration again and keeps the old one if the new one is invalid.
 
 import type { LoadInput } from '../config/load.js';
 import { ConfigStore } from '../config/store.js';
@@ -7,6 +7,7 @@ import { LezeaError, messageOf } from '../errors.js';
 import { createLogger, type Logger } from '../log.js';
 import { type Addon, loadAddon } from '../native/addon.js';
 import { Agent } from './agent.js';
+import { ServiceManager } from './service-manager.js';
 
 /** Longest time that stopping may take; what is not flushed by then is taken up from the last checkpoint. */
 const STOP_BUDGET_MS = 10_000;
@@ -15,18 +16,26 @@ const STOP_BUDGET_MS = 10_000;
 export async function runAgent(input: LoadInput): Promise<number> {
   const store = new ConfigStore(input);
   const log = createLogger({ level: store.current.log.level });
+  const addon = addonOrReason();
+  const manager = ServiceManager.of({
+    env: input.env,
+    pid: process.pid,
+    send: (address, message) => addon.notifyService(address, message),
+    monotonicNs: () => addon.monotonicNs(),
+    log,
+  });
   // Before the start: whoever reads "ready" may signal at once.
-  process.on('SIGHUP', () => reload(store, log));
+  process.on('SIGHUP', () => {
+    if (manager) manager.reload(() => reload(store, log));
+    else reload(store, log);
+  });
   const stopped = new Promise<NodeJS.Signals>((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve(signal));
   });
-  const agent = await Agent.start({
-    addon: addonOrReason(),
-    config: () => store.current,
-    log,
-    now: () => Date.now(),
-  });
+  const agent = await Agent.start({ addon, config: () => store.current, log, now: () => Date.now() });
+  manager?.ready(agent.watched);
   log.info({ signal: await stopped }, 'stopping');
+  manager?.stopping();
   await stopInTime(agent, log);
   return 0;
 }
@@ -47,14 +56,18 @@ async function stopInTime(agent: Agent, log: Logger): Promise<void> {
   clearTimeout(timer);
 }
 
-function reload(store: ConfigStore, log: Logger): void {
+/** Why the old configuration stays in force, in a line; empty where the new one is. */
+function reload(store: ConfigStore, log: Logger): string {
   const { error, applied, waiting } = store.reload();
   if (error) {
     log.error({ problems: error.problems }, 'the new configuration is invalid; the old one stays in force');
-    return;
+    const [first, ...others] = error.problems;
+    const more = others.length > 0 ? ` (and ${others.length} more)` : '';
+    return `the configuration on the disk is invalid, an earlier one is in force: ${first}${more}`;
   }
   log.level = store.current.log.level;
   log.info({ applied, waiting_for_restart: waiting }, 'the configuration was read again');
+  return '';
 }
 
 function addonOrReason(): Addon {

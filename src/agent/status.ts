@@ -24,6 +24,31 @@ export function nodeStatus(state: {
   };
 }
 
+/** One line for the service manager: what the agent does, and which sources it goes without. */
+export function serviceStatus(state: {
+  runs: number;
+  sessions: number;
+  /** From tick to tick, milliseconds; undefined before the first. */
+  intervalMs: number | undefined;
+  sources: readonly SourceStatus[];
+}): string {
+  const { runs, sessions, intervalMs, sources } = state;
+  const named = (wanted: SourceStatus['state'], title: string) => {
+    const names = sources.filter((source) => source.state === wanted).map((source) => source.name);
+    return names.length === 0 ? [] : [`${title}: ${names.join(', ')}`];
+  };
+  return [
+    `${counted(runs, 'run')}, ${counted(sessions, 'session')}`,
+    ...(intervalMs === undefined ? [] : [`a sample every ${Math.round(intervalMs)} ms`]),
+    ...named('unavailable', 'missing'),
+    ...named('fallback', 'by a fallback'),
+  ].join('; ');
+}
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`;
+}
+
 /** Without live runs samples are taken every ten checkpoint intervals, which stretch when the database is slow. */
 const MAX_SAMPLE_AGE_MS = 60_000;
 

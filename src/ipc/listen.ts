@@ -3,7 +3,7 @@
 
 import { chmodSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { createConnection, type Server } from 'node:net';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { LezeaError, messageOf } from '../errors.js';
 
 /** Longest path of a Unix socket that the kernel takes, bytes. */
@@ -57,6 +57,11 @@ export function prepareFolder(folder: string, mode: Mode): void {
       `socket folder ${folder}: owner ${found.uid}, mode ${mask}; expected a folder of user ${uid} with mode 700`,
     );
   }
+}
+
+/** The ring socket lies beside the agent's, under a fixed name. */
+export function ringPath(socketPath: string): string {
+  return join(dirname(socketPath), 'ring.sock');
 }
 
 /** Removes a socket file that nobody listens on. */

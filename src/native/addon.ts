@@ -76,6 +76,8 @@ export interface Sampler {
   restoreProcess(run: RunHandle, state: Buffer): void;
   pull(fresh: boolean): Promise<Snapshot>;
   sources(): SourceStatus[];
+  /** Turns that the sampling thread has made; it makes one more for the question. The same number long after: it hangs. */
+  heartbeat(): bigint;
   nodeFigures(): NodeFigure[];
 }
 
@@ -336,6 +338,8 @@ export interface Addon {
   columns(): AddonColumn[];
   frameWords(): number;
   tickBucketsNs(): bigint[];
+  /** Sends lines NAME=VALUE to NOTIFY_SOCKET (sd_notify(3)). Throws where they did not arrive; waits a second at most. */
+  notifyService(address: string, message: string): void;
   /** Probes every source without a running sampler, for `doctor`. */
   probeSources(disabled: string[]): SourceStatus[];
 }

@@ -295,6 +295,10 @@ export class FakeSampler implements Sampler {
     return [{ name: 'proc', state: 'ok', reason: 'a fake', how: '' }];
   }
 
+  heartbeat(): bigint {
+    return this.monoNs;
+  }
+
   nodeFigures(): NodeFigure[] {
     return [{ name: 'load1', labels: {}, value: 0.5, kind: 'gauge' }];
   }

@@ -1,0 +1,12 @@
+// What the service says to its manager: one AF_UNIX datagram (sd_notify(3)), without libsystemd. Owns nothing.
+#pragma once
+
+#include <string>
+
+namespace lezea {
+
+// `address`: NOTIFY_SOCKET, a path or, with @ in front, an abstract name. `message`: lines NAME=VALUE. Waits a second at most, for a
+// manager that does not read. Empty, or in a sentence why nothing was sent.
+std::string notify_service(const std::string& address, const std::string& message);
+
+}  // namespace lezea
