@@ -11,6 +11,7 @@
 #include "procfs/pid_cgroup.h"
 #include "procfs/process_files.h"
 #include "scope/peer.h"
+#include "service/capable_thread.h"
 #include "service/notify.h"
 
 namespace lezea {
@@ -176,6 +177,13 @@ Napi::Value notify(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value confine(const Napi::CallbackInfo& info) {
+  std::string error;
+  const uint64_t kept = confine_capabilities(&error);
+  if (!error.empty()) Napi::Error::New(info.Env(), error).ThrowAsJavaScriptException();
+  return big(info.Env(), kept);
+}
+
 Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("Sampler", SamplerObject::define(env));
   exports.Set("GpuPoller", GpuPollerObject::define(env));
@@ -188,6 +196,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("frameWords", Napi::Function::New<frame_words>(env));
   exports.Set("tickBucketsNs", Napi::Function::New<tick_buckets_ns>(env));
   exports.Set("probeSources", Napi::Function::New<probe_sources>(env));
+  exports.Set("confineCapabilities", Napi::Function::New<confine>(env));
   exports.Set("notifyService", Napi::Function::New<notify>(env));
   return exports;
 }

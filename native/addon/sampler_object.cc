@@ -7,6 +7,7 @@
 #include "addon/gpu_poller_object.h"
 #include "addon/pool_worker.h"
 #include "addon/values.h"
+#include "service/capable_thread.h"
 
 namespace lezea {
 namespace {
@@ -194,14 +195,18 @@ SamplerObject::SamplerObject(const Napi::CallbackInfo& info)
   const SamplerSettings settings = settings_of(options);
   const std::chrono::milliseconds timeout(u32_member(options, "pullTimeoutMs"));
   if (info.Env().IsExceptionPending()) return;
-  Sources sources = open_sources(settings.proc_root, settings.sys_root, settings.disabled_sources);
+  // Sockets and files are opened by the thread that will read them.
+  Sources sources;
+  with_capabilities([&] {
+    sources = open_sources(settings.proc_root, settings.sys_root, settings.disabled_sources);
+  });
   if (!sources.proc_root.valid()) {
     throw_type(info.Env(), "procRoot " + settings.proc_root + ": cannot be opened");
     return;
   }
   if (const Napi::Value gpus = options.Get("gpus"); gpus.IsObject())
     sources.gpus = GpuPollerObject::Unwrap(gpus.As<Napi::Object>())->poller();
-  sampler_ = std::make_shared<Sampler>(settings, std::move(sources));
+  with_capabilities([&] { sampler_ = std::make_shared<Sampler>(settings, std::move(sources)); });
   pulls_ = std::make_shared<Pulls>();
   pulls_->sampler = sampler_;
   pulls_->timeout = timeout;

@@ -2,6 +2,9 @@
 
 #include "sampler/rollup_thread.h"
 
+#include <linux/capability.h>
+#include <sys/prctl.h>
+
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
@@ -12,6 +15,7 @@
 #include "base/clock.h"
 #include "procfs/process_files.h"
 #include "scope/offer_threads.h"
+#include "service/capable_thread.h"
 
 namespace lezea {
 namespace {
@@ -65,6 +69,8 @@ std::shared_ptr<Rollup> RollupThread::ask(UniqueFd process) {
 }
 
 void RollupThread::work(Queue& queue) {
+  prctl(PR_SET_NAME, "lezea-rollups");
+  keep_if_confined(uint64_t{1} << CAP_SYS_PTRACE);  // what other users' smaps_rollup takes
   const SystemClock clock;
   int64_t credit_ns = kBurstNs;
   uint64_t credited_ns = clock.monotonic_ns();

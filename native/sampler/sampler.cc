@@ -81,7 +81,7 @@ bool Sampler::start(std::string* error) {
   }
   started_ = true;
   try {
-    thread_ = std::thread([this] { run(); });
+    thread_.start([this] { run(); });
   } catch (const std::system_error&) {
     *error = "no thread left for the sampler";
     running_ = false;
@@ -95,7 +95,7 @@ void Sampler::stop() {
   if (!running_.exchange(false)) return;
   if (acceptor_) acceptor_->stop();
   wake();
-  if (thread_.joinable()) thread_.join();
+  thread_.join();
   const std::lock_guard<std::mutex> lock(mutex_);
   requests_.clear();  // their futures say broken_promise
   taken_requests_.clear();
@@ -110,7 +110,8 @@ void Sampler::wake() {
 
 void Sampler::enqueue(Queued queued) {
   if (!started_) {
-    queued.command(*engine_);
+    // It may open files of processes, for good.
+    with_capabilities([&] { queued.command(*engine_); });
     return;
   }
   {

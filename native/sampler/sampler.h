@@ -10,7 +10,6 @@
 #include <future>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <vector>
 
 #include "base/unique_fd.h"
@@ -18,6 +17,7 @@
 #include "sampler/engine.h"
 #include "sampler/rate_governor.h"
 #include "scope/ring_acceptor.h"
+#include "service/capable_thread.h"
 
 namespace lezea {
 
@@ -68,7 +68,7 @@ class Sampler {
   bool start(std::string* error);
   void stop();  // idempotent; joins the thread
 
-  // Before start() they run at once, on the thread that will call it; after it in order on the sampling
+  // Before start() they run at once, where the capabilities are; after it in order on the sampling
   // thread. What is posted after stop(), or waits then, is dropped: nothing is read any more.
   using Command = std::function<void(Engine&)>;
   void post(Command command, bool needs_tick = false);
@@ -117,7 +117,7 @@ class Sampler {
   NodeReader node_reader_;
   UniqueFd timer_;
   UniqueFd wakeup_;
-  std::thread thread_;
+  CapableThread thread_;
   std::atomic<bool> running_{false};
   std::atomic<bool> started_{false};  // ever: from then on the engine is the sampling thread's
   std::atomic<uint64_t> turns_{0};

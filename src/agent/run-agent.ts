@@ -12,11 +12,16 @@ import { ServiceManager } from './service-manager.js';
 /** Longest time that stopping may take; what is not flushed by then is taken up from the last checkpoint. */
 const STOP_BUDGET_MS = 10_000;
 
+const CONFINED = 'the sampling thread alone has the capabilities of this process';
+
 /** Runs until it is told to stop; resolves to the exit status. Throws LezeaError where it cannot start. */
 export async function runAgent(input: LoadInput): Promise<number> {
+  const addon = addonOrReason();
+  // Before anything else happens: what the service was given is the sampling thread's alone.
+  const capabilities = confine(addon);
   const store = new ConfigStore(input);
   const log = createLogger({ level: store.current.log.level });
-  const addon = addonOrReason();
+  if (capabilities !== 0n) log.info({ mask: `0x${capabilities.toString(16)}` }, CONFINED);
   const manager = ServiceManager.of({
     env: input.env,
     pid: process.pid,
@@ -68,6 +73,16 @@ function reload(store: ConfigStore, log: Logger): string {
   log.level = store.current.log.level;
   log.info({ applied, waiting_for_restart: waiting }, 'the configuration was read again');
   return '';
+}
+
+function confine(addon: Addon): bigint {
+  try {
+    return addon.confineCapabilities();
+  } catch (error) {
+    throw new LezeaError('capabilities', `capabilities: ${messageOf(error)}; expected one thread with them`, {
+      cause: error,
+    });
+  }
 }
 
 function addonOrReason(): Addon {

@@ -338,6 +338,12 @@ export interface Addon {
   columns(): AddonColumn[];
   frameWords(): number;
   tickBucketsNs(): bigint[];
+  /**
+   * Takes the capabilities that this process was started with from all its threads but the one that is to sample, and from every
+   * program it will start. Which those are, bit N for capability N; 0 where there are none or the process is root's. Throws
+   * where a thread keeps some.
+   */
+  confineCapabilities(): bigint;
   /** Sends lines NAME=VALUE to NOTIFY_SOCKET (sd_notify(3)). Throws where they did not arrive; waits a second at most. */
   notifyService(address: string, message: string): void;
   /** Probes every source without a running sampler, for `doctor`. */

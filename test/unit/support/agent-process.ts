@@ -35,7 +35,11 @@ export interface AgentOptions {
   probe?: boolean;
   /** A command that runs the agent in the place of itself, with what it needs before the agent's own words. */
   through?: readonly string[];
+  /** Another Node.js and copy of the program. */
+  tree?: { node: string; program: string };
 }
+
+const OWN_TREE = { node: process.execPath, program: BIN };
 
 export class AgentProcess {
   readonly lines: LogLine[] = [];
@@ -48,7 +52,7 @@ export class AgentProcess {
 
   constructor(
     folder: string,
-    { args = [], mode = 'user', env = {}, probe = false, through = [] }: AgentOptions = {},
+    { args = [], mode = 'user', env = {}, probe = false, through = [], tree = OWN_TREE }: AgentOptions = {},
   ) {
     this.socket = join(folder, 's', 'agent.sock');
     this.#probeFile = join(folder, 'delay');
@@ -56,7 +60,7 @@ export class AgentProcess {
     const fixed = ['--listen', '127.0.0.1:0', '--socket', this.socket, ...state];
     const url = `data:text/javascript,${encodeURIComponent(PROBE(this.#probeFile))}`;
     const node = probe ? ['--import', url] : [];
-    const [command, ...words] = [...through, process.execPath, ...node, BIN, 'agent', ...fixed, ...args];
+    const [command, ...words] = [...through, tree.node, ...node, tree.program, 'agent', ...fixed, ...args];
     this.child = spawn(command as string, words, {
       stdio: ['ignore', 'ignore', 'pipe'],
       env: { PATH: process.env.PATH, HOME: folder, ...env },
