@@ -3,7 +3,7 @@
 // Node.js, is replaced by the one that runs this.
 
 import { execFile } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -32,13 +32,14 @@ afterEach(() => {
 });
 
 /** Lays the unit out as in /etc/systemd/system, with a drop-in where one is named. */
-function layOut(dropIn: string | undefined, more = ''): string {
+function layOut(dropIn: string | undefined, appended = ''): string {
   const unit = readFileSync(join(UNITS, NAME), 'utf8');
   expect(unit).toContain(PACKAGED_NODE);
-  writeFileSync(join(folder, NAME), unit.replaceAll(PACKAGED_NODE, process.execPath) + more);
+  writeFileSync(join(folder, NAME), unit.replaceAll(PACKAGED_NODE, process.execPath) + appended);
   if (dropIn !== undefined) {
     mkdirSync(join(folder, `${NAME}.d`));
-    copyFileSync(join(UNITS, 'drop-ins', dropIn), join(folder, `${NAME}.d`, dropIn));
+    const more = readFileSync(join(UNITS, 'drop-ins', dropIn), 'utf8');
+    writeFileSync(join(folder, `${NAME}.d`, dropIn), more.replaceAll(PACKAGED_NODE, process.execPath));
   }
   return join(folder, NAME);
 }
