@@ -242,7 +242,8 @@ TEST("an init that hangs is given a minute, is told as stuck then, and used when
 TEST("devices that tell no XIDs are read like any other") {
   NvmlDouble machine("not_supported");
   GpuPoller poller(fast_options(machine), std::make_shared<SystemClock>());
-  REQUIRE(wait_until([&] { return machine.calls("nvmlEventSetFree") == 1; }));
-  CHECK(has_figures(poller));
+  // It tries again: on a slow machine there may have been another by now.
+  REQUIRE(wait_until([&] { return machine.calls("nvmlEventSetFree") >= 1; }));
+  REQUIRE(wait_until([&] { return has_figures(poller); }));
   CHECK(!poller.take()->xids_watched);
 }
