@@ -20,7 +20,7 @@ export async function runAgent(input: LoadInput): Promise<number> {
   // Before anything else happens: what the service was given is the sampling thread's alone.
   const capabilities = confine(addon);
   const store = new ConfigStore(input);
-  const log = createLogger({ level: store.current.log.level });
+  const log = createLogger({ level: store.current.log.level, env: input.env });
   if (capabilities !== 0n) log.info({ mask: `0x${capabilities.toString(16)}` }, CONFINED);
   const manager = ServiceManager.of({
     env: input.env,

@@ -67,6 +67,26 @@ describe('the service manager', () => {
   });
 });
 
+describe('the journal', () => {
+  const said = (line: RegExp) => agent?.said(({ msg }) => line.test(msg));
+
+  it('is told the priority of each line, where standard error is its own', async () => {
+    const through = ['bash', '-c', 'JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2) exec "$0" "$@"'];
+    const file = join(folder.path, 'config.yaml');
+    writeFileSync(file, '{}');
+    agent = new AgentProcess(folder.path, { through, args: ['--config', file] });
+    await said(/^<6>\{"level":"info".*"ready"\}$/);
+    writeFileSync(file, 'log:\n  level: loud\n');
+    agent.child.kill('SIGHUP');
+    await said(/^<3>\{"level":"error".*stays in force"\}$/);
+  });
+
+  it('is another stream than this one: lines are as ever', async () => {
+    agent = new AgentProcess(folder.path, { env: { JOURNAL_STREAM: '1:1' } });
+    expect((await agent.ready()).level).toBe('info');
+  });
+});
+
 describe('the watchdog', () => {
   it('is fed while both the event loop and the sampling thread move, and not when the latter hangs', async ({
     skip,
