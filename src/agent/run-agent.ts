@@ -89,6 +89,7 @@ function addonOrReason(): Addon {
   try {
     return loadAddon();
   } catch (error) {
+    if (error instanceof LezeaError) throw error;
     throw new LezeaError('addon', `native addon: ${messageOf(error)}; expected one built by npm ci`, {
       cause: error,
     });

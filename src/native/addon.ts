@@ -2,6 +2,7 @@
 // Owns no state. Units are the native ones (integers in ns, bytes, counts); see frame.ts for the columns.
 
 import { createRequire } from 'node:module';
+import { prebuilt } from './prebuilt.js';
 
 /** One scope of one run, or a run's `unattributed` remainder; u32 > 0, chosen here, never reused while the agent lives. */
 export type Slot = number;
@@ -352,7 +353,7 @@ export interface Addon {
 
 const require = createRequire(import.meta.url);
 
-/** Loads the addon built by `npm ci`. Throws the loader's own error when it is missing or does not fit. */
+/** Loads the addon of this package, or that of a clone. Throws the loader's own error, or LezeaError `package`. */
 export function loadAddon(): Addon {
-  return require('../../build/Release/lezea_monitor.node') as Addon;
+  return require(prebuilt('lezea_monitor.node') ?? '../../build/Release/lezea_monitor.node') as Addon;
 }

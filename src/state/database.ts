@@ -4,13 +4,14 @@
 
 import { chmodSync, existsSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
-import BetterSqlite3, { type Database } from 'better-sqlite3';
+import type { Database } from 'better-sqlite3';
 import type { Logger } from 'pino';
 import { LezeaError, messageOf } from '../errors.js';
 import { type RunRow, runRecordOf } from './codec.js';
 import { damagedDeliveries } from './outbox-rows.js';
 import { salvage } from './salvage.js';
 import { createTables, isBlank, schemaFault, upgrade } from './schema.js';
+import { openSqlite } from './sqlite.js';
 import { SqlitePersistence } from './sqlite-persistence.js';
 import { runFault } from './wholeness.js';
 
@@ -52,7 +53,7 @@ type Opened = { db: Database } | { reason: string; detail: string };
 function openFound(path: string): Opened {
   let db: Database | undefined;
   try {
-    db = new BetterSqlite3(path);
+    db = openSqlite(path);
     if (isBlank(db)) createTables(db);
     // The shape first: quick_check of a foreign file says nothing about whose it is.
     const fault = schemaFault(db) ?? integrityFault(db) ?? contentFault(db);
@@ -72,7 +73,7 @@ function openFound(path: string): Opened {
 
 function openNew(path: string): Database {
   try {
-    const db = new BetterSqlite3(path);
+    const db = openSqlite(path);
     chmodSync(path, 0o600);
     configure(db);
     createTables(db);

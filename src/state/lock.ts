@@ -3,8 +3,9 @@
 
 import { chmodSync } from 'node:fs';
 import { join } from 'node:path';
-import BetterSqlite3 from 'better-sqlite3';
+import type { Database } from 'better-sqlite3';
 import { LezeaError, messageOf } from '../errors.js';
+import { openSqlite } from './sqlite.js';
 
 export interface StateLock {
   release(): void;
@@ -12,11 +13,12 @@ export interface StateLock {
 
 export function lockStateDir(stateDir: string): StateLock {
   const path = join(stateDir, 'agent.lock');
-  let db: BetterSqlite3.Database;
+  let db: Database;
   try {
-    db = new BetterSqlite3(path, { timeout: 0 });
+    db = openSqlite(path, { timeout: 0 });
     chmodSync(path, 0o600);
   } catch (error) {
+    if (error instanceof LezeaError) throw error; // not the folder's fault
     throw unusable(stateDir, messageOf(error), error);
   }
   try {

@@ -1,10 +1,11 @@
 // What can be saved of a state database that is damaged: row by row, whatever can be read and is whole goes into the new
 // one. Reads the file that was set aside, which stays as it was.
 
-import BetterSqlite3, { type Database } from 'better-sqlite3';
+import type { Database } from 'better-sqlite3';
 import { messageOf } from '../errors.js';
 import { damagedDeliveries } from './outbox-rows.js';
 import { RUN_TABLES, TABLE_COLUMNS } from './schema.js';
+import { openSqlite } from './sqlite.js';
 import { SqlitePersistence } from './sqlite-persistence.js';
 import { runFault } from './wholeness.js';
 
@@ -23,7 +24,7 @@ export interface Salvaged {
 /** Both open; the new one has its tables and nothing in them. */
 export function salvage(path: string, into: Database): Salvaged {
   const result: Salvaged = { rows: {}, damagedRuns: [], unreadable: [] };
-  const from = new BetterSqlite3(path, { readonly: true });
+  const from = openSqlite(path, { readonly: true });
   try {
     into.transaction(() => {
       for (const table of Object.keys(TABLE_COLUMNS)) copyTable(from, into, table, result);

@@ -1,0 +1,60 @@
+// The Python client's wheel, with its accelerator: one file for every CPython from 3.9 on, and for glibc from NEWEST
+// on. Needs a Python with its headers (python3-dev) and venv; setuptools comes from PyPI in the version below.
+import { cpSync, existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { checkLibraries, NEWEST } from './binaries.mjs';
+import { epoch, parts, root, run } from './tools.mjs';
+
+const SETUPTOOLS = '80.9.0';
+const HAS_HEADERS =
+  'import os, sysconfig; print(os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))';
+
+function python() {
+  const hasHeaders = (program) => {
+    try {
+      return run(program, ['-c', HAS_HEADERS], { stdio: ['ignore', 'pipe', 'ignore'] }).trim() === 'True';
+    } catch {
+      return false; // not there: the next one
+    }
+  };
+  const found = [process.env.PYTHON, '/usr/bin/python3', 'python3'].find(
+    (program) => program && hasHeaders(program),
+  );
+  if (!found) throw new Error('no Python.h (Debian, Ubuntu: apt-get install python3-dev python3-venv)');
+  return found;
+}
+
+function builder() {
+  const environment = join(parts, 'venv');
+  const inside = join(environment, 'bin', 'python');
+  if (!existsSync(join(environment, `setuptools-${SETUPTOOLS}`))) {
+    run(python(), ['-m', 'venv', '--clear', environment]);
+    const install = ['-m', 'pip', 'install', '-q', '--disable-pip-version-check'];
+    run(inside, [...install, `setuptools==${SETUPTOOLS}`]);
+    mkdirSync(join(environment, `setuptools-${SETUPTOOLS}`)); // whole
+  }
+  return inside;
+}
+
+/** Builds it in `parts/wheel`; the path of the file. */
+export function buildWheel() {
+  const folder = join(parts, 'wheel');
+  rmSync(folder, { recursive: true, force: true });
+  // A copy, so that nothing is left in the clone; with no .so that happens to lie there.
+  cpSync(join(root, 'python'), join(folder, 'python'), {
+    recursive: true,
+    filter: (path) => !/(\.so|__pycache__|\.egg-info|\/tests)$/.test(path),
+  });
+  const layout = join('native', 'scope', 'ring_layout.h');
+  cpSync(join(root, layout), join(folder, layout));
+  const platform = `manylinux_${NEWEST.GLIBC.replace('.', '_')}_x86_64`;
+  run(builder(), ['setup.py', '-q', 'bdist_wheel', '--plat-name', platform, '--dist-dir', folder], {
+    cwd: join(folder, 'python'),
+    env: { ...process.env, SOURCE_DATE_EPOCH: epoch(), LDFLAGS: '-s', PYTHONWARNINGS: 'ignore' },
+  });
+  const name = readdirSync(folder).find((file) => file.endsWith('.whl'));
+  const wheel = join(folder, name);
+  run(python(), ['-m', 'zipfile', '-e', wheel, join(folder, 'unpacked')]);
+  checkLibraries(join(folder, 'unpacked', 'lezea_monitor', '_accel.abi3.so'));
+  return wheel;
+}
