@@ -122,9 +122,13 @@ Result<int64_t> ProcessFiles::monotonic_offset_ns() {
 
 Result<uint64_t> ProcessFiles::pid_namespace() {
   struct stat info{};
-  if (fstatat(directory_.get(), "ns/pid", &info, 0) != 0) {
-    return Result<uint64_t>::fail_errno(errno);
-  }
+  if (fstatat(directory_.get(), "ns/pid", &info, 0) == 0) return Result<uint64_t>::of(info.st_ino);
+  const auto refusal = Result<uint64_t>::fail_errno(errno);
+  if (refusal.status != ReadStatus::kDenied) return refusal;
+  // The kernel lists a process's numbers in every namespace from the reader's inwards: one alone means that it is in ours.
+  const Result<PidStatus> own = status();
+  const bool is_ours = own.ok() && own.value.ns_pids.size() == 1;
+  if (!is_ours || fstatat(directory_.get(), "../self/ns/pid", &info, 0) != 0) return refusal;
   return Result<uint64_t>::of(info.st_ino);
 }
 

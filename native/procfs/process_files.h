@@ -43,7 +43,8 @@ class ProcessFiles {
   Result<std::string> cgroup_text();
   Result<std::string> exe();              // kDenied for other users; "… (deleted)" as it is
   Result<int64_t> monotonic_offset_ns();  // see timens_offsets.h; kUnsupported before Linux 5.6
-  Result<uint64_t> pid_namespace();       // inode of ns/pid; kDenied for other users
+  Result<uint64_t>
+  pid_namespace();  // inode of ns/pid; kDenied for other users in another than ours
 
   Result<std::vector<int>> thread_ids();
   // Per-thread descriptors are opened at the first call for a tid and kept, so that an ended

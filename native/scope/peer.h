@@ -13,8 +13,9 @@ struct Peer {
   int pid = 0;  // in the agent's PID namespace
   uid_t uid = 0;
   gid_t gid = 0;
-  uint64_t start_ticks = 0;    // clock ticks since boot, /proc/PID/stat field 22
-  uint64_t pid_namespace = 0;  // inode of /proc/PID/ns/pid; 0 where the agent may not look
+  uint64_t start_ticks = 0;  // clock ticks since boot, /proc/PID/stat field 22
+  uint64_t pid_namespace =
+      0;  // inode of /proc/PID/ns/pid; 0: another than ours, which the agent may not look at
 };
 
 // Credentials are those of the moment of connect(). The process is pinned by a pidfd (SO_PEERPIDFD,

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -97,7 +98,7 @@ TEST("says which process connected, and no longer once it has ended") {
   CHECK_EQ(peer_of(connection.get(), proc_root().get()).status, ReadStatus::kGone);
 }
 
-TEST("does without the PID namespace of a process it may not look into") {
+TEST("knows its own PID namespace also in a process it may not look into, and no other") {
   if (::geteuid() != 0) SKIP("only root can become somebody else");
   int sockets[2];
   CHECK_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets), 0);
@@ -108,14 +109,31 @@ TEST("does without the PID namespace of a process it may not look into") {
   uint64_t start_ticks = start_ticks_of(parent);
   pid_t child = ::fork();
   if (child == 0) {
+    struct stat own{};
+    if (::stat("/proc/self/ns/pid", &own) != 0) ::_exit(2);
+    // Its next child is the first process of another namespace, and as much root's as the parent is.
+    int life[2];
+    const bool contained = ::pipe(life) == 0 && ::unshare(CLONE_NEWPID) == 0;
+    const pid_t inner = contained ? ::fork() : -1;
+    if (inner == 0) {
+      ::close(life[1]);
+      char byte = 0;
+      ::_exit(::read(life[0], &byte, 1) == 0 ? 0 : 1);  // until this test's child has gone
+    }
     if (::setresgid(kNobody, kNobody, kNobody) != 0) ::_exit(2);
     if (::setresuid(kNobody, kNobody, kNobody) != 0) ::_exit(2);
     Result<Peer> peer = peer_of(one.get(), root.get());
     bool right = peer.ok() && peer.value.pid == parent && peer.value.uid == 0 &&
-                 peer.value.start_ticks == start_ticks && peer.value.pid_namespace == 0;
-    ::_exit(right ? 0 : 1);
+                 peer.value.start_ticks == start_ticks && peer.value.pid_namespace == own.st_ino;
+    if (inner > 0) {
+      Result<ProcessFiles> files = ProcessFiles::open(root.get(), inner);
+      right = right && files.ok() && files.value.pid_namespace().status == ReadStatus::kDenied;
+    }
+    ::_exit(!right ? 1 : contained ? 0 : 3);
   }
-  CHECK_EQ(status_of(child), 0);
+  const int status = status_of(child);
+  if (status == 3 << 8) SKIP("this machine lets nobody make namespaces");
+  CHECK_EQ(status, 0);
 }
 
 TEST("does not take anything else for a peer") {

@@ -10,7 +10,7 @@ import { loadAddon } from '../../../src/native/addon.js';
 import { AgentProcess } from '../../unit/support/agent-process.js';
 import { temporaryFolder } from '../../unit/support/bench.js';
 import { Client } from '../../unit/support/ipc-bench.js';
-import { noAccounts } from '../../unit/support/peer-process.js';
+import { asUser, noAccounts, PeerProcess } from '../../unit/support/peer-process.js';
 import { type ThreadStatus, threadsOf } from '../../unit/support/service-bench.js';
 import { type Tree, treeForAnybody } from '../../unit/support/tree-for-anybody.js';
 
@@ -125,6 +125,27 @@ describe.skipIf(noAccounts !== undefined)('an agent with ambient capabilities (a
     expect(totals.io_logical_read_bytes?.value).toBeGreaterThanOrEqual(16 * MIB);
     // Also after it has worked, with every thread that it needs for it.
     expectOnly(pid, { 'lezea-sampler': BIT.net_admin });
+  });
+
+  it('knows root and operators, though it may not look into their processes, and no container’s root', async () => {
+    const { socket } = await start(['net_admin'], ['--set', 'operators=54323']);
+    const runsSeenBy = async (prefix: string[]) => {
+      const peer = await PeerProcess.start(socket, prefix);
+      const { result } = await peer.call('run.list');
+      peer.end();
+      const { runs } = result as { runs: { run_id: string }[] };
+      return runs.map((run) => run.run_id);
+    };
+    const owner = await PeerProcess.start(socket, asUser(54_321));
+    await owner.call('run.start', { run_id: 'theirs' });
+    expect(await runsSeenBy(asUser(54_321))).toEqual(['theirs']);
+    expect(await runsSeenBy([])).toEqual(['theirs']);
+    expect(await runsSeenBy(asUser(54_323))).toEqual(['theirs']);
+    expect(await runsSeenBy(asUser(54_322))).toEqual([]);
+    const container = ['unshare', '--pid', '--fork', '--kill-child'];
+    expect(await runsSeenBy(container)).toEqual([]);
+    expect(await runsSeenBy([...container, ...asUser(54_321)])).toEqual([]);
+    owner.end();
   });
 
   it('gives a program that it starts none', async () => {
