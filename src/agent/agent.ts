@@ -354,9 +354,11 @@ export class Agent {
   /** What the agent says of itself on /metrics. */
   #state() {
     const { budgets, checkpoint, ledger, limiter, sessions, violations } = this.#attribution;
+    const { agent, sampling } = this.#deps.config();
     return {
       version: VERSION,
-      mode: this.#deps.config().agent.mode,
+      mode: agent.mode,
+      sampling: { intervalMs: sampling.interval_ms, cpuBudgetRatio: sampling.cpu_budget_percent / 100 },
       startedAtMs: this.#startedAtMs,
       snapshot: checkpoint.lastSnapshot,
       tickBucketsNs: this.#deps.addon.tickBucketsNs(),

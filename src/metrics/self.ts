@@ -16,6 +16,8 @@ export interface AgentState {
   snapshot: Omit<Snapshot, 'slots' | 'runs' | 'processes' | 'exited'> | undefined;
   /** Upper bounds of the tick histogram, ns, without the infinite one. */
   tickBucketsNs: readonly bigint[];
+  /** As configured: milliseconds from sample to sample, and the share of one core that may be used; 0: whatever it takes. */
+  sampling: { intervalMs: number; cpuBudgetRatio: number };
   sources: readonly SourceStatus[];
   /** What NVML's calls took; whether one does not return, undefined without NVML. */
   nvml: { calls: readonly NvmlCall[]; stuck: boolean | undefined };
@@ -108,6 +110,18 @@ const FAMILIES: readonly SelfFamily[] = [
     type: 'gauge',
     help: 'Time from one sample of the process tier to the next; longer than configured while the agent is above its CPU budget.',
     figures: ({ snapshot }) => (snapshot === undefined ? undefined : snapshot.self.intervalMs / 1000),
+  },
+  {
+    name: 'lezea_agent_configured_interval_seconds',
+    type: 'gauge',
+    help: 'Time from one sample of the process tier to the next as configured (sampling.interval_ms).',
+    figures: ({ sampling }) => sampling.intervalMs / 1000,
+  },
+  {
+    name: 'lezea_agent_cpu_budget_ratio',
+    type: 'gauge',
+    help: 'CPU that the agent may use, as a share of one core (sampling.cpu_budget_percent); absent where it has no budget.',
+    figures: ({ sampling }) => (sampling.cpuBudgetRatio > 0 ? sampling.cpuBudgetRatio : undefined),
   },
   {
     name: 'lezea_agent_tick_duration_seconds',

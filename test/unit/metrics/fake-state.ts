@@ -7,6 +7,7 @@ export function fakeState(): Omit<AgentState, 'series'> {
     version: '0.1.0',
     mode: 'user',
     startedAtMs: 1_700_000_000_000,
+    sampling: { intervalMs: 100, cpuBudgetRatio: 0.005 },
     snapshot: {
       tMonoNs: 1n,
       tWallMs: 1,
