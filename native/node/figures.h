@@ -12,7 +12,7 @@
 namespace lezea {
 
 // /proc/stat: cpu_seconds_total{cpu,mode}, context_switches_total, forks_total, boot_time_seconds,
-// procs_running. ticks_per_second is sysconf(_SC_CLK_TCK).
+// procs_running, procs_blocked. ticks_per_second is sysconf(_SC_CLK_TCK).
 bool parse_proc_stat(std::string_view text, double ticks_per_second, std::vector<NodeFigure>& out);
 
 // /proc/meminfo: memory_MemTotal_bytes, memory_MemAvailable_bytes, …

@@ -43,6 +43,7 @@ constexpr NamedLine kNamedLines[] = {
     {"processes ", "forks_total", true},
     {"btime ", "boot_time_seconds", false},
     {"procs_running ", "procs_running", false},
+    {"procs_blocked ", "procs_blocked", false},
 };
 
 }  // namespace

@@ -79,6 +79,7 @@ TEST("the captured node reads as it was") {
   CHECK_EQ(value_of(figures, "forks_total"), 12075.0);
   CHECK_EQ(value_of(figures, "boot_time_seconds"), 1795257032.0);
   CHECK_EQ(value_of(figures, "procs_running"), 3.0);
+  CHECK_EQ(value_of(figures, "procs_blocked"), 0.0);
   CHECK_EQ(value_of(figures, "memory_MemTotal_bytes"), 24684092.0 * 1024);
   CHECK_EQ(value_of(figures, "load1"), 0.62);
   CHECK_EQ(value_of(figures, "load15"), 0.37);
@@ -149,7 +150,7 @@ TEST("malformed files give nothing at all") {
 TEST("CPU counters do not follow the kernel's small steps back, but do follow a new start") {
   TemporaryRoot root;
   NodeReader reader(root.path(), "/nonexistent");
-  const std::string tail = "ctxt 1\nbtime 2\nprocesses 3\nprocs_running 1\n";
+  const std::string tail = "ctxt 1\nbtime 2\nprocesses 3\nprocs_running 1\nprocs_blocked 0\n";
   const Labels idle = {{"cpu", "0"}, {"mode", "idle"}};
   root.put("stat", "cpu0 0 0 0 10000 0 0 0 0\n" + tail);
   CHECK_EQ(value_of(reader.read(), "cpu_seconds_total", idle), 100.0);

@@ -3,7 +3,7 @@
 import { dashboard, panel, variable } from './grafana.mjs';
 
 const RUN = 'instance=~"$instance", run="$run"';
-const SCOPE = `${RUN}, level=~"$level|"`;
+const SCOPE = `${RUN}, level=~"$level"`;
 const rate = (family, labels) => `rate(${family}{${labels}}[$__rate_interval])`;
 const byScope = (column) => `sum by (scope) (${rate(`lezea_scope_${column}_total`, SCOPE)})`;
 const byGpu = (column) => `sum by (gpu) (${rate(`lezea_scope_${column}_total`, RUN)})`;

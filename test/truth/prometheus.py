@@ -2,7 +2,8 @@
 
 `npm run truth:prometheus`; needs Debian's prometheus package (with promtool). Checks that no
 scrape fails but while the agent is down, that promtool finds nothing to say, that every counter of
-runs, scopes and the node is monotone across the restart, and that no series is lost by it.
+runs, scopes and the node is monotone across the restart, and that no series is lost by it. Then what deploy/ has for it
+(deployed.py).
 """
 
 import argparse
@@ -15,6 +16,7 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import deployed  # noqa: E402
 from harness.agent import Agent  # noqa: E402
 from harness.exposition import Labels, fetch  # noqa: E402
 from harness.prometheus import INTERVAL_SECONDS, Prometheus, Samples  # noqa: E402
@@ -168,6 +170,8 @@ def main() -> int:
     else:
         with Truth(CASE, table, SharedAgent()) as truth:
             scrape(truth, chosen.seconds)
+        with Truth(deployed.CASE, table, SharedAgent()) as truth:
+            deployed.deployed(truth)
     if chosen.json:
         table.write_json()
     print(table.counts(), file=sys.stderr if chosen.json else sys.stdout)

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 from .paths import COMMAND, REPOSITORY
 
@@ -61,8 +61,12 @@ class Agent:
         assert self._process is not None
         return self._process.pid
 
-    def start(self) -> "Agent":
-        """Starts the agent and waits until it is ready. A restart keeps its HTTP port."""
+    def start(self, settings: Sequence[str] = ()) -> "Agent":
+        """Starts the agent and waits until it is ready. A restart keeps its HTTP port.
+
+        settings: more of them, KEY=VALUE, from now on.
+        """
+        self._settings += settings
         command = COMMAND + ["agent", "--socket", self.socket, "--state-dir", self.state]
         command += ["--listen", self._listen]
         for setting in self._settings:

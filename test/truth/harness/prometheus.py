@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 import urllib.parse
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 from .exposition import Labels, fetch, parse
 from .ports import free_port
@@ -15,7 +15,11 @@ from .ports import free_port
 INTERVAL_SECONDS = 1.0
 READY_SECONDS = 30
 CONFIG = """
-global: {scrape_interval: %(interval)gs, scrape_timeout: %(interval)gs}
+global:
+  scrape_interval: %(interval)gs
+  scrape_timeout: %(interval)gs
+  evaluation_interval: %(interval)gs
+rule_files: %(rules)s
 scrape_configs:
   - job_name: lezea
     static_configs: [{targets: ["%(target)s"]}]
@@ -32,13 +36,14 @@ Samples = List[Tuple[float, float]]  # (Unix time, value)
 
 
 class Prometheus:
-    """Owns the process and its folder."""
+    """Owns the process and its folder. `rules`: files of rules that it evaluates every interval."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, rules: Sequence[str] = ()) -> None:
         self._folder = tempfile.mkdtemp(prefix="lezea-truth-prometheus-")
         config = os.path.join(self._folder, "prometheus.yml")
         with open(config, "w", encoding="ascii") as file:
-            file.write(CONFIG % {"interval": INTERVAL_SECONDS, "target": target})
+            values = {"interval": INTERVAL_SECONDS, "target": target}
+            file.write(CONFIG % {**values, "rules": json.dumps(list(rules))})
         address = "127.0.0.1:%d" % free_port()
         self.url = "http://" + address
         with open(os.path.join(self._folder, "log"), "wb") as log:
@@ -72,29 +77,34 @@ class Prometheus:
     def samples(self, selector: str, seconds: float) -> Dict[Labels, Samples]:
         """The raw samples of the last `seconds`, by all labels (the name is __name__)."""
         question = urllib.parse.urlencode({"query": "%s[%ds]" % (selector, int(seconds) + 1)})
-        answer = json.loads(fetch("%s/api/v1/query?%s" % (self.url, question)))
-        if answer["status"] != "success":
-            raise RuntimeError("prometheus: %s" % answer)
+        data = self._ask("query?" + question)
         return {
             tuple(sorted(series["metric"].items())): [(t, float(v)) for t, v in series["values"]]
-            for series in answer["data"]["result"]
+            for series in data["result"]
         }
 
     def evaluate(self, expression: str) -> Dict[Labels, float]:
         """What an expression is now, by labels."""
         question = urllib.parse.urlencode({"query": expression})
-        answer = json.loads(fetch("%s/api/v1/query?%s" % (self.url, question)))
-        if answer["status"] != "success":
-            raise RuntimeError("prometheus: %s" % answer)
+        data = self._ask("query?" + question)
         return {
             tuple(sorted(series["metric"].items())): float(series["value"][1])
-            for series in answer["data"]["result"]
+            for series in data["result"]
         }
+
+    def rules(self) -> List[Dict[str, Any]]:
+        """Every rule: name, type, health, lastError; of those that alert state and alerts, too."""
+        return [rule for group in self._ask("rules")["groups"] for rule in group["rules"]]
+
+    def _ask(self, path: str) -> Dict[str, Any]:
+        answer = json.loads(fetch("%s/api/v1/%s" % (self.url, path)))
+        if answer["status"] != "success":
+            raise RuntimeError("prometheus: %s" % answer)
+        return answer["data"]
 
     def target(self) -> Dict[str, Any]:
         """What it says of its one target: health, lastError."""
-        answer = json.loads(fetch(self.url + "/api/v1/targets"))
-        return answer["data"]["activeTargets"][0]
+        return self._ask("targets")["activeTargets"][0]
 
     def refused(self) -> float:
         """Samples that were offered and could not be taken."""

@@ -42,9 +42,13 @@ class Truth:
 
     def own_agent(self, *settings: str) -> Agent:
         """An agent that this case may kill; settings: KEY=VALUE."""
+        return self.later_agent(*settings).start()
+
+    def later_agent(self, *settings: str) -> Agent:
+        """The same, not started yet: what is to be there before it can be."""
         agent = Agent(list(settings))
         self._stack.callback(agent.remove)
-        return agent.start()
+        return agent
 
     def run_id(self, name: str = "") -> str:
         return self.case + ("." + name if name else "")
