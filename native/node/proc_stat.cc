@@ -39,10 +39,8 @@ struct NamedLine {
 };
 
 constexpr NamedLine kNamedLines[] = {
-    {"ctxt ", "context_switches_total", true},
-    {"processes ", "forks_total", true},
-    {"btime ", "boot_time_seconds", false},
-    {"procs_running ", "procs_running", false},
+    {"ctxt ", "context_switches_total", true},  {"processes ", "forks_total", true},
+    {"btime ", "boot_time_seconds", false},     {"procs_running ", "procs_running", false},
     {"procs_blocked ", "procs_blocked", false},
 };
 
