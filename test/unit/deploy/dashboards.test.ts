@@ -119,4 +119,8 @@ it('are found by Grafana where the example of provisioning says', () => {
   const readme = textOf('deploy/README.md');
   for (const { options } of providers) expect(readme).toContain(options.path);
   for (const name of NAMES) expect(readme).toContain(`${name}.json`);
+  const sources = parse(textOf('deploy/grafana/provisioning/datasources.yml')) as {
+    datasources: { type: string }[];
+  };
+  expect(sources.datasources.map(({ type }) => type)).toEqual(['prometheus']);
 });
