@@ -93,9 +93,7 @@ function formatDiagnosis({ ok, agent, sources }: Diagnosis): string {
     [{ title: 'SOURCE' }, { title: 'STATE' }, { title: 'WHY' }],
     sources.map((source) => [source.name, source.state, source.reason]),
   );
-  const missing = sources.filter(
-    (source) => source.how !== '' && (source.state === 'fallback' || source.state === 'unavailable'),
-  );
+  const missing = sources.filter((source) => source.how !== '' && source.state !== 'disabled');
   const hows = missing.map((source) => `${source.name}: ${source.how}`).map(printable);
   const advice =
     hows.length === 0 ? '' : `\nHow to get what is missing:\n${hows.map((how) => `  ${how}\n`).join('')}`;
