@@ -43,6 +43,25 @@ def starts_containers(base: str) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
+def first_process(nspawn: int) -> int:
+    """PID 1 of the container that this systemd-nspawn has, by the host's number; 0 while there is none."""
+    try:
+        with open("/proc/%d/task/%d/children" % (nspawn, nspawn), encoding="ascii") as file:
+            return int((file.read().split() or ["0"])[0])
+    except FileNotFoundError:
+        return 0
+
+
+def enter(init: int, command: List[str], timeout: float) -> "subprocess.CompletedProcess[str]":
+    """Runs a command as root in the container of that first process."""
+    inside = ["nsenter", "--target", str(init), "--all", "--wd=/"]
+    clean = ["env", "-i", "PATH=" + PATH, "LC_ALL=C.UTF-8", "HOME=/root"]
+    return subprocess.run(
+        inside + clean + command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        timeout=timeout, check=False,
+    )  # fmt: skip
+
+
 class Machine:
     """Booted with `with`; `run` runs a command in it as root, or as somebody else."""
 
@@ -85,34 +104,20 @@ class Machine:
 
     def _is_up(self) -> bool:
         assert self._nspawn is not None
-        pid = self._nspawn.pid
-        try:
-            with open("/proc/%d/task/%d/children" % (pid, pid), encoding="ascii") as file:
-                children = file.read().split()
-        except FileNotFoundError:
+        self.init = first_process(self._nspawn.pid)
+        if self.init == 0:
             return False
-        if not children:
-            return False
-        self.init = int(children[0])
-        done = self._enter(["systemctl", "is-system-running"], 10)
+        done = enter(self.init, ["systemctl", "is-system-running"], 10)
         return done.stdout.strip() in ("running", "degraded")
 
     def _said(self) -> str:
         with open(self._console, encoding="utf-8", errors="replace") as console:
             return console.read()[-2000:]
 
-    def _enter(self, command: List[str], timeout: float) -> "subprocess.CompletedProcess[str]":
-        enter = ["nsenter", "--target", str(self.init), "--all", "--wd=/"]
-        clean = ["env", "-i", "PATH=" + PATH, "LC_ALL=C.UTF-8", "HOME=/root"]
-        return subprocess.run(
-            enter + clean + command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            timeout=timeout, check=False,
-        )  # fmt: skip
-
     def ask(self, *command: str, user: str = "root") -> "subprocess.CompletedProcess[str]":
         """Runs a command; its status and what it said."""
         prefix = [] if user == "root" else ["runuser", "-u", user, "--"]
-        return self._enter(prefix + list(command), COMMAND_SECONDS)
+        return enter(self.init, prefix + list(command), COMMAND_SECONDS)
 
     def run(self, *command: str, user: str = "root") -> str:
         """Standard output of a command that must work."""

@@ -11,6 +11,7 @@ import glob
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,15 @@ sys.path.insert(0, HERE)
 sys.path.insert(1, os.path.join(ROOT, "test", "truth"))
 
 from harness.table import Row, Table  # noqa: E402
-from machine import BootFailed, Machine, make_base, starts_containers  # noqa: E402
+from image import Image  # noqa: E402
+from machine import (  # noqa: E402
+    BootFailed,
+    Machine,
+    enter,
+    first_process,
+    make_base,
+    starts_containers,
+)
 
 BASES = os.path.join(ROOT, "build", "boot")
 PACKAGES = os.path.join(ROOT, "build", "packages")
@@ -55,14 +64,24 @@ EXPECTED_IN_JOURNAL = (
 )  # fmt: skip
 
 
-class Boot:
-    def __init__(self, machine: Machine, table: Table, deb: str) -> None:
-        self.machine, self.table, self.deb = machine, table, deb
+class Checks:
+    """Rows of yes or no; `said` is what was seen instead."""
+
+    case = ""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
 
     def holds(self, what: str, true: bool, said: object = "") -> None:
         row = Row(self.case, what, "", 1, int(true), int(true) - 1, "" if true else str(said)[-400:])
         row.bound, row.ok = "holds", true
         self.table.add(row)
+
+
+class Boot(Checks):
+    def __init__(self, machine: Machine, table: Table, deb: str) -> None:
+        super().__init__(table)
+        self.machine, self.deb = machine, deb
 
     def day(self, only: List[str]) -> None:
         for step in (
@@ -314,6 +333,40 @@ class Boot:
         self.machine.run("systemctl", "daemon-reload")
 
 
+class Container(Checks):
+    """The image: built, started, asked, stopped."""
+
+    case = "image"
+
+    def day(self, base: str, folder: str) -> None:
+        image = Image(os.path.join(ROOT, "deploy/docker/Dockerfile"), PACKAGES, base, folder)
+        self.holds("its instructions are carried out", True)
+        agent = image.start()
+        try:
+            self.asked(agent)
+        finally:
+            agent.terminate()
+            agent.wait()
+
+    def asked(self, agent: "subprocess.Popen[bytes]") -> None:
+        deadline = time.monotonic() + 30
+        init, ready = 0, False
+        while not ready and agent.poll() is None and time.monotonic() < deadline:
+            init = init or first_process(agent.pid)
+            ready = init > 0 and enter(init, ["lezea-monitor", "status"], 30).returncode == 0
+            time.sleep(0.2)
+        self.holds("its agent is ready, on a read-only root", ready, agent.poll())
+        done = enter(init, ["lezea-monitor", "run", "--", "sh", "-c", "seq 300000 | sort -r | tail -n 1"], 60)
+        measured = done.returncode == 0 and done.stdout == "1\n" and "TOTAL" in done.stderr
+        self.holds("it measures a command beside it", measured, done)
+        os.kill(init, signal.SIGTERM)
+        try:
+            status: Any = agent.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            status = "still there"
+        self.holds("SIGTERM ends it with status 0, as PID 1 too", status == 0, status)
+
+
 def why_not() -> str:
     if os.geteuid() != 0:
         return "needs root"
@@ -352,6 +405,8 @@ def main() -> int:
     try:
         with Machine(base, folder) as machine:
             Boot(machine, table, package(chosen.deb)).day(chosen.only)
+        if not chosen.only or "image" in chosen.only:
+            Container(table).day(base, folder)
     finally:
         shutil.rmtree(folder)
     print(table.counts())
