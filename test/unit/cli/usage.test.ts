@@ -83,6 +83,7 @@ test('no command of a later version is offered', async () => {
     'events',
     'inventory',
     'doctor',
+    'bugreport',
     'preflight',
     'outbox',
     'config',
