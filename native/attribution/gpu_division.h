@@ -1,6 +1,7 @@
 // How what one device spent in an interval is divided among those that hold it (docs/meaning.md, rule 13). Pure: of its
 // energy the part in which it worked goes by the share of that work, the rest by the share of its memory; what
-// nobody held, and was before anybody came or after all had gone, stays over. Integers, by largest remainder: the parts and what is left are the whole.
+// nobody held, and was before anybody came or after all had gone, stays over. Integers, by largest remainder: the
+// parts and what is left are the whole.
 
 #pragma once
 

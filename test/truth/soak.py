@@ -55,7 +55,7 @@ class Soak:
     def __init__(self, truth: Truth, options: argparse.Namespace) -> None:
         self.truth = truth
         self.seconds = options.minutes * 60
-        self.sessions = options.sessions
+        self.sessions = options.sessions - 1  # and the probe: an owner may have 256 runs at a time
         self.events = options.events
         self.receiver = Receiver()
         self.folder = tempfile.mkdtemp(prefix="lezea-soak-")

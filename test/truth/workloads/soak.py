@@ -17,7 +17,7 @@ import lezea_monitor as lm  # noqa: E402
 SESSIONS, EVENTS, SECONDS, SEED = (int(word) for word in sys.argv[2:6])
 PERIOD_SECONDS = 0.5
 PASS_EVENTS = 4  # into a tasker and a layer, and out again
-SHORTEST, LONGEST = 15, 60  # seconds of a run
+SHORTEST, LONGEST = 0.1, 0.5  # of a run, as shares of the whole time
 FORKS_PER_SECOND = 0.05
 
 
@@ -52,7 +52,7 @@ def one_run(name: str, rng: random.Random, until: float) -> None:
     run = lm.start_run(run_id=name, experiment="soak")
     known = run.active  # not where it began while there was no agent
     begun = cpu_seconds()
-    ends = min(until, time.monotonic() + rng.uniform(SHORTEST, LONGEST))
+    ends = min(until, time.monotonic() + SECONDS * rng.uniform(SHORTEST, LONGEST))
     while time.monotonic() < ends:
         announce(run, rng, passes)
         if rng.random() < FORKS_PER_SECOND * PERIOD_SECONDS:
