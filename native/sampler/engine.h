@@ -300,12 +300,12 @@ class Engine {
   uint64_t monotonic_of(uint64_t start_ticks) const;
   uint64_t began_ns(const Process& process) const;
   GpuTenants tenants_of(const GpuHolder& holder, const GpuInterval& interval);
-  void note_stay(const GpuInterval& interval, GpuHolder& holder);
-  bool is_mps_server(const GpuHolder& holder, const GpuInterval& interval);
+  void note_stay(const GpuInterval& interval, const GpuTenants& ours, GpuHolder& holder);
+  bool is_mps_server(const GpuHolder& holder, const GpuTenants& ours, const GpuInterval& interval);
   void add_departed_holders(GpuInterval& interval);
   static void give_allocated(std::vector<GpuTenant>& tenants);
   void share_among_tenants(const GpuInterval& interval, const GpuHolder& holder,
-                           const GpuPart& part, std::vector<GpuTenant>& all);
+                           const GpuPart& part, GpuTenants& ours, std::vector<GpuTenant>& all);
   void divide_interval(GpuInterval& interval);
   void charge_gpus();
   void set_gpu_memory();

@@ -168,12 +168,12 @@ Engine::GpuTenants Engine::tenants_of(const GpuHolder& holder, const GpuInterval
 }
 
 // Who began in the interval, or has gone, held nothing before, or since.
-void Engine::note_stay(const GpuInterval& interval, GpuHolder& holder) {
+void Engine::note_stay(const GpuInterval& interval, const GpuTenants& ours, GpuHolder& holder) {
   if (!holder.listed || holder.pid == 0) return;
-  const GpuTenants ours = tenants_of(holder, interval);
   uint64_t from_ns = ours.from_ns;
   uint64_t to_ns = ours.to_ns;
   if (ours.tenants.empty()) {
+    if (holder.listed_ns <= interval.from_ns) return;  // a stranger that was there already
     Result<ProcessFiles> files =
         ProcessFiles::open(sources_.proc_root.get(), static_cast<int>(holder.pid));
     const Result<PidStat> stat =
@@ -191,8 +191,9 @@ void Engine::note_stay(const GpuInterval& interval, GpuHolder& holder) {
 }
 
 // None of ours, and root's or a client's user: a name can be had for the asking.
-bool Engine::is_mps_server(const GpuHolder& holder, const GpuInterval& interval) {
-  if (holder.mps_client || !tenants_of(holder, interval).tenants.empty()) return false;
+bool Engine::is_mps_server(const GpuHolder& holder, const GpuTenants& ours,
+                           const GpuInterval& interval) {
+  if (holder.mps_client || !ours.tenants.empty()) return false;
   const auto open = [this](uint32_t pid) {
     return ProcessFiles::open(sources_.proc_root.get(), static_cast<int>(pid));
   };
@@ -275,8 +276,8 @@ void Engine::give_allocated(std::vector<GpuTenant>& tenants) {
 
 // What one holder had goes to the runs that it was of; to others, what it was before it was bound or after it left.
 void Engine::share_among_tenants(const GpuInterval& interval, const GpuHolder& holder,
-                                 const GpuPart& part, std::vector<GpuTenant>& all) {
-  GpuTenants ours = tenants_of(holder, interval);
+                                 const GpuPart& part, GpuTenants& ours,
+                                 std::vector<GpuTenant>& all) {
   std::vector<GpuTenant>& tenants = ours.tenants;
   std::vector<uint64_t> weights;
   uint64_t ours_ns = 0;
@@ -314,15 +315,17 @@ void Engine::divide_interval(GpuInterval& interval) {
   add_departed_holders(interval);
   const bool any_client = std::any_of(interval.holders.begin(), interval.holders.end(),
                                       [](const GpuHolder& holder) { return holder.mps_client; });
+  std::vector<GpuTenants> ours;
   for (GpuHolder& holder : interval.holders) {
-    holder.mps_server = any_client && is_mps_server(holder, interval);
-    note_stay(interval, holder);
+    ours.push_back(tenants_of(holder, interval));
+    holder.mps_server = any_client && is_mps_server(holder, ours.back(), interval);
+    note_stay(interval, ours.back(), holder);
   }
   const GpuParts parts = divide_gpu(interval.spent, interval.holders);
   gpus_.note_nobody(interval, parts);
   std::vector<GpuTenant> all;
   for (size_t i = 0; i < interval.holders.size(); ++i)
-    share_among_tenants(interval, interval.holders[i], parts.holders[i], all);
+    share_among_tenants(interval, interval.holders[i], parts.holders[i], ours[i], all);
   give_allocated(all);
   for (GpuTenant& tenant : all) tenant.account->give_gpu(tenant.use, table_);
 }

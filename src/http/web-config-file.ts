@@ -14,7 +14,10 @@ export class WebConfigFile {
   readonly #log: Logger;
   readonly #nowMs: () => number;
   #config: WebConfig;
+  /** Of the files that it was made of. */
   #stamp: string;
+  /** What was said of the files last: once is enough while they stay as they are. */
+  #complaint = '';
   #lookedMs: number;
 
   /** Throws LezeaError `invalid_config` where the file cannot be used. */
@@ -38,28 +41,31 @@ export class WebConfigFile {
   }
 
   #refresh(): void {
-    const stamp = stampOf(this.#config.files);
-    if (stamp === this.#stamp) return;
-    this.#stamp = stamp;
+    if (stampOf(this.#config.files) === this.#stamp) {
+      this.#complaint = '';
+      return;
+    }
     try {
       const found = readWebConfig(this.#path);
       const fixed = whatIsFixed(this.#config, found);
       if (fixed !== undefined) {
-        this.#log.error(
-          { file: this.#path },
-          `${fixed} changes with the next start; the old web configuration stays`,
-        );
+        this.#complain(`${fixed} changes with the next start`);
         return;
       }
       this.#config = found;
       this.#stamp = stampOf(found.files);
+      this.#complaint = '';
       this.#log.info({ file: this.#path }, 'the web configuration was read again');
     } catch (error) {
-      this.#log.error(
-        { problems: messageOf(error).split('\n') },
-        'the new web configuration cannot be used; the old one stays',
-      );
+      this.#complain(messageOf(error));
     }
+  }
+
+  #complain(why: string): void {
+    if (why === this.#complaint) return;
+    this.#complaint = why;
+    const problems = why.split('\n');
+    this.#log.error({ problems }, 'the new web configuration cannot be used; the old one stays');
   }
 }
 

@@ -10,6 +10,7 @@ import argparse
 import glob
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -179,7 +180,7 @@ class Boot(Checks):
         self.holds("the watchdog ends an agent whose sampling thread hangs", fired, self.status())
         holder.communicate()
         self.holds("and it is started anew", machine.until(self.active), self.status())
-        self.no_drop_in("watchdog")
+        self.no_drop_in()
 
     def gpus(self) -> None:
         machine = self.machine
@@ -196,12 +197,13 @@ class Boot(Checks):
         power = 'lezea_gpu_power_watts{gpu="%s"}' % GPU
         self.holds("a GPU's power is published under the shipped hardening",
                    machine.until(lambda: power in self.metrics()), self.log())  # fmt: skip
-        time.sleep(8)
+        given = re.compile(r'^lezea_gpu_attributed_energy_joules_total\{.*to="runs"\} [1-9]', re.M)
+        self.holds("a run is given its energy", machine.until(lambda: given.search(self.metrics())))
         self.ended("gpu", trainer)
         columns = self.document("gpu", "alice")["totals"]
         memory = columns.get("gpu_memory_peak_bytes", {}).get("value", 0)
         self.holds("a process's GPU memory is its run's: %.0f MiB" % (memory / 2**20), memory == 1000 * 2**20, columns)
-        self.no_drop_in("double")
+        self.no_drop_in()
         machine.run("rm", "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1", "/etc/lezea-monitor/scenario")
         machine.run("systemctl", "restart", "lezea-monitor")
 
@@ -287,7 +289,9 @@ class Boot(Checks):
         assert trainer.stdout is not None
         if trainer.stdout.readline() != "begun\n":
             raise BootFailed("the program did not begin")
-        time.sleep(1)
+        known = ("lezea-monitor", "show", run_id)
+        if not self.machine.until(lambda: "layer:fc1" in self.machine.ask(*known, user="alice").stdout):
+            raise BootFailed("the program's scopes are not known")
         return trainer
 
     def ended(self, run_id: str, trainer: "subprocess.Popen[str]") -> None:
@@ -328,7 +332,7 @@ class Boot(Checks):
         self.machine.write("/etc/systemd/system/lezea-monitor.service.d/%s.conf" % name, text)
         self.machine.run("systemctl", "daemon-reload")
 
-    def no_drop_in(self, name: str) -> None:
+    def no_drop_in(self) -> None:
         self.machine.run("rm", "-r", "/etc/systemd/system/lezea-monitor.service.d")
         self.machine.run("systemctl", "daemon-reload")
 

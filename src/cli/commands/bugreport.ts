@@ -2,7 +2,7 @@
 // the kernel, systemd and the journal; whatever does not answer is named with the reason. Secrets are taken out of all of it.
 
 import { execFile } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, statfsSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, statfsSync, statSync } from 'node:fs';
 import { arch } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -11,6 +11,7 @@ import { redacted } from '../../attribution/secrets.js';
 import { type AgentConnection, connectToAgent } from '../../client/connection.js';
 import { type LoadedConfig, loadConfig } from '../../config/load.js';
 import { messageOf } from '../../errors.js';
+import { Files } from '../../inventory/files.js';
 import { VERSION } from '../../version.js';
 import { EXIT, type Io } from '../io.js';
 import type { ReadOptions } from '../program.js';
@@ -88,32 +89,21 @@ function configuration(isSystem: boolean): LoadedConfig {
 
 /** What decides which sources there are. */
 function kernel() {
-  const text = (path: string): string | undefined => {
-    try {
-      return readFileSync(path, 'utf8').trim();
-    } catch {
-      return undefined;
-    }
-  };
-  const sysctl = (name: string) => text(`/proc/sys/kernel/${name}`);
-  const mounts = text('/proc/self/mountinfo')?.split('\n') ?? [];
+  const files = new Files();
+  const sysctl = (name: string) => files.text(`/proc/sys/kernel/${name}`);
+  const mounts = files.text('/proc/self/mountinfo')?.split('\n') ?? [];
   return {
-    version: text('/proc/version'),
+    version: files.text('/proc/version'),
     cgroup: existsSync('/sys/fs/cgroup/cgroup.controllers') ? 2 : 1,
     proc_mount: mounts.find((line) => line.split(' ')[4] === '/proc'),
-    pid_namespace_is_the_first:
-      text('/proc/1/comm') !== undefined && inode('/proc/self/ns/pid') === 0xeffffffc,
+    pid_namespace: files.linkTarget('/proc/self/ns/pid'),
     task_delayacct: sysctl('task_delayacct'),
     ptrace_scope: sysctl('yama/ptrace_scope'),
     perf_event_paranoid: sysctl('perf_event_paranoid'),
     pid_max: sysctl('pid_max'),
     threads_max: sysctl('threads-max'),
-    nvidia_driver: text('/proc/driver/nvidia/version'),
+    nvidia_driver: files.text('/proc/driver/nvidia/version'),
   };
-}
-
-function inode(path: string): number {
-  return statSync(path).ino;
 }
 
 function state(folder: string) {

@@ -224,7 +224,7 @@ describe('a web configuration in force', () => {
   });
 
   it.each([
-    ['is not valid', 'basic_auth_users: { alice: secret }', 'cannot be used'],
+    ['is not valid', 'basic_auth_users: { alice: secret }', 'expected a bcrypt hash'],
     [
       'lets everybody in',
       'rate_limit: { interval: 1s, burst: 5 }',
@@ -242,7 +242,19 @@ describe('a web configuration in force', () => {
     later();
     expect(web.current).toBe(before);
     expect(lines).toHaveLength(1);
-    expect(lines[0]?.msg).toContain(said);
+    expect(lines[0]?.msg).toBe('the new web configuration cannot be used; the old one stays');
+    expect(lines[0]?.problems?.join('\n')).toContain(said);
+  });
+
+  it('is taken once what it lacked has come', () => {
+    const users = `basic_auth_users: { alice: ${HASH} }\n`;
+    const { web, lines, rewrite, later } = inForce(`${TLS}${users}`);
+    rewrite(`${TLS.replaceAll('server.', 'coming.')}${users}`);
+    writeFileSync(join(folder, 'coming.pem'), other.cert);
+    writeFileSync(join(folder, 'coming.key'), other.key);
+    later();
+    expect(web.current.tls?.context.cert).toBe(String(other.cert));
+    expect(lines.map(({ level }) => level)).toEqual(['error', 'info']);
   });
 
   it('that cannot be read is an error at the start', () => {
