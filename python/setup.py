@@ -40,7 +40,7 @@ accelerator = Extension(
     include_dirs=[folder_of_header()],
     depends=[OWN_HEADER],
     libraries=["dl"],
-    extra_compile_args=["-std=c11", "-O2", "-fvisibility=hidden"],
+    extra_compile_args=["-std=c11", "-O2", "-fno-plt", "-fvisibility=hidden"],
     define_macros=[("Py_LIMITED_API", "0x03090000")],
     py_limited_api=True,
     optional=True,

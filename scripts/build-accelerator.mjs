@@ -45,7 +45,7 @@ function isCurrent() {
 function build() {
   const temporary = `${target}.${process.pid}`; // a process that has the old one mapped keeps it
   const command = (process.env.CC?.trim() || 'cc').split(/\s+/);
-  const args = ['-std=c11', '-O2', '-Wall', '-Wextra', '-fPIC', '-shared', '-fvisibility=hidden'];
+  const args = ['-std=c11', '-O2', '-Wall', '-Wextra', '-fPIC', '-fno-plt', '-shared', '-fvisibility=hidden'];
   args.push('-DPy_LIMITED_API=0x03090000', `-I${includeFolder()}`, `-I${join(root, 'native')}`);
   args.push(source, '-ldl', '-o', temporary);
   const done = spawnSync(command[0], [...command.slice(1), ...args], {

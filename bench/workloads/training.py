@@ -48,21 +48,22 @@ class Network:
         self.first -= 0.01 * (self.x.T @ back)
 
 
-def step_us(network: Network, steps: int = 200) -> float:
-    begin = time.thread_time_ns()
+def step_us(network: Network, steps: int = 500) -> float:
+    """The median, for what the machine does besides comes in bursts."""
+    taken = []
     for _ in range(steps):
+        begin = time.monotonic_ns()
         network.step()
-    return (time.thread_time_ns() - begin) / steps / 1000
+        taken.append(time.monotonic_ns() - begin)
+    return statistics.median(taken) / 1000
 
 
 def calibrated() -> Network:
     """One whose step takes about UNIT_US here."""
-    batch = 16
-    while True:
-        network = Network(batch)
-        if min(step_us(network) for _ in range(3)) >= UNIT_US * 0.9:
-            return network
-        batch += max(1, batch // 8)
+    batch = 32
+    for _ in range(5):  # time is not quite proportional to the batch
+        batch = max(1, round(batch * UNIT_US / step_us(Network(batch))))
+    return Network(batch)
 
 
 def plain(network, units, scopes):

@@ -44,6 +44,7 @@ typedef struct {
   PyTypeObject* node_type;
   PyTypeObject* numbers_type;
   PyTypeObject* opener_type;
+  PyTypeObject* node_class;  // the subclass of node_type that was met last: asking its MRO is dear
 } Module;
 
 typedef struct {  // the hot part of tree.py's Node
@@ -183,24 +184,38 @@ static State* own_state(const Module* module) {
   return NULL;
 }
 
-static Node* node_of(const Module* module, PyObject* scope) {
+static void replace(PyObject** member, PyObject* object) {
+  PyObject* old = *member;
+  Py_INCREF(object);
+  *member = object;
+  Py_XDECREF(old);
+}
+
+static int is_node(Module* module, PyObject* object) {
+  if (Py_TYPE(object) == module->node_class) return 1;
+  if (!PyObject_TypeCheck(object, module->node_type)) return 0;
+  replace((PyObject**)&module->node_class, (PyObject*)Py_TYPE(object));
+  return 1;
+}
+
+static Node* node_of(Module* module, PyObject* scope) {
   if (scope == NULL || Py_TYPE(scope) != module->scope_type) return NULL;
   PyObject* node = ((Scope*)scope)->node;
-  return node != NULL && PyObject_TypeCheck(node, module->node_type) ? (Node*)node : NULL;
+  return node != NULL && is_node(module, node) ? (Node*)node : NULL;
 }
 
 // The scope of `key` below `parent`, borrowed, or NULL without an error: not entered there so far.
-static Node* child_of(const Module* module, const Node* parent, PyObject* key) {
-  if (parent == NULL || parent->kids == NULL || !PyDict_Check(parent->kids)) return NULL;
+static Node* child_of(Module* module, const Node* parent, PyObject* key) {
+  if (parent == NULL || parent->kids == NULL || Py_TYPE(parent->kids) != &PyDict_Type) return NULL;
   PyObject* node = PyDict_GetItemWithError(parent->kids, key);
-  if (node != NULL && PyObject_TypeCheck(node, module->node_type)) return (Node*)node;
+  if (node != NULL && is_node(module, node)) return (Node*)node;
   PyErr_Clear();
   return NULL;
 }
 
 static PyObject* scope_enter(PyObject* object, PyObject* Py_UNUSED(none)) {
   Scope* self = (Scope*)object;
-  const Module* module = PyModule_GetState(self->module);
+  Module* module = PyModule_GetState(self->module);
   State* st = own_state(module);
   if (st != NULL && !st->in_task && (self->outer == NULL || self->outer == Py_None)) {
     Node* node = child_of(module, node_of(module, st->top), self->key);
@@ -227,7 +242,7 @@ static PyObject* scope_enter(PyObject* object, PyObject* Py_UNUSED(none)) {
 static PyObject* scope_exit(PyObject* object, PyObject* const* Py_UNUSED(args),
                             Py_ssize_t Py_UNUSED(count)) {
   Scope* self = (Scope*)object;
-  const Module* module = PyModule_GetState(self->module);
+  Module* module = PyModule_GetState(self->module);
   State* st = own_state(module);
   if (st != NULL && st->top == object) {
     const Node* node = node_of(module, self->outer);
@@ -530,13 +545,6 @@ static PyType_Spec scope_spec = SPEC("Scope", Scope, COLLECTED, scope_slots);
 static PyType_Spec opener_spec = SPEC("Opener", Opener, COLLECTED, opener_slots);
 static PyType_Spec numbers_spec = SPEC("Numbers", Numbers, Py_TPFLAGS_DEFAULT, numbers_slots);
 
-static void replace(PyObject** member, PyObject* object) {
-  PyObject* old = *member;
-  Py_INCREF(object);
-  *member = object;
-  Py_XDECREF(old);
-}
-
 // setup(enter, exit, call, reduce, window_ns, watch_ns): the Python functions behind, CPU_WINDOW_NS
 // and CPU_WATCH_NS. True where switches show, so that the latter is used.
 static PyObject* setup(PyObject* self, PyObject* args) {
@@ -598,6 +606,7 @@ static int module_traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(module->leave);
   Py_VISIT(module->call);
   Py_VISIT(module->reduce);
+  Py_VISIT(module->node_class);
   return 0;
 }
 
@@ -614,7 +623,8 @@ static void module_free(void* self) {
                            (PyObject*)module->state_type,
                            (PyObject*)module->node_type,
                            (PyObject*)module->numbers_type,
-                           (PyObject*)module->opener_type};
+                           (PyObject*)module->opener_type,
+                           (PyObject*)module->node_class};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) Py_XDECREF(all[i]);
 }
 
