@@ -12,6 +12,7 @@
 #include "procfs/process_files.h"
 #include "scope/peer.h"
 #include "service/capable_thread.h"
+#include "service/descriptor_store.h"
 #include "service/notify.h"
 
 namespace lezea {
@@ -177,6 +178,16 @@ Napi::Value notify(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value guard_passed(const Napi::CallbackInfo& info) {
+  const double count = info[0].IsNumber() ? info[0].As<Napi::Number>().DoubleValue() : -1;
+  if (count >= 0 && count <= INT32_MAX) {
+    guard_passed_descriptors(static_cast<size_t>(count));
+  } else {
+    throw_type(info.Env(), "argument 1: expected how many descriptors");
+  }
+  return info.Env().Undefined();
+}
+
 Napi::Value confine(const Napi::CallbackInfo& info) {
   std::string error;
   const uint64_t kept = confine_capabilities(&error);
@@ -197,6 +208,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("tickBucketsNs", Napi::Function::New<tick_buckets_ns>(env));
   exports.Set("probeSources", Napi::Function::New<probe_sources>(env));
   exports.Set("confineCapabilities", Napi::Function::New<confine>(env));
+  exports.Set("guardPassedDescriptors", Napi::Function::New<guard_passed>(env));
   exports.Set("notifyService", Napi::Function::New<notify>(env));
   return exports;
 }

@@ -65,20 +65,22 @@ class PullWorker : public PoolWorker {
 
 class StopWorker : public PoolWorker {
  public:
-  StopWorker(Napi::Env env, std::shared_ptr<Sampler> sampler)
+  StopWorker(Napi::Env env, std::shared_ptr<Sampler> sampler, bool hand_over)
       : PoolWorker(env, "lezea-stop"),
         deferred_(Napi::Promise::Deferred::New(env)),
-        sampler_(std::move(sampler)) {}
+        sampler_(std::move(sampler)),
+        hand_over_(hand_over) {}
 
   Napi::Promise promise() const { return deferred_.Promise(); }
 
  protected:
-  void Execute() override { sampler_->stop(); }
+  void Execute() override { sampler_->stop(hand_over_); }
   void OnOK() override { deferred_.Resolve(Env().Undefined()); }
 
  private:
   Napi::Promise::Deferred deferred_;
   std::shared_ptr<Sampler> sampler_;
+  const bool hand_over_;
 };
 
 void stop_with_environment(void* sampler) { static_cast<Sampler*>(sampler)->stop(); }
@@ -138,6 +140,26 @@ bool buffer_argument(const Napi::CallbackInfo& info, size_t index, std::string& 
   return true;
 }
 
+// Takes the descriptors that were passed: once in a process.
+KeptBefore kept_of(const Napi::Object& options) {
+  KeptBefore kept;
+  const Napi::Value value = options.Get("kept");
+  if (!value.IsObject()) return kept;
+  const auto object = value.As<Napi::Object>();
+  kept.store = std::make_shared<DescriptorStore>(string_member(object, "address"));
+  std::vector<std::string> names;
+  const Napi::Value listed = object.Get("names");
+  if (!listed.IsArray()) {
+    throw_type(options.Env(), "kept.names: expected an array of strings");
+    return kept;
+  }
+  const auto array = listed.As<Napi::Array>();
+  for (uint32_t i = 0; i < array.Length(); ++i)
+    names.push_back(array.Get(i).ToString().Utf8Value());
+  kept.descriptors = take_passed_descriptors(names);
+  return kept;
+}
+
 SamplerSettings settings_of(const Napi::Object& options) {
   SamplerSettings settings;
   settings.proc_root = string_member(options, "procRoot");
@@ -169,7 +191,7 @@ SamplerSettings settings_of(const Napi::Object& options) {
 Napi::Function SamplerObject::define(Napi::Env env) {
   return DefineClass(
       env, "Sampler",
-      {InstanceMethod<&SamplerObject::start>("start"), InstanceMethod<&SamplerObject::stop>("stop"),
+      {InstanceMethod<&SamplerObject::start>("start"), InstanceMethod<&SamplerObject::rest>("rest"), InstanceMethod<&SamplerObject::stop>("stop"),
        InstanceMethod<&SamplerObject::open_run>("openRun"),
        InstanceMethod<&SamplerObject::define_slot>("defineSlot"),
        InstanceMethod<&SamplerObject::map_scope>("mapScope"),
@@ -195,10 +217,13 @@ SamplerObject::SamplerObject(const Napi::CallbackInfo& info)
   const SamplerSettings settings = settings_of(options);
   const std::chrono::milliseconds timeout(u32_member(options, "pullTimeoutMs"));
   if (info.Env().IsExceptionPending()) return;
+  KeptBefore kept = kept_of(options);
+  if (info.Env().IsExceptionPending()) return;
   // Sockets and files are opened by the thread that will read them.
   Sources sources;
   with_capabilities([&] {
-    sources = open_sources(settings.proc_root, settings.sys_root, settings.disabled_sources);
+    sources = open_sources(settings.proc_root, settings.sys_root, settings.disabled_sources,
+                           std::move(kept));
   });
   if (!sources.proc_root.valid()) {
     throw_type(info.Env(), "procRoot " + settings.proc_root + ": cannot be opened");
@@ -225,8 +250,14 @@ Napi::Value SamplerObject::start(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value SamplerObject::rest(const Napi::CallbackInfo& info) {
+  sampler_->rest();
+  return info.Env().Undefined();
+}
+
 Napi::Value SamplerObject::stop(const Napi::CallbackInfo& info) {
-  auto* worker = new StopWorker(info.Env(), sampler_);  // deletes itself
+  const bool hand_over = info[0].IsBoolean() && info[0].As<Napi::Boolean>().Value();
+  auto* worker = new StopWorker(info.Env(), sampler_, hand_over);  // deletes itself
   const Napi::Promise promise = worker->promise();
   worker->Queue();
   return promise;

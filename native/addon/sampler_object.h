@@ -29,6 +29,7 @@ class SamplerObject : public Napi::ObjectWrap<SamplerObject> {
 
  private:
   Napi::Value start(const Napi::CallbackInfo& info);
+  Napi::Value rest(const Napi::CallbackInfo& info);
   Napi::Value stop(const Napi::CallbackInfo& info);
   Napi::Value open_run(const Napi::CallbackInfo& info);
   Napi::Value define_slot(const Napi::CallbackInfo& info);

@@ -115,6 +115,8 @@ void ProcessAccount::claim_cpu(Thread& thread, uint64_t cpu_ns) {
     // What it used in the intervals closed without its clock was given there.
     used = std::min(used, wall_ns);
     thread.unread = false;
+  } else {
+    stamped_ns_ += used;
   }
   if (used > 0 && !thread.stays.empty()) {
     uint64_t claimed_ns = 0;

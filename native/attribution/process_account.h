@@ -117,6 +117,9 @@ class ProcessAccount {
   // Before close(): what the kernel says of one thread; `next` is its first stamp after the interval's
   // end, where there is one.
   void claim_tail(int tid, const ThreadReading& now, const std::optional<Stamp>& next);
+  // After settle(), of a process that nobody can ask any more: at least what its threads' own stamps say, on so many
+  // processors, is set as its CPU clock. False: they say nothing.
+  bool take_stamped(Reading& reading, uint64_t processors) const;
   // Divides the increase since the last close, ends the interval at reading.t_ns.
   void close(const Reading& reading, RunTable& table);
   // What the process holds at this tick, in equal parts where it is now. Between begin and end of a memory tick.
@@ -198,7 +201,7 @@ class ProcessAccount {
   void give_parts(Column column, RunTable& table);
   void note_division(Column column, Amount amount, RunTable& table);
   void limit_carry(Claim kind);
-  void start_interval(bool slow, uint64_t t_ns);
+  void start_interval(bool slow, uint64_t cpu_given_ns, uint64_t t_ns);
   void remember_interval(uint64_t t_ns);
   void add_memory_now(uint64_t bytes, Gauge gauge, RunTable& table);
   void give_of_gpu(uint32_t gpu, Column column, const std::vector<uint32_t>& slots, Amount amount,
@@ -213,6 +216,7 @@ class ProcessAccount {
   uint64_t user_given_ns_ = 0;  // on the scale of the kernel's own user time
   std::optional<uint64_t> memory_bytes_;
   uint64_t last_close_ns_ = 0;
+  uint64_t stamped_ns_ = 0;    // that threads were seen to use, since then
   FollowedSegments segments_;  // not stored: a restarted agent divides what was before by time
   Totals totals_;
   uint64_t cut_stamps_ = 0;

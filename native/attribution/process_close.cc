@@ -24,6 +24,18 @@ void ProcessAccount::settle(uint64_t t_ns) {
   for (auto& [tid, thread] : threads_) account_stay(tid, thread, t_ns);
 }
 
+bool ProcessAccount::take_stamped(Reading& reading, uint64_t processors) const {
+  const uint64_t wall_ns = reading.t_ns > last_close_ns_ ? reading.t_ns - last_close_ns_ : 0;
+  const uint64_t used_ns = std::min(stamped_ns_, wall_ns * processors);
+  if (!counts(kCpu) || used_ns == 0) return false;
+  reading.set(kCpu, last_[kCpu] + used_ns);
+  // As it was divided before.
+  const Amount before_ns = std::max<uint64_t>(1, last_[kCpu]);
+  reading.set(kCpuUser,
+              user_given_ns_ + static_cast<uint64_t>(Amount{used_ns} * user_given_ns_ / before_ns));
+  return true;
+}
+
 uint64_t ProcessAccount::increase(const Reading& reading, Column column) {
   const uint32_t mask = bit(column);
   if ((reading.known & mask) == 0) return 0;
@@ -202,7 +214,7 @@ void ProcessAccount::give_activity(RunTable& table) {
   }
 }
 
-void ProcessAccount::start_interval(bool slow, uint64_t t_ns) {
+void ProcessAccount::start_interval(bool slow, uint64_t cpu_given_ns, uint64_t t_ns) {
   std::vector<uint32_t> keep;
   for (const uint32_t index : shares_.touched()) {
     Share& share = shares_.at(index);
@@ -219,12 +231,13 @@ void ProcessAccount::start_interval(bool slow, uint64_t t_ns) {
   for (auto& [tid, thread] : threads_) {
     if (!thread.tail_read) {
       thread.stays.clear();
-      thread.unread = true;
+      thread.unread = thread.unread || cpu_given_ns > 0;
     }
     thread.tail_read = false;
     thread.process_ns.reset();  // its edge was lost
   }
   last_close_ns_ = std::max(last_close_ns_, t_ns);
+  stamped_ns_ = 0;
   segments_.start(last_close_ns_, last_[kCpu]);
 }
 
@@ -236,12 +249,13 @@ void ProcessAccount::close(const Reading& reading, RunTable& table) {
   // The first: it gets what nothing else tells anything of, for no time has passed.
   std::vector<uint32_t>& touched = shares_.touched();
   std::iter_swap(touched.begin(), std::find(touched.begin(), touched.end(), shares_.follow()));
-  if ((reading.known & bit(kCpu)) != 0) give_cpu(increase(reading, kCpu), reading, table);
+  const uint64_t used_ns = increase(reading, kCpu);
+  if ((reading.known & bit(kCpu)) != 0) give_cpu(used_ns, reading, table);
   give_memory(reading.t_ns, reading, table);
   if (reading.slow) give_slow(reading, table);
   give_activity(table);
   remember_interval(reading.t_ns);
-  start_interval(reading.slow, reading.t_ns);
+  start_interval(reading.slow, used_ns, reading.t_ns);
 }
 
 void ProcessAccount::add_follow_times(std::map<uint32_t, uint64_t>& weights) const {

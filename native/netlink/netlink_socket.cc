@@ -38,6 +38,15 @@ Result<UniqueFd> open_netlink(int protocol, uint32_t groups, int timeout_ms) {
   return Opened::of(std::move(fd));
 }
 
+bool is_netlink(int fd, int protocol) {
+  const auto is = [fd](int option, int wanted) {
+    int value = -1;
+    socklen_t size = sizeof value;
+    return getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0 && value == wanted;
+  };
+  return is(SO_DOMAIN, AF_NETLINK) && is(SO_PROTOCOL, protocol);
+}
+
 void enlarge_receive_buffer(int fd, int bytes) {
   if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes) == 0) return;
   // Without the privilege the kernel gives as much as net.core.rmem_max allows; a smaller buffer

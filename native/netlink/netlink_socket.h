@@ -26,6 +26,9 @@ constexpr int kMaxRounds = 1024;
 // `groups` is the bit mask of multicast groups 1..32. Receives wait at most `timeout_ms`.
 Result<UniqueFd> open_netlink(int protocol, uint32_t groups, int timeout_ms);
 
+// Whether it is a netlink socket of this protocol.
+bool is_netlink(int fd, int protocol);
+
 // Raises the receive buffer, beyond the system's limit where CAP_NET_ADMIN allows.
 void enlarge_receive_buffer(int fd, int bytes);
 

@@ -59,20 +59,19 @@ bool is_child_record(const TaskUsage& usage, int child) {
 
 }  // namespace
 
-std::string probe_exit_records(ExitListener& listener) {
+std::string probe_exit_records(ExitListener& listener, std::vector<TaskUsage>& heard) {
   int child = fork_probe_child();
   if (child < 0) return "cannot fork a child to test with";
   reap(child);
-  std::vector<TaskUsage> records;
   const TaskUsage* own = nullptr;
-  bool heard = await(listener, records, [&own, child](const std::vector<TaskUsage>& all) {
+  const bool came = await(listener, heard, [&own, child](const std::vector<TaskUsage>& all) {
     own = nullptr;
     for (const TaskUsage& usage : all) {
       if (is_child_record(usage, child)) own = &usage;
     }
     return own != nullptr;
   });
-  if (!heard) {
+  if (!came) {
     return "registered, but no exit record came within 100 ms: not in the initial network "
            "namespace, or a kernel with another record layout";
   }
@@ -80,12 +79,11 @@ std::string probe_exit_records(ExitListener& listener) {
   return "";
 }
 
-std::string probe_proc_events(ProcEvents& events) {
+std::string probe_proc_events(ProcEvents& events, std::vector<ProcEvent>& heard) {
   int child = fork_probe_child();
   if (child < 0) return "cannot fork a child to test with";
   reap(child);
-  std::vector<ProcEvent> records;
-  bool heard = await(events, records, [child](const std::vector<ProcEvent>& all) {
+  const bool came = await(events, heard, [child](const std::vector<ProcEvent>& all) {
     bool forked = false;
     bool exited = false;
     for (const ProcEvent& event : all) {
@@ -95,7 +93,7 @@ std::string probe_proc_events(ProcEvents& events) {
     }
     return forked && exited;
   });
-  if (heard) return "";
+  if (came) return "";
   return "listening, but no fork and exit event came within 100 ms: not in the initial network "
          "namespace, or no privilege on this kernel";
 }

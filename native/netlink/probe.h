@@ -5,15 +5,17 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "netlink/proc_connector.h"
 #include "netlink/taskstats.h"
 
 namespace lezea {
 
-// Each returns an empty string when the source works, else why it does not, in one line.
-std::string probe_exit_records(ExitListener& listener);
-std::string probe_proc_events(ProcEvents& events);
+// Each returns an empty string when the source works, else why it does not, in one line. `heard` gets
+// all that was drained, in order.
+std::string probe_exit_records(ExitListener& listener, std::vector<TaskUsage>& heard);
+std::string probe_proc_events(ProcEvents& events, std::vector<ProcEvent>& heard);
 // Asks for the calling thread and its group.
 std::string probe_taskstats_reader(TaskstatsReader& reader);
 // A child that exits with a known code is reaped, then its pidfd must still tell the code.

@@ -180,13 +180,24 @@ Result<std::unique_ptr<ProcConnector>> ProcConnector::open() {
   return Opened::of(std::move(connector));
 }
 
+Result<std::unique_ptr<ProcConnector>> ProcConnector::adopt(UniqueFd socket) {
+  using Opened = Result<std::unique_ptr<ProcConnector>>;
+  if (!is_netlink(socket.get(), NETLINK_CONNECTOR)) return Opened::fail(ReadStatus::kUnsupported);
+  std::unique_ptr<ProcConnector> connector(new ProcConnector());
+  connector->socket_ = std::move(socket);
+  return Opened::of(std::move(connector));
+}
+
 ProcConnector::~ProcConnector() {
+  if (outlives_) return;
   // Old kernels count listeners and would go on producing events for nobody.
   uint32_t ignore = PROC_CN_MCAST_IGNORE;
   (void)send_operation(socket_.get(), ignore, 0);
 }
 
 void ProcConnector::drain(std::vector<ProcEvent>& out) {
+  out.insert(out.end(), unread_.begin(), unread_.end());
+  unread_.clear();
   for (int round = 0; round < kMaxRounds; round++) {
     receive(socket_.get(), false, buffer_, datagrams_);
     if (datagrams_.overrun) {

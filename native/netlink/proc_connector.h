@@ -47,17 +47,24 @@ class ProcEvents {
   virtual void drain(std::vector<ProcEvent>& out) = 0;
   // How often the kernel had to throw events away (ENOBUFS). Each time stands for one or more.
   virtual uint64_t lost() const = 0;
+  // Its socket is kept by somebody else too, and the kernel goes on sending there after this object is gone.
+  virtual void outlive() {}
 };
 
 class ProcConnector final : public ProcEvents {
  public:
   // kUnsupported when the kernel does not acknowledge the registration within 50 ms.
   static Result<std::unique_ptr<ProcConnector>> open();
+  // One that an earlier agent opened: its events of the meantime wait in it.
+  static Result<std::unique_ptr<ProcConnector>> adopt(UniqueFd socket);
   ~ProcConnector() override;
+  // What was drained is drained again.
+  void unread(std::vector<ProcEvent> events) { unread_ = std::move(events); }
 
   int fd() const override { return socket_.get(); }
   void drain(std::vector<ProcEvent>& out) override;
   uint64_t lost() const override { return lost_; }
+  void outlive() override { outlives_ = true; }
   // How many other events came and were left out: 0 where the kernel has the filter (Linux 6.6).
   uint64_t unwanted() const { return unwanted_; }
 
@@ -66,6 +73,8 @@ class ProcConnector final : public ProcEvents {
   UniqueFd socket_;
   uint64_t lost_ = 0;
   uint64_t unwanted_ = 0;
+  bool outlives_ = false;
+  std::vector<ProcEvent> unread_;
   std::vector<char> buffer_;
   Datagrams datagrams_;
 };

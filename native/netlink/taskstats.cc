@@ -106,7 +106,22 @@ Result<std::unique_ptr<TaskstatsListener>> TaskstatsListener::open() {
   return Opened::of(std::move(listener));
 }
 
+Result<std::unique_ptr<TaskstatsListener>> TaskstatsListener::adopt(UniqueFd socket) {
+  using Opened = Result<std::unique_ptr<TaskstatsListener>>;
+  if (!is_netlink(socket.get(), NETLINK_GENERIC)) return Opened::fail(ReadStatus::kUnsupported);
+  // The family's number is asked for elsewhere: the answer would come behind all the records.
+  Result<UniqueFd> asking = open_netlink(NETLINK_GENERIC, 0, kReplyTimeoutMs);
+  if (!asking.ok()) return Opened::fail(asking.status);
+  Result<uint16_t> family = resolve_generic_family(asking.value.get(), TASKSTATS_GENL_NAME);
+  if (!family.ok()) return Opened::fail(family.status);
+  std::unique_ptr<TaskstatsListener> listener(new TaskstatsListener());
+  listener->socket_ = std::move(socket);
+  listener->family_ = family.value;
+  return Opened::of(std::move(listener));
+}
+
 TaskstatsListener::~TaskstatsListener() {
+  if (outlives_) return;
   // Closing alone works too, but the kernel would notice only at the next exit on each CPU. The
   // answer drowns among the records and is of no use.
   std::string mask = possible_cpus();
@@ -120,6 +135,8 @@ TaskstatsListener::~TaskstatsListener() {
 }
 
 void TaskstatsListener::drain(std::vector<TaskUsage>& out) {
+  out.insert(out.end(), unread_.begin(), unread_.end());
+  unread_.clear();
   for (int round = 0; round < kMaxRounds; round++) {
     receive(socket_.get(), false, buffer_, datagrams_);
     if (datagrams_.overrun) {

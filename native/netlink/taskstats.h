@@ -27,22 +27,31 @@ class ExitListener {
   virtual void drain(std::vector<TaskUsage>& out) = 0;
   // How often the kernel had to throw records away (ENOBUFS). Each time stands for one or more.
   virtual uint64_t lost() const = 0;
+  // Its socket is kept by somebody else too, and the kernel goes on sending there after this object is gone.
+  virtual void outlive() {}
 };
 
 class TaskstatsListener final : public ExitListener {
  public:
   static Result<std::unique_ptr<TaskstatsListener>> open();
+  // One that an earlier agent opened: its records of the meantime wait in it.
+  static Result<std::unique_ptr<TaskstatsListener>> adopt(UniqueFd socket);
   ~TaskstatsListener() override;
+  // What was drained is drained again.
+  void unread(std::vector<TaskUsage> records) { unread_ = std::move(records); }
 
   int fd() const override { return socket_.get(); }
   void drain(std::vector<TaskUsage>& out) override;
   uint64_t lost() const override { return lost_; }
+  void outlive() override { outlives_ = true; }
 
  private:
   TaskstatsListener() = default;
   UniqueFd socket_;
   uint16_t family_ = 0;
   uint64_t lost_ = 0;
+  bool outlives_ = false;
+  std::vector<TaskUsage> unread_;
   std::vector<char> buffer_;
   Datagrams datagrams_;
 };

@@ -21,6 +21,7 @@
 #include "sampler/gpu_ledger.h"
 #include "sampler/process.h"
 #include "sampler/sources.h"
+#include "scope/client_ids.h"
 
 namespace lezea {
 
@@ -129,6 +130,15 @@ class Engine {
   void restore_run(const FrameRow& row, std::string_view state);
   // False: the bytes are not sound; the process is left out.
   bool restore_process(uint32_t run, std::string_view state);
+  // After those: the rings of restored processes that the service manager kept, also of those that have
+  // ended since.
+  void adopt_kept();
+  // See hand_over_listeners().
+  void hand_over() { hand_over_listeners(sources_); }
+  // Tells the manager what it is to keep and what no longer.
+  void flush_kept() {
+    if (sources_.kept.store) sources_.kept.store->flush();
+  }
 
   // One tick. `slow`: the costlier columns are read of every process, not only of small ones.
   void tick(bool slow);
@@ -159,6 +169,7 @@ class Engine {
     std::unordered_map<uint32_t, uint32_t> slots;  // client's scope id to slot
     std::vector<SessionDevice> devices;            // by the client's index
     std::vector<RingRecord> early_gpu_times;       // of devices that are not named yet
+    ClientIds ids;                                 // the same, for the next agent
   };
   // Whether one v2 cgroup holds a run and nothing else, and what its CPU says.
   struct CgroupLedger {
@@ -311,6 +322,13 @@ class Engine {
   void set_gpu_memory();
   void tell_of_departed(Departed& departed);
   void forget_gpus(uint64_t before_ns, bool holders_too);
+  // engine_kept.cc
+  static bool is_kept(uint32_t session);
+  void keep(const char* kind, const Process& process, int fd);
+  void drop_kept(const Process& process);
+  void keep_session(const Process& process, Session& session);
+  bool take_meanings(Process& process, int fd);
+  void take_ring(Process& process, uint32_t session, RingFile& file);
   // engine_snapshot.cc
   std::string encode_run(const Run& run) const;
   std::string encode_process(const Process& process) const;
@@ -326,6 +344,7 @@ class Engine {
   std::unordered_map<uint32_t, RunExtra> extras_;
   std::vector<uint32_t> closing_;  // runs that go with the next snapshot
   uint64_t next_serial_ = 1;
+  uint32_t last_kept_session_ = 0;  // 0: none so far
 
   std::unordered_map<uint64_t, std::vector<uint64_t>>
       children_of_;  // serials, while ends are settled

@@ -37,6 +37,8 @@ void Engine::apply_record(Process& process, const Event& event) {
     return;
   }
   const RingRecord& record = event.record;
+  // Of one that ended while nobody looked, and perhaps nobody told when.
+  if (!process.reader.is_open()) process.ended_ns = std::max(process.ended_ns, event.t_ns);
   if (record.kind == LEZEA_RING_KIND_IO_READ)
     process.account.io_stamp(*tid, kClaimRead, record.value);
   if (record.kind == LEZEA_RING_KIND_IO_WRITTEN)
@@ -99,6 +101,9 @@ std::optional<int> Engine::tid_from_namespace(Process& process, int client_tid) 
       const Result<PidStatus> status = process.reader.files().thread_status(tid);
       if (!status.ok() || status.value.ns_pids.empty()) continue;
       tids[status.value.ns_pids.back()] = tid;
+      const auto session = sessions_.find(process.session);
+      if (session != sessions_.end())
+        session->second.ids.add_thread(status.value.ns_pids.back(), tid);
     }
   }
   const auto found = tids.find(client_tid);

@@ -63,7 +63,8 @@ void Engine::describe(Process& process) {
 
 bool Engine::bind_needs_tick(const BindCommand& command) {
   const Process* process = find_pid(command.pid);
-  return process == nullptr || process->account.run() != command.run;
+  // A kept session's numbers may mean something else from now on.
+  return process == nullptr || process->account.run() != command.run || is_kept(process->session);
 }
 
 void Engine::bind(const BindCommand& command) {
@@ -170,7 +171,10 @@ void Engine::attach(Process& process, const BindCommand& command) {
     process.account.set_birth(table_.slot_or_unattributed(run, command.birth_slot), now);
   }
   if (command.session == 0) return;
+  const bool kept = is_kept(process.session);
   if (process.session != 0) close_session(process.session);
+  // It will offer again what was read without it, as after a restart.
+  if (kept && !process.saved_rings.empty()) process.waits_until_ns = now + restart_wait_ns_;
   if (command.primary_tid != 0) process.account.set_primary(command.primary_tid, now);
   process.session = command.session;
   Session& session = sessions_[command.session];
@@ -178,11 +182,14 @@ void Engine::attach(Process& process, const BindCommand& command) {
   session.clock_offset_ns = command.clock_offset_ns;
   const Result<PidStatus> status = process.reader.files().status();
   process.own_namespace = !status.ok() || status.value.ns_pids.size() <= 1;
+  keep_session(process, session);
 }
 
 void Engine::map_scope(uint32_t session_handle, uint32_t client_scope, uint32_t slot) {
   const auto session = sessions_.find(session_handle);
-  if (session != sessions_.end() && client_scope != 0) session->second.slots[client_scope] = slot;
+  if (session == sessions_.end() || client_scope == 0) return;
+  session->second.slots[client_scope] = slot;
+  session->second.ids.add_scope(client_scope, slot);
 }
 
 void Engine::enter(const EnterCommand& command) {
@@ -212,6 +219,7 @@ void Engine::close_session(uint32_t handle) {
       process->saved_rings.push_back({ring.file.inode(), ring.applied});
     }
     process->rings.clear();
+    drop_kept(*process);
     auto& saved = process->saved_rings;  // of programs that it exec'd since, too: the oldest go
     if (saved.size() > kMostRings) {
       saved.erase(saved.begin(), saved.end() - static_cast<ptrdiff_t>(kMostRings));
@@ -228,8 +236,15 @@ bool Engine::adopt_ring(uint32_t handle, RingFile& file) {
     if (ring.file.inode() == file.inode()) return true;  // offered twice
   }
   if (process->rings.size() >= kMostRings) return true;  // closed unread
+  keep("ring", *process, file.fd());
+  take_ring(*process, handle, file);
+  return true;
+}
+
+// With the positions up to which it was applied, where it is one that was read before.
+void Engine::take_ring(Process& process, uint32_t session, RingFile& file) {
   std::vector<uint64_t> applied(file.lanes(), 0);
-  auto& saved = process->saved_rings;
+  auto& saved = process.saved_rings;
   const auto before = std::find_if(saved.begin(), saved.end(), [&](const SavedRing& ring) {
     return ring.inode == file.inode();
   });
@@ -238,11 +253,10 @@ bool Engine::adopt_ring(uint32_t handle, RingFile& file) {
     applied.resize(file.lanes(), 0);
     file.set_positions(applied);
     saved.erase(before);
-    process->account.restore_announcements();
+    process.account.restore_announcements();
   }
-  if (saved.empty()) process->waits_until_ns = 0;
-  process->rings.push_back({std::move(file), handle, std::move(applied), {}});
-  return true;
+  if (saved.empty()) process.waits_until_ns = 0;
+  process.rings.push_back({std::move(file), session, std::move(applied), {}});
 }
 
 void Engine::report(Process& process, bool released) {
@@ -250,7 +264,7 @@ void Engine::report(Process& process, bool released) {
   exited.run = process.account.run();
   exited.pid = process.pid;
   exited.start_ticks = process.start_ticks;
-  exited.session = process.session;
+  exited.session = is_kept(process.session) ? 0 : process.session;
   exited.parent_pid = process.parent_pid;
   exited.exe = process.exe;
   exited.comm = process.comm;
@@ -269,7 +283,10 @@ void Engine::remove(Process& process) {
     --run->processes;
     run->dirty = true;
   }
-  if (process.session != 0) sessions_.erase(process.session);
+  if (process.session != 0) {
+    drop_kept(process);
+    sessions_.erase(process.session);
+  }
   const auto by_pid = by_pid_.find(process.pid);
   if (by_pid != by_pid_.end() && by_pid->second == process.serial) by_pid_.erase(by_pid);
   const uint64_t serial = process.serial;

@@ -137,7 +137,7 @@ bool Engine::restore_process(uint32_t run, std::string_view state) {
   }
   const bool sound = in.finished() && serial != 0 && serial != parent;
   if (!sound || find(serial) != nullptr) return false;
-  scan_once_ = true;
+  scan_once_ = !sources_.events_before;  // else what happened meanwhile will be told
   bool open = reader.open();
   if (open) {
     const Result<PidStat> stat = reader.files().stat();
@@ -147,7 +147,13 @@ bool Engine::restore_process(uint32_t run, std::string_view state) {
   Process& process =
       add(std::make_unique<Process>(serial, pid, std::move(reader), std::move(account)));
   next_serial_ = std::max(next_serial_, parent + 1);
-  if (open) by_pid_[pid] = serial;  // else it may be another's by now
+  if (open) {
+    by_pid_[pid] = serial;  // else it may be another's by now
+  } else {
+    process.ended_ns = process.account.last_close_ns();  // or later, as far as is known
+    // Its end, and who had the pid after it, are still to be told.
+    if (sources_.exits_before || sources_.events_before) by_pid_.emplace(pid, serial);
+  }
   process.parent = parent;
   process.start_ticks = start_ticks;
   process.started_ns = started_ns;
@@ -156,10 +162,9 @@ bool Engine::restore_process(uint32_t run, std::string_view state) {
   process.comm = comm;
   process.children = std::move(children);
   process.adopts_orphans = adopts_orphans;
-  if (open && !saved.empty()) {
-    process.saved_rings = std::move(saved);
+  process.saved_rings = std::move(saved);
+  if (open && !process.saved_rings.empty())
     process.waits_until_ns = sources_.clock->monotonic_ns() + restart_wait_ns_;
-  }
   return true;
 }
 

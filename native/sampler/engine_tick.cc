@@ -3,6 +3,8 @@
 // then the threads' clocks. In any other order what begins or ends within the tick is counted twice or
 // not at all.
 
+#include <sys/sysinfo.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -150,11 +152,12 @@ void Engine::attach_exit_records(const std::vector<Event>& to_come) {
       continue;
     }
     if (process == nullptr) continue;
+    if (!process->reader.is_open() && process->reader.had_last_exit_record(record)) continue;
     const auto before = superseded_.find(pid);
     Process* old = before == superseded_.end() ? nullptr : find(before->second);
     // The pid was taken again within the tick. Records come in order: all up to a second one of a leader
     // are the first process's.
-    const bool second = old != nullptr && old->reader.has_exit_record(record);
+    const bool second = old != nullptr && old->reader.had_last_exit_record(record);
     if (second) superseded_.erase(before);
     if (old != nullptr && !second) process = old;
     process->reader.note_exit_record(record);
@@ -235,6 +238,9 @@ void Engine::close_process(Process& process) {
   if (process.ended) {
     process.reader.finish(reading);
     if (!process.was_read && process.ended_ns != 0) reading.t_ns = process.ended_ns;
+    const bool untold = !process.reader.is_open() && (reading.known & bit(kCpu)) == 0;
+    if (untold && process.account.take_stamped(reading, static_cast<uint64_t>(get_nprocs())))
+      table_.run(process.account.run())->estimated |= bit(kCpu);
   }
   process.account.settle(reading.t_ns);
   const ProcessAccount& account = process.account;

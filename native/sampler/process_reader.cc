@@ -224,6 +224,7 @@ void ProcessReader::note_exit_record(const TaskUsage& usage) {
     thread_io_.ended(usage.tid, &figures);
   }
   note_told(usage.tid);
+  last_told_ = last_told_ || usage.last_of_group;
   // A task too short for the tick that samples this split has neither part: taken for user.
   const uint64_t sampled_us = usage.user_us + usage.system_us;
   ended_user_ns_ += sampled_us == 0 ? usage.cpu_ns : usage.cpu_ns / sampled_us * usage.user_us;
@@ -271,9 +272,11 @@ void ProcessReader::encode(ByteWriter& out) const {
   const auto figures = [&out](const auto& values) {
     for (const uint64_t value : values) out.u64(value);
   };
-  figures(thread_io_.left());
-  out.u32(static_cast<uint32_t>(thread_io_.living().size()));
-  for (const auto& [tid, values] : thread_io_.living()) {
+  IoFigures left{};
+  const auto threads = thread_io_.unsettled(left);
+  figures(left);
+  out.u32(static_cast<uint32_t>(threads.size()));
+  for (const auto& [tid, values] : threads) {
     out.i64(tid);
     figures(values);
   }

@@ -65,9 +65,15 @@ class ProcessReader {
 
   // One thread's or the group's exit record.
   void note_exit_record(const TaskUsage& usage);
-  // Whether it has had one like this: then this one is of the next process with its pid.
+  // Whether it has had one like this; it may be of the next process with its pid, or after an exec by another thread
+  // its own.
   bool has_exit_record(const TaskUsage& like) const {
     return like.group ? group_exit_.has_value() : like.tid == pid_ && leader_exit_.has_value();
+  }
+  // Whether none like this can come any more: it is of the next process with its pid.
+  bool had_last_exit_record(const TaskUsage& like) const {
+    const bool kernel_says = like.tgid != 0;
+    return like.group || !kernel_says ? has_exit_record(like) : last_told_;
   }
   void thread_ended(int tid);
   // The greatest CPU time that was seen or told of it, closed or not.
@@ -87,6 +93,11 @@ class ProcessReader {
   ProcessFiles& files() { return files_; }
   MemoryEstimate& memory() { return memory_; }
   std::optional<uint32_t> wait_status() const { return wait_status_; }
+  int pidfd() const { return pidfd_.get(); }
+  // One from when the process lived: its status may be asked for although it is gone.
+  void take_pidfd(UniqueFd pidfd) {
+    if (!pidfd_.valid()) pidfd_ = std::move(pidfd);
+  }
   // Asks the kernel for the status of a process that was reaped (PIDFD_GET_INFO). It knows better than
   // the end of the leader, which may have gone before the others.
   void ask_wait_status();
@@ -132,6 +143,7 @@ class ProcessReader {
   Reading seen_;  // the last figure of each column, closed or not
   std::optional<TaskUsage> group_exit_;
   std::optional<TaskUsage> leader_exit_;
+  bool last_told_ = false;      // the last thread's exit record came
   uint64_t ended_user_ns_ = 0;  // user time of the threads whose exit records came
   std::optional<uint32_t> wait_status_;
 };

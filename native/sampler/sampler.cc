@@ -79,6 +79,7 @@ bool Sampler::start(std::string* error) {
     running_ = false;
     return false;
   }
+  with_capabilities([this] { engine_->adopt_kept(); });
   started_ = true;
   try {
     thread_.start([this] { run(); });
@@ -91,11 +92,15 @@ bool Sampler::start(std::string* error) {
   return true;
 }
 
-void Sampler::stop() {
+void Sampler::rest() { resting_ = true; }
+
+void Sampler::stop(bool hand_over) {
   if (!running_.exchange(false)) return;
   if (acceptor_) acceptor_->stop();
   wake();
   thread_.join();
+  if (hand_over && resting_) engine_->hand_over();
+  engine_->flush_kept();
   const std::lock_guard<std::mutex> lock(mutex_);
   requests_.clear();  // their futures say broken_promise
   taken_requests_.clear();
@@ -300,7 +305,7 @@ bool Sampler::tick_is_due(uint64_t now_ns, bool* slow) {
   if (next_tick_ns_ < now_ns) next_tick_ns_ = now_ns + interval_ns;
   if (fresh) next_tick_ns_ = now_ns + governor_.interval_after_fresh_ns();
   *slow = fresh || now_ns + kLatenessNs >= next_slow_ns_;
-  return due || fresh;
+  return (due && !resting_) || fresh;
 }
 
 void Sampler::run() {
@@ -320,17 +325,18 @@ void Sampler::run() {
       }
       tick(slow);
       ticked = true;
-    } else if (next_drain_ns_ != 0 && now >= next_drain_ns_) {
+    } else if (next_drain_ns_ != 0 && now >= next_drain_ns_ && !resting_) {
       engine_->drain();
       schedule_drain();
     }
     if (ticked) answer_requests();
+    engine_->flush_kept();
     if (now >= next_node_ns_) {
       read_node();
       next_node_ns_ = now + settings_.node_interval_ns;
     }
     uint64_t until = next_tick_ns_;
-    if (next_drain_ns_ != 0) until = std::min(until, next_drain_ns_);
+    if (next_drain_ns_ != 0 && !resting_) until = std::min(until, next_drain_ns_);
     if (running_) wait(until);
   }
 }

@@ -66,7 +66,11 @@ class Sampler {
 
   // False with a sentence in `error` when the ring socket cannot be had.
   bool start(std::string* error);
-  void stop();  // idempotent; joins the thread
+  // From now on it samples only when asked to: what is asked for last is the last that it has heard.
+  void rest();
+  // Idempotent; joins the thread. `hand_over`: the last snapshot after rest() is stored, and the next agent hears
+  // all that comes after it.
+  void stop(bool hand_over = false);
 
   // Before start() they run at once, where the capabilities are; after it in order on the sampling
   // thread. What is posted after stop(), or waits then, is dropped: nothing is read any more.
@@ -119,6 +123,7 @@ class Sampler {
   UniqueFd wakeup_;
   CapableThread thread_;
   std::atomic<bool> running_{false};
+  std::atomic<bool> resting_{false};
   std::atomic<bool> started_{false};  // ever: from then on the engine is the sampling thread's
   std::atomic<uint64_t> turns_{0};
   SystemClock clock_;

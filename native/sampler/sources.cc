@@ -27,6 +27,43 @@ void add(Sources& sources, const char* name, const char* state, std::string reas
   sources.statuses.push_back({name, state, std::move(reason), how});
 }
 
+constexpr const char* kExitRecords = "exit-records";
+constexpr const char* kProcessEvents = "process-events";
+
+// Nothing where there is none of this name. It is this agent's alone from now on: were it killed, what it has heard and not
+// stored would be missing in what the next one hears.
+UniqueFd take_kept(KeptBefore& kept, const std::string& name) {
+  UniqueFd taken;
+  for (KeptDescriptor& descriptor : kept.descriptors) {
+    if (descriptor.name == name) taken = std::move(descriptor.fd);
+  }
+  if (taken && kept.store) {
+    kept.store->drop(name);
+    kept.store->flush();
+  }
+  return taken;
+}
+
+// The one that was kept, with what came in the meantime, where it still delivers; else a fresh one. Nothing: `why` not.
+template <class Listener, class Record, class Probe>
+std::unique_ptr<Listener> open_listener(KeptBefore& kept, const char* name, Probe probe,
+                                        bool* before, std::string* why) {
+  UniqueFd socket = take_kept(kept, name);
+  *before = socket.valid();
+  while (true) {
+    Result<std::unique_ptr<Listener>> opened =
+        *before ? Listener::adopt(std::move(socket)) : Listener::open();
+    std::vector<Record> heard;
+    *why = opened.ok() ? probe(*opened.value, heard) : std::string(lezea::name(opened.status));
+    if (why->empty()) {
+      if (*before) opened.value->unread(std::move(heard));
+      return std::move(opened.value);
+    }
+    if (!*before) return nullptr;
+    *before = false;
+  }
+}
+
 void open_exit_records(Sources& sources, const Names& disabled) {
   constexpr const char* kHow =
       "needs CAP_NET_ADMIN in the initial user, PID and network namespaces "
@@ -35,14 +72,16 @@ void open_exit_records(Sources& sources, const Names& disabled) {
     add(sources, "exit_records", "disabled", "disabled by configuration");
     return;
   }
-  Result<std::unique_ptr<TaskstatsListener>> listener = TaskstatsListener::open();
-  std::string why =
-      listener.ok() ? probe_exit_records(*listener.value) : std::string(name(listener.status));
-  if (why.empty()) {
+  bool before = false;
+  std::string why;
+  auto listener = open_listener<TaskstatsListener, TaskUsage>(sources.kept, kExitRecords,
+                                                              probe_exit_records, &before, &why);
+  if (listener) {
     Result<TaskstatsReader> reader = TaskstatsReader::open();
     why = reader.ok() ? probe_taskstats_reader(reader.value) : std::string(name(reader.status));
     if (why.empty()) {
-      sources.exits = std::move(listener.value);
+      sources.exits_before = before;
+      sources.exits = std::move(listener);
       sources.taskstats = std::make_unique<TaskstatsReader>(std::move(reader.value));
       add(sources, "exit_records", "ok", "taskstats delivered a child's exit record");
       return;
@@ -60,11 +99,13 @@ void open_process_events(Sources& sources, const Names& disabled) {
         "disabled by configuration; children are found by scanning");
     return;
   }
-  Result<std::unique_ptr<ProcConnector>> connector = ProcConnector::open();
-  const std::string why =
-      connector.ok() ? probe_proc_events(*connector.value) : std::string(name(connector.status));
-  if (why.empty()) {
-    sources.events = std::move(connector.value);
+  bool before = false;
+  std::string why;
+  auto connector = open_listener<ProcConnector, ProcEvent>(sources.kept, kProcessEvents,
+                                                           probe_proc_events, &before, &why);
+  if (connector) {
+    sources.events_before = before;
+    sources.events = std::move(connector);
     add(sources, "process_events", "ok", "CN_PROC delivered a child's fork and exit");
   } else {
     add(sources, "process_events", "fallback", why + "; children are found by scanning", kHow);
@@ -164,9 +205,18 @@ bool is_initial_pid_namespace() {
 
 }  // namespace
 
+void hand_over_listeners(Sources& sources) {
+  if (!sources.kept.store) return;
+  if (sources.exits) sources.kept.store->keep(kExitRecords, sources.exits->fd());
+  if (sources.events) sources.kept.store->keep(kProcessEvents, sources.events->fd());
+  if (sources.exits) sources.exits->outlive();
+  if (sources.events) sources.events->outlive();
+}
+
 Sources open_sources(const std::string& proc_root, const std::string& sys_root,
-                     const Names& disabled) {
+                     const Names& disabled, KeptBefore kept) {
   Sources sources;
+  sources.kept = std::move(kept);
   sources.clock = std::make_unique<SystemClock>();
   sources.own_pid = getpid();
   sources.initial_pid_namespace = is_initial_pid_namespace();

@@ -14,6 +14,7 @@
 #include "nvml/gpu_snapshot.h"
 #include "sampler/energy_meter.h"
 #include "sampler/rollup_thread.h"
+#include "service/descriptor_store.h"
 
 namespace lezea {
 
@@ -22,6 +23,12 @@ struct SourceStatus {
   std::string state;   // ok | fallback | unavailable | disabled
   std::string reason;  // what the probe saw
   std::string how;     // how to get it
+};
+
+// What a service manager kept of the agent before, and where it is told what to keep of this one.
+struct KeptBefore {
+  std::shared_ptr<DescriptorStore> store;  // nullptr: nobody keeps anything
+  std::vector<KeptDescriptor> descriptors;
 };
 
 struct Sources {
@@ -38,12 +45,18 @@ struct Sources {
   std::shared_ptr<nvml::GpuSource> gpus;  // nullptr: nothing is known of GPUs
   bool initial_pid_namespace = true;      // the agent is in it: a driver's pids are its own
   bool pidfd_info = true;
+  KeptBefore kept;             // the descriptors: of processes and their sessions
+  bool exits_before = false;   // `exits` has all since an earlier agent's last state
+  bool events_before = false;  // so has `events`
   std::vector<SourceStatus> statuses;
 };
+
+// So that the next agent hears what comes from now on: to be called when the last of the state is stored.
+void hand_over_listeners(Sources& sources);
 
 // Opens and probes everything on this machine; `disabled` names sources to leave out
 // (taskstats, cn_proc, cgroup, smaps, pidfd_info, rapl). Forks short-lived children to prove the event sources.
 Sources open_sources(const std::string& proc_root, const std::string& sys_root,
-                     const std::vector<std::string>& disabled);
+                     const std::vector<std::string>& disabled, KeptBefore kept = {});
 
 }  // namespace lezea

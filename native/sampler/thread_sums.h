@@ -26,7 +26,7 @@ class ThreadSums {
   void gone(int tid) {
     const auto found = living_.find(tid);
     if (found == living_.end()) return;
-    gone_.emplace(*found);
+    gone_.emplace(tid, Gone{found->second, true});
     living_.erase(found);
   }
 
@@ -36,7 +36,7 @@ class ThreadSums {
     if (gone_.count(tid) == 0) gone(tid);
     const auto first = gone_.lower_bound(tid);
     const bool seen = first != gone_.end() && first->first == tid;
-    Figures last = seen ? first->second : Figures{};
+    Figures last = seen ? first->second.last : Figures{};
     for (size_t i = 0; i < N && final_figures != nullptr; ++i) {
       last[i] = std::max(last[i], (*final_figures)[i]);
     }
@@ -70,7 +70,8 @@ class ThreadSums {
     for (const int tid : missing_from(listed)) {
       const Figures& last = living_.at(tid);
       for (size_t i = 0; i < N; ++i) greatest[i] = std::max(greatest[i], last[i]);
-      gone(tid);
+      gone_.emplace(tid, Gone{last, false});
+      living_.erase(tid);
     }
     // May wrap below zero: the greatest is among those that are gone, which are added to it.
     for (size_t i = 0; i < N; ++i) dead_[i] -= greatest[i] - own[i];
@@ -79,13 +80,23 @@ class ThreadSums {
   // Of ended threads.
   Figures left() const {
     Figures sum = dead_;
-    for (const auto& [tid, figures] : gone_) add(sum, figures);
+    for (const auto& [tid, gone] : gone_) add(sum, gone.last);
     return sum;
   }
   Figures total() const {
     Figures sum = left();
     for (const auto& [tid, figures] : living_) add(sum, figures);
     return sum;
+  }
+
+  // For a later program: the threads whose exit record is still to come, and in `left` what all others left.
+  Threads unsettled(Figures& left) const {
+    left = dead_;
+    Threads threads = living_;
+    for (const auto& [tid, gone] : gone_) {
+      if (!gone.told || !threads.emplace(tid, gone.last).second) add(left, gone.last);
+    }
+    return threads;
   }
 
   template <class Visit>
@@ -101,7 +112,11 @@ class ThreadSums {
   }
 
   Threads living_;
-  std::multimap<int, Figures> gone_;  // after an exec the leader's id may be there twice, in order
+  struct Gone {
+    Figures last;
+    bool told;  // its end was; else it was missed, once and for all
+  };
+  std::multimap<int, Gone> gone_;  // after an exec the leader's id may be there twice, in order
   Figures dead_{};
 };
 

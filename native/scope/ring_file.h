@@ -44,6 +44,7 @@ class RingFile {
   // A ring without lanes, of which every question has the answer 0.
   RingFile() = default;
 
+  int fd() const { return fd_.get(); }
   uint64_t inode() const { return inode_; }
   uint32_t lanes() const { return static_cast<uint32_t>(lanes_.size()); }
   uint32_t lane_capacity() const { return lane_capacity_; }

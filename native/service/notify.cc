@@ -4,7 +4,6 @@
 
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/un.h>
 
 #include <cerrno>
 #include <cstddef>
@@ -17,8 +16,10 @@ namespace {
 
 constexpr timeval kPatience{1, 0};
 
-// The address's length, or 0 where it is none. An abstract name has a zero byte in front and none at its end.
-socklen_t fill(sockaddr_un& to, const std::string& address) {
+}  // namespace
+
+// An abstract name has a zero byte in front and none at its end.
+socklen_t notify_address(const std::string& address, sockaddr_un& to) {
   const bool is_path = !address.empty() && address[0] == '/';
   const bool is_abstract = address.size() > 1 && address[0] == '@';
   if (!is_path && !is_abstract) return 0;
@@ -30,11 +31,9 @@ socklen_t fill(sockaddr_un& to, const std::string& address) {
                                 (is_path ? 1 : 0));
 }
 
-}  // namespace
-
 std::string notify_service(const std::string& address, const std::string& message) {
   sockaddr_un to{};
-  const socklen_t length = fill(to, address);
+  const socklen_t length = notify_address(address, to);
   if (length == 0) return address + ": expected the path of a socket, or @ and its abstract name";
   const UniqueFd socket_fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!socket_fd.valid()) return std::string("socket: ") + std::strerror(errno);

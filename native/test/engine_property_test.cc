@@ -7,6 +7,7 @@
 #include <random>
 
 #include "check.h"
+#include "fake_manager.h"
 #include "fake_world.h"
 
 namespace lezea::test {
@@ -16,6 +17,7 @@ constexpr uint32_t kRuns = 2;
 constexpr uint32_t kScopesPerRun = 6;
 constexpr uint32_t kUnattributed[kRuns + 1] = {0, 1, 2};
 constexpr uint64_t kTickNs = 100'000'000;
+constexpr uint64_t kRestartWaitNs = 3'000'000'000;
 
 uint32_t slot_of(uint32_t run, uint32_t scope) { return run * 100 + scope; }
 
@@ -32,7 +34,8 @@ class Schedule {
       : random_(seed),
         with_events_(chance(80)),
         with_exits_(with_events_ && chance(80)),
-        with_taskstats_(with_exits_ && chance(50)) {
+        with_taskstats_(with_exits_ && chance(50)),
+        with_manager_(chance(40)) {
     if (chance(70)) world_.add_energy(100, 1 + pick(4));
     start_agent();
     for (uint32_t run = 1; run <= kRuns; ++run) bind_new_process(run);
@@ -57,8 +60,14 @@ class Schedule {
   int pick(int below) { return static_cast<int>(random_() % static_cast<uint64_t>(below)); }
 
   void start_agent() {
-    engine_ = std::make_unique<Engine>(world_.sources(with_events_, with_exits_, with_taskstats_),
-                                       3'000'000'000ull);
+    Sources sources = world_.sources(with_events_, with_exits_, with_taskstats_);
+    if (with_manager_) {
+      sources.kept = {manager_.store(), manager_.passed()};
+      sources.events_before = with_events_ && handed_over_;
+      sources.exits_before = with_exits_ && handed_over_;
+    }
+    engine_ = std::make_unique<Engine>(std::move(sources), kRestartWaitNs);
+    started_ns_ = world_.now_ns;
     for (uint32_t run = 1; run <= kRuns; ++run) {
       engine_->open_run(run, kUnattributed[run]);
       for (uint32_t scope = 1; scope <= kScopesPerRun; ++scope) {
@@ -245,6 +254,7 @@ class Schedule {
   // Stamps that say more than any clock could.
   void forge(FakeProcess& process, int tid) {
     FakeThread& thread = process.threads.at(tid);
+    forged_ = true;
     const uint64_t honest = thread.cpu_ns;
     thread.cpu_ns += 3'000'000'000;
     world_.announce(process.pid, tid, 2, true, false);
@@ -334,6 +344,7 @@ class Schedule {
 
   void kill_agent() {
     if (!has_checkpoint_) return;
+    if (with_manager_) return replace_agent();
     agent_died_ = true;
     engine_.reset();
     world_.events.clear();
@@ -353,6 +364,55 @@ class Schedule {
     restore();
   }
 
+  // A manager keeps its descriptors. Where it was told to stop, and nothing waited for its scope, no event and no record
+  // is lost.
+  void replace_agent() {
+    const bool stopped = chance(60);
+    if (stopped) {
+      for (const auto& [pid, session] : session_) define(pid, kScopesPerRun);
+      world_.now_ns = std::max(world_.now_ns, started_ns_ + kRestartWaitNs + 1);
+      tick();  // what waited for its ring ever since is read
+      tick();
+      checkpoint();
+      engine_->hand_over();
+    }
+    handed_over_ = stopped;
+    agent_died_ = agent_died_ || !stopped || !with_events_;
+    engine_->flush_kept();
+    manager_.receive();
+    engine_.reset();
+    if (!stopped) {
+      world_.events.clear();
+      world_.exits.clear();
+      world_.agent_up = false;
+    }
+    for (int i = pick(12); i > 0; --i) live_on();
+    world_.agent_up = true;
+    world_.publish();
+    restore();
+  }
+
+  void live_on() {
+    world_.now_ns += 30'000'000;
+    FakeProcess* process = any_process();
+    if (process == nullptr) return;
+    const int pid = process->pid;
+    const int tid = any_thread(*process);
+    world_.use(pid, tid, 20'000'000, 4096, 8192);
+    const int what = pick(100);
+    if (what < 50 && process->ring) {
+      world_.announce(pid, tid, 1 + static_cast<uint32_t>(pick(3)), true, true);
+    } else if (what < 60) {
+      world_.clone_thread(pid);
+    } else if (what < 70 && process->threads.size() > 1 && tid != pid) {
+      world_.end_thread(pid, tid);
+    } else if (what < 80 && world_.processes().size() < 8) {
+      world_.fork(pid, tid);
+    } else if (what < 95 && process->ppid != 1) {
+      end_process(pid);
+    }
+  }
+
   void restore() {
     start_agent();
     seen_ = durable_;
@@ -365,11 +425,16 @@ class Schedule {
     for (const ProcessState& process : durable_.processes) {
       CHECK(engine_->restore_process(process.run, process.state));
     }
+    engine_->adopt_kept();
     const auto sessions = session_;
     for (const auto& [pid, session] : sessions) {
       FakeProcess* process = world_.find(pid);
-      if (process != nullptr && !process->zombie && chance(80))
+      if (process == nullptr || process->zombie) continue;
+      if (chance(with_manager_ ? 95 : 80)) {
         bind(pid, run_of_session_.at(session), true);
+      } else {
+        agent_died_ = true;  // its records may wait for a scope for good
+      }
     }
   }
 
@@ -396,11 +461,13 @@ class Schedule {
     }
     Amount before = 0;
     for (const auto& [pid, used] : before_) before += used;
-    CHECK(cpu <= world_.used_cpu_ns - before);
+    // Of one that ended while no agent listened its own word is taken.
+    if (!forged_ || !with_manager_) CHECK(cpu <= world_.used_cpu_ns - before);
     // Each run has CPU in most of its ticks.
     Amount energy = 0;
     for (const auto& [id, run] : seen_.runs) energy += run.totals.value[kCpuEnergy];
-    CHECK((energy > 0) == (world_.energy_uj() > 0));
+    if (world_.energy_uj() == 0) CHECK(energy == 0);
+    if (world_.energy_uj() > 0 && !agent_died_) CHECK(energy > 0);
     CHECK(written <= world_.used_write_bytes);
     if (agent_died_ || pid_reused_) return;
     if (with_exits_) CHECK(cpu == world_.used_cpu_ns - before);
@@ -418,16 +485,21 @@ class Schedule {
 
   std::mt19937_64 random_;
   FakeWorld world_;
+  FakeManager manager_;
   bool with_events_;
   bool with_exits_;
   bool with_taskstats_;
+  bool with_manager_;
   std::unique_ptr<Engine> engine_;
   std::map<int, uint32_t> session_;
   std::map<uint32_t, uint32_t> run_of_session_;
   std::map<int, uint64_t> before_;
   uint32_t next_session_ = 1;
   uint64_t next_tick_ns_ = 0;
+  uint64_t started_ns_ = 0;  // the agent
   bool agent_died_ = false;
+  bool forged_ = false;
+  bool handed_over_ = false;
   bool pid_reused_ = false;
   bool has_checkpoint_ = false;
   Checkpoint seen_;

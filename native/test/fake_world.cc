@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -264,7 +265,8 @@ int FakeWorld::clone_thread(int pid) {
 }
 
 void FakeWorld::begin_end(int pid, int tid) {
-  FakeThread& thread = processes_.at(pid).threads.at(tid);
+  FakeProcess& process = processes_.at(pid);
+  FakeThread& thread = process.threads.at(tid);
   if (std::exchange(thread.exiting, true) || !agent_up) return;
   TaskUsage usage;
   usage.tid = tid;
@@ -273,6 +275,8 @@ void FakeWorld::begin_end(int pid, int tid) {
   usage.has_io = true;
   usage.io.read_bytes = thread.read_bytes;
   usage.io.write_bytes = thread.write_bytes;
+  usage.last_of_group = std::all_of(process.threads.begin(), process.threads.end(),
+                                    [](const auto& each) { return each.second.exiting; });
   exits.push_back(usage);
 }
 

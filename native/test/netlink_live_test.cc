@@ -62,7 +62,8 @@ TEST("the probes find out what the sources really do") {
     pid = child.pid();
   }
   bool heard = !records_about(*listener.value, pid, 1).empty();
-  CHECK_EQ(probe_exit_records(*listener.value).empty(), heard);
+  std::vector<TaskUsage> records;
+  CHECK_EQ(probe_exit_records(*listener.value, records).empty(), heard);
   Result<TaskstatsReader> reader = TaskstatsReader::open();
   REQUIRE(reader.ok());
   CHECK_EQ(probe_taskstats_reader(reader.value), "");
@@ -82,15 +83,18 @@ TEST("a source that never sends is found out within its patience") {
   SilentListener listener;
   SilentEvents events;
   uint64_t before = SystemClock().monotonic_ns();
-  CHECK(!probe_exit_records(listener).empty());
-  CHECK(!probe_proc_events(events).empty());
+  std::vector<TaskUsage> records;
+  CHECK(!probe_exit_records(listener, records).empty());
+  std::vector<ProcEvent> heard;
+  CHECK(!probe_proc_events(events, heard).empty());
   CHECK(SystemClock().monotonic_ns() - before < 2000000000);
 }
 
 TEST("an exit record holds what the child used, and a thread's record what the thread used") {
   Result<std::unique_ptr<TaskstatsListener>> listener = TaskstatsListener::open();
   if (!listener.ok()) SKIP(std::string("taskstats: ") + name(listener.status));
-  const std::string why = probe_exit_records(*listener.value);
+  std::vector<TaskUsage> heard;
+  const std::string why = probe_exit_records(*listener.value, heard);
   if (!why.empty()) SKIP(why);
   LiveChild child([] { burn_cpu(50000000); });
   REQUIRE(child.ready());
@@ -149,7 +153,8 @@ TEST("threads are asked for in batches, answered in order, the ended as gone") {
 TEST("process events tell forks by their forking thread, execs and exits, and nothing else") {
   Result<std::unique_ptr<ProcConnector>> connector = ProcConnector::open();
   if (!connector.ok()) SKIP(std::string("process events: ") + name(connector.status));
-  const std::string why = probe_proc_events(*connector.value);
+  std::vector<ProcEvent> events;
+  const std::string why = probe_proc_events(*connector.value, events);
   if (!why.empty()) SKIP(why);
   int forking_tid = 0;
   int pid = 0;

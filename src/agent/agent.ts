@@ -36,6 +36,7 @@ import { SqliteRollups } from '../state/rollups.js';
 import { SqlitePersistence } from '../state/sqlite-persistence.js';
 import { VERSION } from '../version.js';
 import { makeDeliveries } from './delivery.js';
+import type { KeptDescriptors } from './kept-descriptors.js';
 import { makeRollups } from './rollups.js';
 import { samplerOptions } from './sampler-options.js';
 import type { Watched } from './service-manager.js';
@@ -51,6 +52,8 @@ export interface AgentDeps {
   now: () => number;
   /** Roots of the kernel's files; tests bring their own. @default /proc and /sys */
   roots?: { proc: string; sys: string };
+  /** What a service manager passed and where it keeps more; without one absent. */
+  kept?: KeptDescriptors | undefined;
 }
 
 export class Agent {
@@ -122,7 +125,7 @@ export class Agent {
     const { log, now, config: current } = deps;
     this.#gpus = new Gpus({ addon: deps.addon, settings: config.gpu, nowMs: now });
     this.#sampler = new deps.addon.Sampler(
-      samplerOptions(config, ringPath(config.socket.path), this.#gpus.poller, deps.roots),
+      samplerOptions(config, ringPath(config.socket.path), this.#gpus.poller, deps.roots, deps.kept),
     );
     this.#attribution = this.#makeAttribution();
     const bootId = deps.addon.bootId();

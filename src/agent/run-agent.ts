@@ -7,6 +7,7 @@ import { LezeaError, messageOf } from '../errors.js';
 import { createLogger, type Logger } from '../log.js';
 import { type Addon, loadAddon } from '../native/addon.js';
 import { Agent } from './agent.js';
+import { keptDescriptors } from './kept-descriptors.js';
 import { ServiceManager } from './service-manager.js';
 
 /** Longest time that stopping may take; what is not flushed by then is taken up from the last checkpoint. */
@@ -19,6 +20,8 @@ export async function runAgent(input: LoadInput): Promise<number> {
   const addon = addonOrReason();
   // Before anything else happens: what the service was given is the sampling thread's alone.
   const capabilities = confine(addon);
+  const kept = keptDescriptors(input.env, process.pid);
+  if (kept) addon.guardPassedDescriptors(kept.names.length);
   const store = new ConfigStore(input);
   const log = createLogger({ level: store.current.log.level, env: input.env });
   if (capabilities !== 0n) log.info({ mask: `0x${capabilities.toString(16)}` }, CONFINED);
@@ -37,7 +40,7 @@ export async function runAgent(input: LoadInput): Promise<number> {
   const stopped = new Promise<NodeJS.Signals>((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve(signal));
   });
-  const agent = await Agent.start({ addon, config: () => store.current, log, now: () => Date.now() });
+  const agent = await Agent.start({ addon, config: () => store.current, log, now: () => Date.now(), kept });
   manager?.ready(agent.watched);
   log.info({ signal: await stopped }, 'stopping');
   manager?.stopping();

@@ -3,6 +3,7 @@
 import type { Config } from '../config/schema.js';
 import { socketMode } from '../ipc/listen.js';
 import type { GpuPoller, SamplerOptions } from '../native/addon.js';
+import type { KeptDescriptors } from './kept-descriptors.js';
 
 /** How long a process whose ring is known may wait for it after a restart, milliseconds. */
 const RESTART_WAIT_MS = 3000;
@@ -15,6 +16,7 @@ export function samplerOptions(
   ringSocket: string,
   gpus: GpuPoller | null,
   roots: { proc: string; sys: string } = { proc: '/proc', sys: '/sys' },
+  kept: KeptDescriptors | undefined = undefined,
 ): SamplerOptions {
   const sources = Object.entries(sampling.sources);
   return {
@@ -28,6 +30,7 @@ export function samplerOptions(
     restartWaitMs: RESTART_WAIT_MS,
     pullTimeoutMs: PULL_TIMEOUT_MS,
     gpus,
+    kept: kept ?? null,
     disabledSources: sources.filter(([, source]) => !source.enabled).map(([name]) => name),
   };
 }

@@ -159,8 +159,9 @@ export class Attribution {
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.checkpoint.stop();
+    this.#o.sampler.rest();
     await this.checkpoint.request({ durable: true });
-    await this.#o.sampler.stop();
+    await this.#o.sampler.stop(true);
   }
 
   /** Books that do not balance are counted at every checkpoint and logged once a run. */

@@ -38,6 +38,8 @@ export interface SamplerOptions {
   pullTimeoutMs: number;
   /** Where GPUs are known from; null: nowhere. */
   gpus: GpuPoller | null;
+  /** What a service manager passed from descriptor 3 on, and where it is told what to keep; null: there is none. */
+  kept: { address: string; names: string[] } | null;
   /** Sources not to use: `taskstats`, `cn_proc`, `cgroup`, `smaps`, `pidfd_info`, `rapl`. */
   disabledSources: string[];
 }
@@ -59,7 +61,10 @@ export interface Bind {
 
 export interface Sampler {
   start(): void;
-  stop(): Promise<void>;
+  /** From now on it samples only when asked to: the last pull is the last that it hears. */
+  rest(): void;
+  /** `handOver`: what was pulled last is stored; what comes after it waits for the next agent, where a service manager keeps it. */
+  stop(handOver?: boolean): Promise<void>;
   openRun(run: RunHandle, unattributed: Slot): void;
   defineSlot(slot: Slot, run: RunHandle, parent: Slot | 0): void;
   mapScope(session: SessionHandle, clientScopeId: number, slot: Slot): void;
@@ -349,6 +354,8 @@ export interface Addon {
   notifyService(address: string, message: string): void;
   /** Probes every source without a running sampler, for `doctor`. */
   probeSources(disabled: string[]): SourceStatus[];
+  /** So many descriptors from 3 on are closed in every program that is started from now on. */
+  guardPassedDescriptors(count: number): void;
 }
 
 const require = createRequire(import.meta.url);

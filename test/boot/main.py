@@ -44,15 +44,21 @@ WATCHDOG_SECONDS = 4
 CAP_NET_ADMIN = 1 << 12
 BURN = "import time\nend = time.process_time() + %g\nwhile time.process_time() < end: pass"
 TRAINER = """
-import sys, time
+import os, sys, time
 import lezea_monitor as lm
 run = lm.start_run(run_id=sys.argv[1], experiment="boot")
 print("begun", flush=True)
 end = time.monotonic() + float(sys.argv[2])
+used = 0
 while time.monotonic() < end:
     with run.tasker("t0"), run.layer("fc1"):
+        begun = time.thread_time_ns()
         sum(range(100000))
+        used += time.thread_time_ns() - begun
     time.sleep(0.01)
+print(used / 1e9, flush=True)
+if len(sys.argv) > 3:
+    os._exit(int(sys.argv[3]))
 run.end()
 """
 # In a PID namespace of its own the agent believes the numbers of drivers that translate them all.
@@ -86,7 +92,7 @@ class Boot(Checks):
 
     def day(self, only: List[str]) -> None:
         for step in (
-            self.install, self.privileges, self.users, self.killed, self.reloaded, self.watched,
+            self.install, self.privileges, self.users, self.killed, self.outlived, self.reloaded, self.watched,
             self.gpus, self.upgraded, self.stopped, self.journal, self.removed,
         ):  # fmt: skip
             self.case = step.__name__
@@ -150,6 +156,24 @@ class Boot(Checks):
         self.machine.run("systemctl", "kill", "--signal=KILL", "lezea-monitor")
         self.holds("killed, it is started anew", self.machine.until(self.restarted), self.status())
         self.ended("long", trainer)
+
+    def outlived(self) -> None:
+        machine = self.machine
+        trainer = self.train("outlived", 3, "4")
+        self.holds("systemd keeps its descriptors", machine.until(lambda: self.kept() >= 3), self.kept())
+        restarts = machine.show("NRestarts")
+        machine.run("systemctl", "kill", "--signal=KILL", "lezea-monitor")
+        said, _ = trainer.communicate(timeout=60)
+        self.holds("a program ends while there is no agent", trainer.returncode == 4 and not self.active(), self.status())
+        self.holds("there is one again", machine.until(
+            lambda: self.active() and machine.show("NRestarts") != restarts), self.status())  # fmt: skip
+        document = self.document("outlived", "alice")
+        cpu = {scope["path"]: scope["self"]["cpu_seconds"] for scope in document["scopes"]}["tasker:t0/layer:fc1"]
+        self.holds("its scope has what it used, %.3f s of %s" % (cpu, said.strip()),
+                   0.95 <= cpu / float(said) <= 1.05, document["totals"]["cpu_seconds"])  # fmt: skip
+        self.holds("how it ended is known", document["run"]["status"] == "FAILED", document["run"])
+        self.holds("its books balance", self.balances(document), document["conservation"])
+        self.holds("nothing of it is kept", machine.until(lambda: self.kept() == 0), self.kept())
 
     def reloaded(self) -> None:
         machine = self.machine
@@ -255,6 +279,9 @@ class Boot(Checks):
     def active(self) -> bool:
         return self.machine.ask("systemctl", "is-active", "lezea-monitor").stdout.strip() == "active"
 
+    def kept(self) -> int:
+        return int(self.machine.show("NFileDescriptorStore"))
+
     def restarted(self) -> bool:
         return self.active() and self.machine.show("NRestarts") != "0"
 
@@ -277,13 +304,13 @@ class Boot(Checks):
     def balances(self, document: Dict[str, Any]) -> bool:
         return all(line["residual"] == "0" for line in document["conservation"].values())
 
-    def train(self, run_id: str, seconds: float) -> "subprocess.Popen[str]":
+    def train(self, run_id: str, seconds: float, *more: str) -> "subprocess.Popen[str]":
         """A user's program, which has begun."""
         self.machine.write("/home/alice/trainer.py", TRAINER)
         enter = ["nsenter", "--target", str(self.machine.init), "--all", "--wd=/"]
         as_alice = ["runuser", "-u", "alice", "--", "env", "-i", "PATH=/usr/bin:/bin", "HOME=/home/alice"]
         trainer = subprocess.Popen(
-            enter + as_alice + ["python3", "/home/alice/trainer.py", run_id, str(seconds)],
+            enter + as_alice + ["python3", "/home/alice/trainer.py", run_id, str(seconds), *more],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert trainer.stdout is not None

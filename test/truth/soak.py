@@ -63,7 +63,7 @@ class Soak:
         with open(secret, "w", encoding="ascii") as file:
             os.fchmod(file.fileno(), 0o600)
             file.write("whsec_" + SECRET)
-        self.agent: Agent = truth.own_agent(
+        self.agent: Agent = truth.service(
             "webhook.enabled=true", "webhook.url=" + self.receiver.url,
             "webhook.secret_file=" + secret, "metrics.linger_seconds=20", "http.expose_run_names=true",
             "tracker.retry_most_ms=5000",

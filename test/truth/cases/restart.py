@@ -9,6 +9,7 @@ from harness.workload import Workload
 
 RUN_SECONDS, KILL_AFTER, RESTART_AFTER = 10, 2.0, 3.0
 SHARE = 0.01
+SETTLE_SECONDS = 1.5  # until what was used is in a checkpoint
 
 
 def compare(truth: Truth, agent: Agent, run_id: str, workload: Workload) -> None:
@@ -44,6 +45,29 @@ def restart(truth: Truth) -> None:
     for name, workload in runs.items():
         compare(truth, agent, truth.run_id(name), workload)
     agent.stop()
+
+
+@case("service")
+def service(truth: Truth) -> None:
+    """A service that is stopped, or killed, and started again when the training has ended meanwhile."""
+    for name, told in (("stopped", True), ("killed", False)):
+        agent = truth.service()
+        run_id = truth.run_id(name)
+        workload = truth.start("outlived", run_id, agent=agent)
+        workload.line()
+        time.sleep(SETTLE_SECONDS)
+        agent.stop() if told else agent.kill()
+        workload.tell()
+        said = workload.finish(status=3)
+        agent.start()
+        document = truth.document(run_id, agent, status="FAILED")
+        first, second = said["used"].items()
+        # The child of a dead parent: only who is told of every end knows it.
+        told = told and agent.source("exit_records")["state"] == "ok"
+        for path, (inner, outer) in (first, second) if told else (first,):
+            truth.between("%s %s, its clocks" % (run_id, path), inner, outer,
+                          document.scope(path, "cpu_seconds"), "s", share=SHARE)  # fmt: skip
+        agent.stop()
 
 
 @case("reconnect")

@@ -14,6 +14,7 @@ import tempfile
 import time
 from typing import Any, Dict, List, Optional, Sequence
 
+from .manager import Manager
 from .paths import COMMAND, REPOSITORY
 
 READY_SECONDS = 30
@@ -43,12 +44,16 @@ def interval_seconds() -> float:
 class Agent:
     """One agent with its socket and state in a temporary folder; survives kill and start."""
 
-    def __init__(self, settings: Optional[List[str]] = None) -> None:
+    def __init__(
+        self, settings: Optional[List[str]] = None, manager: Optional[Manager] = None
+    ) -> None:
+        """manager: what starts it, and keeps its descriptors in between."""
         self.folder = tempfile.mkdtemp(prefix="lezea-truth-agent-")
         self.socket = os.path.join(self.folder, "agent.sock")
         self.state = os.path.join(self.folder, "state")
         self.http = ""
         self._settings = settings or []
+        self._popen: Any = manager.popen if manager else subprocess.Popen
         self._process: Optional[subprocess.Popen] = None
         self._listen = "127.0.0.1:0"
 
@@ -72,7 +77,7 @@ class Agent:
         for setting in self._settings:
             command += ["--set", setting]
         with open(os.path.join(self.folder, "log"), "ab") as log:
-            self._process = subprocess.Popen(
+            self._process = self._popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=REPOSITORY
             )
         deadline = time.monotonic() + READY_SECONDS

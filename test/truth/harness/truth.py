@@ -12,6 +12,7 @@ from typing import Any, Iterator, List, Optional
 from .agent import Agent, interval_seconds
 from .cgroup import Leaf, NoCgroup
 from .document import Document
+from .manager import Manager
 from .registry import Skip
 from .table import Row, Table
 from .workload import Workload
@@ -49,6 +50,14 @@ class Truth:
         agent = Agent(list(settings))
         self._stack.callback(agent.remove)
         return agent
+
+    def service(self, *settings: str) -> Agent:
+        """One that a service manager starts, who keeps its descriptors while there is none."""
+        manager = Manager()
+        self._stack.callback(manager.remove)
+        agent = Agent(list(settings), manager)
+        self._stack.callback(agent.remove)
+        return agent.start()
 
     def run_id(self, name: str = "") -> str:
         return self.case + ("." + name if name else "")

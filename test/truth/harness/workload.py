@@ -46,7 +46,7 @@ class Workload:
         self._process = subprocess.Popen(
             (command or []) + [sys.executable, path] + arguments,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             preexec_fn=leaf.enter if leaf is not None else None,
@@ -69,17 +69,23 @@ class Workload:
         self._said = bytearray(rest)
         return json.loads(line)
 
-    def finish(self, timeout: float = TIMEOUT_SECONDS) -> Dict[str, Any]:
+    def tell(self) -> None:
+        """One line, for those that wait for it."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"go\n")
+        self._process.stdin.flush()
+
+    def finish(self, timeout: float = TIMEOUT_SECONDS, status: int = 0) -> Dict[str, Any]:
         """Waits for the end of it, and of whatever holds its output; its last object."""
         deadline = time.monotonic() + timeout
         while self._receive(deadline):
             pass
-        status = self._process.wait(max(0.1, deadline - time.monotonic()))
+        ended = self._process.wait(max(0.1, deadline - time.monotonic()))
         lines = self._said.decode().splitlines()
-        if status != 0 or not lines:
+        if ended != status or not lines:
             raise WorkloadFailed(
                 "%s ended with status %d and %d lines\n%s"
-                % (self._name, status, len(lines), self._stderr())
+                % (self._name, ended, len(lines), self._stderr())
             )
         warnings = self._stderr().strip()
         if warnings:

@@ -1,0 +1,116 @@
+// What the service manager keeps of each session for the next agent: its process's pidfd, its rings, and what the numbers in
+// those mean. With them an agent that is started again reads what was written while there was none, also by
+// programs that have ended since.
+
+#include <cstdio>
+#include <cstring>
+
+#include "sampler/engine.h"
+
+namespace lezea {
+namespace {
+
+// Sessions that the next agent takes over until their clients speak to it: above all that a client is given.
+constexpr uint32_t kFirstKeptSession = 0xF0000000;
+
+constexpr const char* kRing = "ring";
+constexpr const char* kIds = "ids";
+constexpr const char* kProcess = "process";
+
+std::string kept_name(const char* kind, int pid, uint64_t start_ticks) {
+  return std::string(kind) + "-" + std::to_string(pid) + "-" + std::to_string(start_ticks);
+}
+
+// Whose it is; pid 0: no process's.
+ProcessId owner_of(const std::string& name) {
+  for (const char* kind : {kRing, kIds, kProcess}) {
+    unsigned long long start_ticks = 0;
+    int pid = 0;
+    if (name.rfind(kind, 0) == 0 &&
+        sscanf(name.c_str() + strlen(kind), "-%d-%llu", &pid, &start_ticks) == 2 &&
+        kept_name(kind, pid, start_ticks) == name) {
+      return {pid, start_ticks};
+    }
+  }
+  return {0, 0};
+}
+
+bool is_a(const char* kind, const std::string& name) {
+  return name.rfind(std::string(kind) + "-", 0) == 0;
+}
+
+}  // namespace
+
+bool Engine::is_kept(uint32_t session) { return session >= kFirstKeptSession; }
+
+void Engine::keep(const char* kind, const Process& process, int fd) {
+  if (!sources_.kept.store || fd < 0) return;
+  sources_.kept.store->keep(kept_name(kind, process.pid, process.start_ticks), fd);
+}
+
+void Engine::drop_kept(const Process& process) {
+  if (!sources_.kept.store) return;
+  for (const char* kind : {kRing, kIds, kProcess})
+    sources_.kept.store->drop(kept_name(kind, process.pid, process.start_ticks));
+}
+
+void Engine::keep_session(const Process& process, Session& session) {
+  if (!sources_.kept.store) return;
+  session.ids = ClientIds::create(session.clock_offset_ns, process.own_namespace);
+  keep(kIds, process, session.ids.fd());
+  keep(kProcess, process, process.reader.pidfd());
+}
+
+// False: this tells nothing.
+bool Engine::take_meanings(Process& process, int fd) {
+  std::optional<ClientMeanings> meanings = ClientIds::read(fd);
+  if (!meanings) return false;
+  process.session = kFirstKeptSession + last_kept_session_++;
+  process.own_namespace = meanings->own_namespace;
+  for (const auto& [inside, tid] : meanings->tids) process.tids_from_namespace[inside] = tid;
+  Session& session = sessions_[process.session];
+  session.process = process.serial;
+  session.clock_offset_ns = meanings->clock_offset_ns;
+  const uint32_t run = process.account.run();
+  for (const auto& [client_scope, slot] : meanings->slots) {
+    // One that was not stored is another scope's number by now, or will be.
+    const Slot* known = table_.slot(slot);
+    if (known != nullptr && known->run == run) session.slots[client_scope] = slot;
+  }
+  return true;
+}
+
+void Engine::adopt_kept() {
+  std::map<ProcessId, Process*> processes;
+  for (auto& [serial, process] : processes_)
+    processes[{process->pid, process->start_ticks}] = process.get();
+  std::vector<KeptDescriptor> kept = std::move(sources_.kept.descriptors);
+  std::vector<std::pair<Process*, KeptDescriptor*>> rings;
+  for (KeptDescriptor& descriptor : kept) {
+    if (!descriptor.fd) continue;
+    const auto found = processes.find(owner_of(descriptor.name));
+    if (found == processes.end()) {
+      if (sources_.kept.store) sources_.kept.store->drop(descriptor.name);
+    } else if (is_a(kRing, descriptor.name)) {
+      rings.emplace_back(found->second, &descriptor);
+    } else if (is_a(kProcess, descriptor.name)) {
+      found->second->reader.take_pidfd(std::move(descriptor.fd));
+    } else if (found->second->session == 0) {
+      take_meanings(*found->second, descriptor.fd.get());
+    }
+  }
+  for (const auto& [process, descriptor] : rings) {
+    if (process->session == 0 || process->rings.size() >= kMostRings) continue;
+    std::string why;
+    Result<RingFile> ring = RingFile::adopt(std::move(descriptor->fd), &why);
+    if (!ring.ok()) continue;
+    take_ring(*process, process->session, ring.value);
+    process->waits_until_ns =
+        0;  // its session was whole: others are of programs that it exec'd since
+  }
+  for (auto& [serial, process] : processes_) {
+    if (!process->reader.is_open()) process->saved_rings.clear();  // nobody will offer them
+  }
+}
+
+}  // namespace lezea
