@@ -65,22 +65,22 @@ class PullWorker : public PoolWorker {
 
 class StopWorker : public PoolWorker {
  public:
-  StopWorker(Napi::Env env, std::shared_ptr<Sampler> sampler, bool hand_over)
+  StopWorker(Napi::Env env, std::shared_ptr<Sampler> sampler, uint64_t stored_ns)
       : PoolWorker(env, "lezea-stop"),
         deferred_(Napi::Promise::Deferred::New(env)),
         sampler_(std::move(sampler)),
-        hand_over_(hand_over) {}
+        stored_ns_(stored_ns) {}
 
   Napi::Promise promise() const { return deferred_.Promise(); }
 
  protected:
-  void Execute() override { sampler_->stop(hand_over_); }
+  void Execute() override { sampler_->stop(stored_ns_); }
   void OnOK() override { deferred_.Resolve(Env().Undefined()); }
 
  private:
   Napi::Promise::Deferred deferred_;
   std::shared_ptr<Sampler> sampler_;
-  const bool hand_over_;
+  const uint64_t stored_ns_;
 };
 
 void stop_with_environment(void* sampler) { static_cast<Sampler*>(sampler)->stop(); }
@@ -189,25 +189,27 @@ SamplerSettings settings_of(const Napi::Object& options) {
 }  // namespace
 
 Napi::Function SamplerObject::define(Napi::Env env) {
-  return DefineClass(
-      env, "Sampler",
-      {InstanceMethod<&SamplerObject::start>("start"), InstanceMethod<&SamplerObject::rest>("rest"), InstanceMethod<&SamplerObject::stop>("stop"),
-       InstanceMethod<&SamplerObject::open_run>("openRun"),
-       InstanceMethod<&SamplerObject::define_slot>("defineSlot"),
-       InstanceMethod<&SamplerObject::map_scope>("mapScope"),
-       InstanceMethod<&SamplerObject::map_device>("mapDevice"),
-       InstanceMethod<&SamplerObject::bind>("bind"), InstanceMethod<&SamplerObject::enter>("enter"),
-       InstanceMethod<&SamplerObject::close_session>("closeSession"),
-       InstanceMethod<&SamplerObject::end_part>("endPart"),
-       InstanceMethod<&SamplerObject::close_run>("closeRun"),
-       InstanceMethod<&SamplerObject::name_gpu>("nameGpu"),
-       InstanceMethod<&SamplerObject::restore_slot>("restoreSlot"),
-       InstanceMethod<&SamplerObject::restore_run>("restoreRun"),
-       InstanceMethod<&SamplerObject::restore_process>("restoreProcess"),
-       InstanceMethod<&SamplerObject::pull>("pull"),
-       InstanceMethod<&SamplerObject::sources>("sources"),
-       InstanceMethod<&SamplerObject::heartbeat>("heartbeat"),
-       InstanceMethod<&SamplerObject::node_figures>("nodeFigures")});
+  return DefineClass(env, "Sampler",
+                     {InstanceMethod<&SamplerObject::start>("start"),
+                      InstanceMethod<&SamplerObject::rest>("rest"),
+                      InstanceMethod<&SamplerObject::stop>("stop"),
+                      InstanceMethod<&SamplerObject::open_run>("openRun"),
+                      InstanceMethod<&SamplerObject::define_slot>("defineSlot"),
+                      InstanceMethod<&SamplerObject::map_scope>("mapScope"),
+                      InstanceMethod<&SamplerObject::map_device>("mapDevice"),
+                      InstanceMethod<&SamplerObject::bind>("bind"),
+                      InstanceMethod<&SamplerObject::enter>("enter"),
+                      InstanceMethod<&SamplerObject::close_session>("closeSession"),
+                      InstanceMethod<&SamplerObject::end_part>("endPart"),
+                      InstanceMethod<&SamplerObject::close_run>("closeRun"),
+                      InstanceMethod<&SamplerObject::name_gpu>("nameGpu"),
+                      InstanceMethod<&SamplerObject::restore_slot>("restoreSlot"),
+                      InstanceMethod<&SamplerObject::restore_run>("restoreRun"),
+                      InstanceMethod<&SamplerObject::restore_process>("restoreProcess"),
+                      InstanceMethod<&SamplerObject::pull>("pull"),
+                      InstanceMethod<&SamplerObject::sources>("sources"),
+                      InstanceMethod<&SamplerObject::heartbeat>("heartbeat"),
+                      InstanceMethod<&SamplerObject::node_figures>("nodeFigures")});
 }
 
 SamplerObject::SamplerObject(const Napi::CallbackInfo& info)
@@ -256,8 +258,10 @@ Napi::Value SamplerObject::rest(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value SamplerObject::stop(const Napi::CallbackInfo& info) {
-  const bool hand_over = info[0].IsBoolean() && info[0].As<Napi::Boolean>().Value();
-  auto* worker = new StopWorker(info.Env(), sampler_, hand_over);  // deletes itself
+  bool lossless = false;
+  const uint64_t stored_ns =
+      info[0].IsBigInt() ? info[0].As<Napi::BigInt>().Uint64Value(&lossless) : 0;
+  auto* worker = new StopWorker(info.Env(), sampler_, stored_ns);  // deletes itself
   const Napi::Promise promise = worker->promise();
   worker->Queue();
   return promise;

@@ -133,8 +133,9 @@ class Engine {
   // After those: the rings of restored processes that the service manager kept, also of those that have
   // ended since.
   void adopt_kept();
-  // See hand_over_listeners().
-  void hand_over() { hand_over_listeners(sources_); }
+  // What is heard from now on waits for the next agent: where the state of the tick at `stored_ns` is stored, and
+  // that has all that was heard.
+  void hand_over(uint64_t stored_ns);
   // Tells the manager what it is to keep and what no longer.
   void flush_kept() {
     if (sources_.kept.store) sources_.kept.store->flush();
@@ -225,6 +226,7 @@ class Engine {
   void apply(const Event& event);
   // engine_apply.cc
   void apply_record(Process& process, const Event& event);
+  static bool is_over(const Process& process);
   void apply_process_event(const ProcEvent& event);
   void fork_into_run(Process& parent, const ProcEvent& event);
   void thread_ended(Process& process, const ProcEvent& event);
@@ -324,9 +326,11 @@ class Engine {
   void forget_gpus(uint64_t before_ns, bool holders_too);
   // engine_kept.cc
   static bool is_kept(uint32_t session);
-  void keep(const char* kind, const Process& process, int fd);
-  void drop_kept(const Process& process);
-  void keep_session(const Process& process, Session& session);
+  void keep(const char* kind, Process& process, int fd);
+  void drop_kept(Process& process);
+  void keep_session(Process& process, Session& session);
+  void keep_ring(Process& process, Session& session, const RingFile& file);
+  static void forget_held_records(Process& process);
   bool take_meanings(Process& process, int fd);
   void take_ring(Process& process, uint32_t session, RingFile& file);
   // engine_snapshot.cc
@@ -368,6 +372,7 @@ class Engine {
   bool remembers_;                                // where processes' time went
   std::array<std::deque<Departed>, 2> departed_;  // the second: those that held a GPU
   uint64_t last_tick_ns_ = 0;
+  bool drained_ = false;  // since then
   uint64_t last_cgroup_check_ns_ = 0;
   uint64_t last_note_ns_ = 0;
   uint64_t taken_note_ns_ = 0;  // the note up to which the rings were taken

@@ -160,10 +160,15 @@ void Engine::end_untold_threads(Process& process) {
   }
 }
 
+// It ended while there was no agent: what is told of its pid after that is another's.
+bool Engine::is_over(const Process& process) {
+  return !process.reader.is_open() && process.reader.leader_told();
+}
+
 void Engine::apply_process_event(const ProcEvent& event) {
   if (event.kind == ProcEvent::Kind::kFork && !event.new_thread()) {
     Process* parent = find_pid(event.parent_tgid);
-    if (parent != nullptr) fork_into_run(*parent, event);
+    if (parent != nullptr && !is_over(*parent)) fork_into_run(*parent, event);
     return;
   }
   Process* process = find_pid(event.tgid);
@@ -172,6 +177,7 @@ void Engine::apply_process_event(const ProcEvent& event) {
     process->known_tids.insert(event.tid);
     return;
   }
+  if (is_over(*process)) return;
   if (event.kind == ProcEvent::Kind::kExit) {
     thread_ended(*process, event);
     return;

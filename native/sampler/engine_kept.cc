@@ -2,8 +2,10 @@
 // those mean. With them an agent that is started again reads what was written while there was none, also by
 // programs that have ended since.
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include "sampler/engine.h"
 
@@ -12,6 +14,9 @@ namespace {
 
 // Sessions that the next agent takes over until their clients speak to it: above all that a client is given.
 constexpr uint32_t kFirstKeptSession = 0xF0000000;
+
+// Of one session: for 128 threads at a time, and so that no client takes the manager's room from others.
+constexpr size_t kMostKeptRings = 2;
 
 constexpr const char* kRing = "ring";
 constexpr const char* kIds = "ids";
@@ -43,22 +48,50 @@ bool is_a(const char* kind, const std::string& name) {
 
 bool Engine::is_kept(uint32_t session) { return session >= kFirstKeptSession; }
 
-void Engine::keep(const char* kind, const Process& process, int fd) {
+void Engine::keep(const char* kind, Process& process, int fd) {
   if (!sources_.kept.store || fd < 0) return;
   sources_.kept.store->keep(kept_name(kind, process.pid, process.start_ticks), fd);
+  process.kept = true;
 }
 
-void Engine::drop_kept(const Process& process) {
-  if (!sources_.kept.store) return;
+void Engine::drop_kept(Process& process) {
+  if (!sources_.kept.store || !std::exchange(process.kept, false)) return;
   for (const char* kind : {kRing, kIds, kProcess})
     sources_.kept.store->drop(kept_name(kind, process.pid, process.start_ticks));
 }
 
-void Engine::keep_session(const Process& process, Session& session) {
+void Engine::keep_session(Process& process, Session& session) {
   if (!sources_.kept.store) return;
+  drop_kept(process);
   session.ids = ClientIds::create(session.clock_offset_ns, process.own_namespace);
   keep(kIds, process, session.ids.fd());
   keep(kProcess, process, process.reader.pidfd());
+}
+
+// All rings of a session or none: with a part of them it would be read as if it were whole.
+void Engine::keep_ring(Process& process, Session& session, const RingFile& file) {
+  if (!session.ids.valid()) return;
+  if (process.rings.size() < kMostKeptRings) return keep(kRing, process, file.fd());
+  drop_kept(process);
+  session.ids = ClientIds();
+}
+
+// Of scopes that the kept session does not know: its client names them when it offers the ring again.
+void Engine::forget_held_records(Process& process) {
+  auto& held = process.held;
+  held.erase(std::remove_if(held.begin(), held.end(),
+                            [](const Event& event) { return event.kind == Event::Kind::kRecord; }),
+             held.end());
+}
+
+void Engine::hand_over(uint64_t stored_ns) {
+  const bool waits = std::any_of(processes_.begin(), processes_.end(),
+                                 [](const auto& entry) { return !entry.second->held.empty(); });
+  // What was heard and is not in that state would be missing for good: better to be told of nothing.
+  if (stored_ns != last_tick_ns_ || drained_ || waits || !proc_events_.empty() ||
+      !exit_records_.empty())
+    return;
+  hand_over_listeners(sources_);
 }
 
 // False: this tells nothing.
@@ -71,12 +104,19 @@ bool Engine::take_meanings(Process& process, int fd) {
   Session& session = sessions_[process.session];
   session.process = process.serial;
   session.clock_offset_ns = meanings->clock_offset_ns;
+  session.ids = ClientIds::create(session.clock_offset_ns, process.own_namespace);
+  for (const auto& [inside, tid] : meanings->tids) session.ids.add_thread(inside, tid);
   const uint32_t run = process.account.run();
   for (const auto& [client_scope, slot] : meanings->slots) {
     // One that was not stored is another scope's number by now, or will be.
     const Slot* known = table_.slot(slot);
-    if (known != nullptr && known->run == run) session.slots[client_scope] = slot;
+    if (known == nullptr || known->run != run) continue;
+    session.slots[client_scope] = slot;
+    session.ids.add_scope(client_scope, slot);
   }
+  if (!sources_.kept.store) return true;
+  sources_.kept.store->drop(kept_name(kIds, process.pid, process.start_ticks));
+  keep(kIds, process, session.ids.fd());
   return true;
 }
 
@@ -91,7 +131,10 @@ void Engine::adopt_kept() {
     const auto found = processes.find(owner_of(descriptor.name));
     if (found == processes.end()) {
       if (sources_.kept.store) sources_.kept.store->drop(descriptor.name);
-    } else if (is_a(kRing, descriptor.name)) {
+      continue;
+    }
+    found->second->kept = true;
+    if (is_a(kRing, descriptor.name)) {
       rings.emplace_back(found->second, &descriptor);
     } else if (is_a(kProcess, descriptor.name)) {
       found->second->reader.take_pidfd(std::move(descriptor.fd));
@@ -100,10 +143,13 @@ void Engine::adopt_kept() {
     }
   }
   for (const auto& [process, descriptor] : rings) {
-    if (process->session == 0 || process->rings.size() >= kMostRings) continue;
+    if (process->session == 0 || process->rings.size() >= kMostKeptRings) continue;
     std::string why;
     Result<RingFile> ring = RingFile::adopt(std::move(descriptor->fd), &why);
-    if (!ring.ok()) continue;
+    const bool again = std::any_of(
+        process->rings.begin(), process->rings.end(),
+        [&ring](const Ring& other) { return other.file.inode() == ring.value.inode(); });
+    if (!ring.ok() || again) continue;
     take_ring(*process, process->session, ring.value);
     process->waits_until_ns =
         0;  // its session was whole: others are of programs that it exec'd since

@@ -172,6 +172,9 @@ void Engine::attach(Process& process, const BindCommand& command) {
   }
   if (command.session == 0) return;
   const bool kept = is_kept(process.session);
+  if (kept) forget_held_records(process);
+  std::vector<RingRecord> gpu_times;
+  if (kept) gpu_times.swap(sessions_[process.session].early_gpu_times);
   if (process.session != 0) close_session(process.session);
   // It will offer again what was read without it, as after a restart.
   if (kept && !process.saved_rings.empty()) process.waits_until_ns = now + restart_wait_ns_;
@@ -179,6 +182,7 @@ void Engine::attach(Process& process, const BindCommand& command) {
   process.session = command.session;
   Session& session = sessions_[command.session];
   session.process = process.serial;
+  session.early_gpu_times = std::move(gpu_times);
   session.clock_offset_ns = command.clock_offset_ns;
   const Result<PidStatus> status = process.reader.files().status();
   process.own_namespace = !status.ok() || status.value.ns_pids.size() <= 1;
@@ -188,7 +192,9 @@ void Engine::attach(Process& process, const BindCommand& command) {
 void Engine::map_scope(uint32_t session_handle, uint32_t client_scope, uint32_t slot) {
   const auto session = sessions_.find(session_handle);
   if (session == sessions_.end() || client_scope == 0) return;
-  session->second.slots[client_scope] = slot;
+  const auto [known, fresh] = session->second.slots.try_emplace(client_scope, slot);
+  if (!fresh && known->second == slot) return;
+  known->second = slot;
   session->second.ids.add_scope(client_scope, slot);
 }
 
@@ -236,7 +242,7 @@ bool Engine::adopt_ring(uint32_t handle, RingFile& file) {
     if (ring.file.inode() == file.inode()) return true;  // offered twice
   }
   if (process->rings.size() >= kMostRings) return true;  // closed unread
-  keep("ring", *process, file.fd());
+  keep_ring(*process, session->second, file);
   take_ring(*process, handle, file);
   return true;
 }
@@ -283,10 +289,8 @@ void Engine::remove(Process& process) {
     --run->processes;
     run->dirty = true;
   }
-  if (process.session != 0) {
-    drop_kept(process);
-    sessions_.erase(process.session);
-  }
+  drop_kept(process);
+  if (process.session != 0) sessions_.erase(process.session);
   const auto by_pid = by_pid_.find(process.pid);
   if (by_pid != by_pid_.end() && by_pid->second == process.serial) by_pid_.erase(by_pid);
   const uint64_t serial = process.serial;

@@ -152,7 +152,7 @@ bool Engine::restore_process(uint32_t run, std::string_view state) {
   } else {
     process.ended_ns = process.account.last_close_ns();  // or later, as far as is known
     // Its end, and who had the pid after it, are still to be told.
-    if (sources_.exits_before || sources_.events_before) by_pid_.emplace(pid, serial);
+    if (sources_.events_before) by_pid_.emplace(pid, serial);
   }
   process.parent = parent;
   process.start_ticks = start_ticks;

@@ -307,6 +307,7 @@ void Engine::read_rings(std::vector<Event>& events) {
 }
 
 void Engine::tick(bool slow) {
+  drained_ = false;
   std::vector<Event> events;
   if (scan_once_) find_unseen();
   read_gpus();
@@ -334,6 +335,7 @@ void Engine::tick(bool slow) {
 }
 
 void Engine::drain() {
+  drained_ = true;
   for (auto& [serial, process] : processes_) {
     process->was_read = false;
     process->forget_thread_clocks();

@@ -125,6 +125,7 @@ struct Process {
   int parent_pid = 0;
   bool adopts_orphans = false;  // the first of its PID namespace, or was seen to get one
   uint32_t session = 0;         // handle of the live session; 0: none
+  bool kept = false;            // the service manager has something of it
   std::string exe;
   std::string comm;
 

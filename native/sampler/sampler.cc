@@ -94,12 +94,12 @@ bool Sampler::start(std::string* error) {
 
 void Sampler::rest() { resting_ = true; }
 
-void Sampler::stop(bool hand_over) {
+void Sampler::stop(uint64_t stored_ns) {
   if (!running_.exchange(false)) return;
   if (acceptor_) acceptor_->stop();
   wake();
   thread_.join();
-  if (hand_over && resting_) engine_->hand_over();
+  if (stored_ns != 0 && resting_) engine_->hand_over(stored_ns);
   engine_->flush_kept();
   const std::lock_guard<std::mutex> lock(mutex_);
   requests_.clear();  // their futures say broken_promise
@@ -241,6 +241,12 @@ void Sampler::schedule_drain() {
   next_drain_ns_ = pause_ns == 0 ? 0 : clock_.monotonic_ns() + pause_ns;
 }
 
+// While it rests nothing is done but for a request, so that nothing is heard after the last one.
+bool Sampler::has_work() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return !resting_ || !requests_.empty();
+}
+
 // Requests are taken together with the commands that were queued before them.
 bool Sampler::run_commands() {
   std::vector<Queued> batch;
@@ -314,7 +320,7 @@ void Sampler::run() {
   next_node_ns_ = next_tick_ns_;
   while (running_) {
     ++turns_;
-    bool ticked = run_commands();
+    bool ticked = has_work() && run_commands();
     adopt_rings();
     const uint64_t now = clock_.monotonic_ns();
     bool slow = false;

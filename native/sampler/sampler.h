@@ -68,9 +68,9 @@ class Sampler {
   bool start(std::string* error);
   // From now on it samples only when asked to: what is asked for last is the last that it has heard.
   void rest();
-  // Idempotent; joins the thread. `hand_over`: the last snapshot after rest() is stored, and the next agent hears
-  // all that comes after it.
-  void stop(bool hand_over = false);
+  // Idempotent; joins the thread. `stored_ns`: the time of a snapshot after rest() that is stored; the next agent is to
+  // hear what comes after it. 0: nothing is.
+  void stop(uint64_t stored_ns = 0);
 
   // Before start() they run at once, where the capabilities are; after it in order on the sampling
   // thread. What is posted after stop(), or waits then, is dropped: nothing is read any more.
@@ -102,6 +102,7 @@ class Sampler {
   void make_acceptor();
   void run();
   void wait(uint64_t until_ns);
+  bool has_work();
   bool run_commands();
   bool tick_is_due(uint64_t now_ns, bool* slow);
   void tick(bool slow);

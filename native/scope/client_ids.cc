@@ -52,9 +52,10 @@ void ClientIds::add_thread(int inside, int tid) {
   add({kThread, static_cast<uint32_t>(inside), static_cast<uint32_t>(tid)});
 }
 
-// What could not be written whole would shift what comes after it: then there is no file.
+// Part of it is worse than nothing: then there is no file.
 void ClientIds::add(const Entry& entry) {
-  if (fd_.valid() && write(fd_.get(), &entry, sizeof entry) != sizeof entry) {
+  if (!fd_.valid()) return;
+  if (++entries_ > kMostEntries || write(fd_.get(), &entry, sizeof entry) != sizeof entry) {
     (void)!ftruncate(fd_.get(), 0);
     fd_.reset();
   }

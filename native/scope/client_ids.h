@@ -2,6 +2,7 @@
 // client calls 7 nor which thread. Grows with the session. Owns the descriptor. One thread at a time.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <unordered_map>
@@ -34,6 +35,7 @@ class ClientIds {
   struct Entry;
   void add(const Entry& entry);
   UniqueFd fd_;
+  size_t entries_ = 0;
 };
 
 }  // namespace lezea

@@ -32,16 +32,12 @@ DescriptorStore::DescriptorStore(const std::string& address) {
 void DescriptorStore::keep(const std::string& name, int fd) {
   UniqueFd copy(fcntl(fd, F_DUPFD_CLOEXEC, 0));
   // FDPOLL=0: a descriptor that has news is not one to be thrown away.
-  if (copy.valid()) add("FDSTORE=1\nFDPOLL=0\nFDNAME=" + name, std::move(copy));
+  if (!copy.valid() || !socket_.valid() || waiting_.size() >= kMostWaiting) return;
+  waiting_.push_back({"FDSTORE=1\nFDPOLL=0\nFDNAME=" + name, std::move(copy)});
 }
 
 void DescriptorStore::drop(const std::string& name) {
-  add("FDSTOREREMOVE=1\nFDNAME=" + name, UniqueFd());
-}
-
-void DescriptorStore::add(std::string text, UniqueFd fd) {
-  if (!socket_.valid() || waiting_.size() >= kMostWaiting) return;
-  waiting_.push_back({std::move(text), std::move(fd)});
+  if (socket_.valid()) waiting_.push_back({"FDSTOREREMOVE=1\nFDNAME=" + name, UniqueFd()});
 }
 
 void DescriptorStore::flush() {

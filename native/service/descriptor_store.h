@@ -35,7 +35,6 @@ class DescriptorStore {
     std::string text;
     UniqueFd fd;
   };
-  void add(std::string text, UniqueFd fd);
   bool send(const Message& message);
 
   UniqueFd socket_;  // connected

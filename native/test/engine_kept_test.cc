@@ -1,6 +1,8 @@
 // An agent that is started again with what a service manager kept for it: what was written while there was none is
 // counted in its scopes, also of a program that has ended since.
 
+#include <algorithm>
+
 #include "check.h"
 #include "fake_manager.h"
 #include "fake_world.h"
@@ -57,7 +59,7 @@ class Service {
   // Its last state is stored; `told` as by SIGTERM, where it hands over what it listened to.
   void stop(bool told) {
     tick();
-    if (told) engine->hand_over();
+    if (told) engine->hand_over(last.t_mono_ns);
     engine->flush_kept();
     manager.receive();
     engine.reset();
@@ -195,6 +197,76 @@ TEST(
     CHECK_EQ(service.total_ms(), 100u);
     CHECK(service.manager.names().empty());  // nothing is kept of what is gone
   }
+}
+
+// The first scope of an hour: its name comes when the client has found the agent again.
+TEST(
+    "a scope that a living program first enters while there is no agent counts, once it is named") {
+  Service service(true);
+  service.stop(true);
+  service.enter(13);
+  service.use(20);
+  service.start_again(true);
+  service.engine->define_slot(4, kRun, 0);
+  service.tick();
+  service.use(20);
+  service.bind(9);
+  service.engine->map_scope(9, 13, 4);
+  service.tick();
+  service.use(20);
+  service.tick();
+  CHECK(service.cpu_ms(4) >= 59);
+  CHECK_EQ(service.total_ms(), 60u);
+  CHECK_EQ(service.cpu_ms(kUnattributed), 0u);
+}
+
+TEST("what is heard after the state that is stored is not handed over as if it were in it") {
+  enum class Hears { kNothing, kTick, kDrain };
+  for (const Hears hears : {Hears::kNothing, Hears::kTick, Hears::kDrain}) {
+    Service service(true);
+    const uint64_t stored_ns = service.last.t_mono_ns;
+    if (hears == Hears::kTick) service.tick();
+    if (hears == Hears::kDrain) service.engine->drain();
+    service.engine->hand_over(stored_ns);
+    service.engine->flush_kept();
+    service.manager.receive();
+    const std::vector<std::string> names = service.manager.names();
+    const bool handed_over = std::find(names.begin(), names.end(), "exit-records") != names.end();
+    CHECK_EQ(handed_over, hears == Hears::kNothing);
+  }
+}
+
+TEST(
+    "of a session with more rings than are kept none is, so that it is never read as if it were "
+    "whole") {
+  Service service(true);
+  std::vector<std::unique_ptr<RingWriter>> rings;
+  for (size_t i = 0; i < 3; ++i) {
+    CHECK_EQ(service.manager.names().size(), i < 2 ? 2 + i : 0u);
+    rings.push_back(std::make_unique<RingWriter>(4, 256));
+    std::string why;
+    Result<RingFile> ring = RingFile::adopt(rings.back()->duplicate(), &why);
+    REQUIRE(service.engine->adopt_ring(1, ring.value));
+    service.tick();
+  }
+}
+
+TEST("a stranger with the pid of a program that has ended gets no children into its run") {
+  Service service(true);
+  service.stop(true);
+  service.end();
+  ProcEvent fork;
+  fork.kind = ProcEvent::Kind::kFork;
+  fork.parent_tid = fork.parent_tgid = service.pid();
+  FakeProcess& child = service.world.spawn(1);
+  fork.tid = fork.tgid = child.pid;
+  fork.t_mono_ns = service.world.now_ns += 50 * kMs;
+  service.world.events.push_back(fork);
+  service.world.use(child.pid, child.pid, 20 * kMs);
+  service.start_again(true);
+  service.tick();
+  service.tick();
+  CHECK_EQ(service.total_ms(), 0u);
 }
 
 TEST("a scope that was never stored is not taken for the one that has its number now") {

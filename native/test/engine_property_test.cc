@@ -374,7 +374,7 @@ class Schedule {
       tick();  // what waited for its ring ever since is read
       tick();
       checkpoint();
-      engine_->hand_over();
+      engine_->hand_over(world_.now_ns);
     }
     handed_over_ = stopped;
     agent_died_ = agent_died_ || !stopped || !with_events_;

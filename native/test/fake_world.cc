@@ -2,6 +2,7 @@
 #include "fake_world.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -38,7 +39,7 @@ class FakeClock final : public Clock {
 class FakeEvents final : public ProcEvents {
  public:
   explicit FakeEvents(FakeWorld* world) : world_(world) {}
-  int fd() const override { return -1; }
+  int fd() const override { return world_->listener.get(); }
   void drain(std::vector<ProcEvent>& out) override {
     out.insert(out.end(), world_->events.begin(), world_->events.end());
     world_->events.clear();
@@ -52,7 +53,7 @@ class FakeEvents final : public ProcEvents {
 class FakeExits final : public ExitListener {
  public:
   explicit FakeExits(FakeWorld* world) : world_(world) {}
-  int fd() const override { return -1; }
+  int fd() const override { return world_->listener.get(); }
   void drain(std::vector<TaskUsage>& out) override {
     if (const auto happens = std::exchange(world_->after_readings, nullptr)) happens();
     out.insert(out.end(), world_->exits.begin(), world_->exits.end());
@@ -135,6 +136,7 @@ FakeWorld::FakeWorld() {
   char path[] = "/dev/shm/lezea-world-XXXXXX";
   if (::mkdtemp(path) == nullptr) ::abort();
   root = path;
+  listener.reset(::memfd_create("lezea-fake-listener", MFD_CLOEXEC));
 }
 
 FakeWorld::~FakeWorld() {

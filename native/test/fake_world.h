@@ -123,6 +123,7 @@ class FakeWorld {
   std::vector<ProcEvent> events;
   std::vector<TaskUsage> exits;
   std::string root;
+  UniqueFd listener;  // stands for a kernel's socket, where a descriptor is asked for
 
  private:
   void tell_end(int pid, int tid);

@@ -160,8 +160,11 @@ export class Attribution {
     this.#stopping.abort();
     await this.checkpoint.stop();
     this.#o.sampler.rest();
-    await this.checkpoint.request({ durable: true });
-    await this.#o.sampler.stop(true);
+    try {
+      await this.checkpoint.request({ durable: true });
+    } finally {
+      await this.#o.sampler.stop(this.checkpoint.storedNs);
+    }
   }
 
   /** Books that do not balance are counted at every checkpoint and logged once a run. */

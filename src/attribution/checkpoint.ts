@@ -42,6 +42,8 @@ interface Waiter {
 export class Checkpoint {
   /** The newest sample, committed or not: the source of the agent's own figures. */
   lastSnapshot: Snapshot | undefined;
+  /** CLOCK_MONOTONIC of the newest sample that is committed, ns; 0: none is. */
+  storedNs = 0n;
   /** Checkpoints committed, those that failed, and how long they took in all, ms. */
   commits = 0;
   failures = 0;
@@ -119,6 +121,7 @@ export class Checkpoint {
     this.#lastMs = performance.now() - begun;
     this.commitMs += this.#lastMs;
     this.commits += 1;
+    this.storedNs = snapshot.tMonoNs;
     if (this.error) hooks.failing(undefined);
     this.error = undefined;
     hooks.committed([...changed]);

@@ -63,8 +63,8 @@ export interface Sampler {
   start(): void;
   /** From now on it samples only when asked to: the last pull is the last that it hears. */
   rest(): void;
-  /** `handOver`: what was pulled last is stored; what comes after it waits for the next agent, where a service manager keeps it. */
-  stop(handOver?: boolean): Promise<void>;
+  /** `storedNs`: `tMonoNs` of a snapshot that is stored; where nothing was heard since, the rest waits for the next agent, if a service manager keeps it. */
+  stop(storedNs?: bigint): Promise<void>;
   openRun(run: RunHandle, unattributed: Slot): void;
   defineSlot(slot: Slot, run: RunHandle, parent: Slot | 0): void;
   mapScope(session: SessionHandle, clientScopeId: number, slot: Slot): void;

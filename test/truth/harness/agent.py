@@ -146,6 +146,8 @@ class Agent:
             with connection.makefile("rb") as replies:
                 for line in replies:
                     reply = json.loads(line)
+                    if reply.get("id") is None and "error" in reply:  # of the connection itself
+                        raise Refused("%s: %s" % (method, reply["error"]))
                     if reply.get("id") == 1:
                         if "error" in reply:
                             raise Refused("%s: %s" % (method, reply["error"]))

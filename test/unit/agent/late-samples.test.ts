@@ -25,6 +25,7 @@ it('a snapshot that a pull did not wait for comes with the next one, changes and
     restartWaitMs: 0,
     pullTimeoutMs: 20,
     gpus: null,
+    kept: null,
     disabledSources: ['taskstats', 'cn_proc', 'cgroup', 'smaps', 'pidfd_info'],
   });
   sampler.start();

@@ -56,6 +56,8 @@ export class FakeSampler implements Sampler {
   pulls = 0;
   started = false;
   stopped = false;
+  resting = false;
+  storedNs = 0n;
   /** Binds nothing: the process ends before it can be read. */
   ignoreBinds = false;
   /** Fails the next pulls with this. */
@@ -73,8 +75,13 @@ export class FakeSampler implements Sampler {
     this.started = true;
   }
 
-  async stop(): Promise<void> {
+  rest(): void {
+    this.resting = true;
+  }
+
+  async stop(storedNs = 0n): Promise<void> {
     this.stopped = true;
+    this.storedNs = storedNs;
   }
 
   openRun(run: RunHandle, unattributed: Slot): void {
