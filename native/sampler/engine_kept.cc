@@ -146,13 +146,13 @@ void Engine::adopt_kept() {
     if (process->session == 0 || process->rings.size() >= kMostKeptRings) continue;
     std::string why;
     Result<RingFile> ring = RingFile::adopt(std::move(descriptor->fd), &why);
-    const bool again = std::any_of(
-        process->rings.begin(), process->rings.end(),
-        [&ring](const Ring& other) { return other.file.inode() == ring.value.inode(); });
-    if (!ring.ok() || again) continue;
+    if (!ring.ok()) continue;
+    const uint64_t inode = ring.value.inode();
+    const auto is_it = [inode](const Ring& other) { return other.file.inode() == inode; };
+    if (std::any_of(process->rings.begin(), process->rings.end(), is_it)) continue;
     take_ring(*process, process->session, ring.value);
-    process->waits_until_ns =
-        0;  // its session was whole: others are of programs that it exec'd since
+    // Its session was whole: other rings are of programs that it exec'd since.
+    process->waits_until_ns = 0;
   }
   for (auto& [serial, process] : processes_) {
     if (!process->reader.is_open()) process->saved_rings.clear();  // nobody will offer them

@@ -44,7 +44,8 @@ UniqueFd take_kept(KeptBefore& kept, const std::string& name) {
   return taken;
 }
 
-// The one that was kept, with what came in the meantime, where it still delivers; else a fresh one. Nothing: `why` not.
+// The one that was kept, with what came in the meantime, where it still delivers and has lost nothing; else a fresh one.
+// Nothing: `why` not.
 template <class Listener, class Record, class Probe>
 std::unique_ptr<Listener> open_listener(KeptBefore& kept, const char* name, Probe probe,
                                         bool* before, std::string* why) {
@@ -55,10 +56,9 @@ std::unique_ptr<Listener> open_listener(KeptBefore& kept, const char* name, Prob
         *before ? Listener::adopt(std::move(socket)) : Listener::open();
     std::vector<Record> heard;
     *why = opened.ok() ? probe(*opened.value, heard) : std::string(lezea::name(opened.status));
-    if (why->empty()) {
-      if (*before) opened.value->unread(std::move(heard));
-      return std::move(opened.value);
-    }
+    const bool whole = why->empty() && (!*before || opened.value->lost() == 0);
+    if (whole && *before) opened.value->unread(std::move(heard));
+    if (whole) return std::move(opened.value);
     if (!*before) return nullptr;
     *before = false;
   }

@@ -13,14 +13,17 @@
 
 #include "base/clock.h"
 #include "check.h"
+#include "fake_manager.h"
 #include "live_child.h"
 #include "netlink/pid_info.h"
 #include "netlink/probe.h"
 #include "netlink/proc_connector.h"
 #include "netlink/taskstats.h"
+#include "sampler/sources.h"
 
 using namespace lezea;
 using lezea::test::burn_cpu;
+using lezea::test::FakeManager;
 using lezea::test::LiveChild;
 
 namespace {
@@ -121,6 +124,62 @@ TEST("an exit record holds what the child used, and a thread's record what the t
   CHECK(records[0].cpu_ns >= 10000000);
   CHECK(records[0].tgid == getpid() || records[0].tgid == 0);
   CHECK(!records[0].group);
+}
+
+TEST("what the kernel tells while there is no agent waits for the next one, once") {
+  const std::vector<std::string> others = {"cgroup", "smaps", "pidfd_info", "rapl"};
+  FakeManager manager;
+  const auto open = [&] {
+    return open_sources("/proc", "/sys", others, {manager.store(), manager.passed()});
+  };
+  int pid = 0;
+  {
+    Sources before = open();
+    if (!before.exits || !before.events) SKIP("no exit records or no process events here");
+    CHECK(!before.exits_before && !before.events_before);
+    hand_over_listeners(before);
+    before.kept.store->flush();
+    manager.receive();
+  }
+  {
+    LiveChild child([] { burn_cpu(20000000); });
+    pid = child.pid();
+  }
+  Sources after = open();
+  manager.receive();
+  CHECK(manager.names().empty());  // were this one killed, nothing may be taken for whole
+  REQUIRE(after.exits_before && after.events_before);
+  const std::vector<TaskUsage> records = records_about(*after.exits, pid, 1);
+  REQUIRE(records.size() == 1);
+  CHECK(records[0].cpu_ns >= 20000000);
+  std::vector<ProcEvent> events;
+  after.events->drain(events);
+  const auto told = [&](ProcEvent::Kind kind) {
+    return std::count_if(events.begin(), events.end(), [&](const ProcEvent& event) {
+      return event.kind == kind && event.tid == pid;
+    });
+  };
+  CHECK_EQ(told(ProcEvent::Kind::kFork), 1);
+  CHECK_EQ(told(ProcEvent::Kind::kExit), 1);
+}
+
+TEST("what was lost while there was no agent is not taken for whole") {
+  const std::vector<std::string> others = {"cgroup", "smaps", "pidfd_info", "rapl"};
+  FakeManager manager;
+  {
+    Sources before = open_sources("/proc", "/sys", others, {manager.store(), {}});
+    if (!before.exits || !before.events) SKIP("no exit records or no process events here");
+    const int least = 1;  // the kernel makes it its least
+    for (const int fd : {before.exits->fd(), before.events->fd()})
+      CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof least), 0);
+    hand_over_listeners(before);
+    before.kept.store->flush();
+    manager.receive();
+  }
+  for (int i = 0; i < 50; ++i) LiveChild child([] {});
+  const Sources after = open_sources("/proc", "/sys", others, {manager.store(), manager.passed()});
+  CHECK(after.exits && !after.exits_before);
+  CHECK(after.events && !after.events_before);
 }
 
 TEST("threads are asked for in batches, answered in order, the ended as gone") {
