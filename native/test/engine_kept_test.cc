@@ -20,7 +20,8 @@ constexpr uint64_t kMs = 1'000'000;
 // A world with one trainer in one run, two scopes, and a manager.
 class Service {
  public:
-  explicit Service(bool with_listeners) : listens_(with_listeners), trainer_(world.spawn(1)) {
+  explicit Service(bool with_listeners)
+      : listens_(with_listeners), trainer_(world.spawn(1)), pid_(trainer_.pid) {
     trainer_.ring = std::make_unique<RingWriter>(4, 256);
     start({});
     bind(1);
@@ -93,7 +94,7 @@ class Service {
     world.exit(pid());
     world.reap(pid());
   }
-  int pid() const { return trainer_.pid; }
+  int pid() const { return pid_; }
   uint64_t cpu_ms(uint32_t slot) {
     return rows.count(slot) == 0 ? 0
                                  : static_cast<uint64_t>(from_frame(rows[slot]).value[kCpu]) / kMs;
@@ -120,7 +121,8 @@ class Service {
   }
 
   const bool listens_;
-  FakeProcess& trainer_;
+  FakeProcess& trainer_;  // while it lives
+  const int pid_;
 };
 
 // 20 ms in the first scope before the agent goes; then, while there is none, 30 ms there and 40 in the second, and 5 in
