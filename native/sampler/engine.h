@@ -331,7 +331,7 @@ class Engine {
   void keep_session(Process& process, Session& session);
   void keep_ring(Process& process, Session& session, const RingFile& file);
   static void forget_held_records(Process& process);
-  bool take_meanings(Process& process, int fd);
+  void take_meanings(Process& process, int fd);
   void take_ring(Process& process, uint32_t session, RingFile& file);
   // engine_snapshot.cc
   std::string encode_run(const Run& run) const;
@@ -348,7 +348,7 @@ class Engine {
   std::unordered_map<uint32_t, RunExtra> extras_;
   std::vector<uint32_t> closing_;  // runs that go with the next snapshot
   uint64_t next_serial_ = 1;
-  uint32_t last_kept_session_ = 0;  // 0: none so far
+  uint32_t kept_sessions_ = 0;  // taken over so far
 
   std::unordered_map<uint64_t, std::vector<uint64_t>>
       children_of_;  // serials, while ends are settled

@@ -94,11 +94,10 @@ void Engine::hand_over(uint64_t stored_ns) {
   hand_over_listeners(sources_);
 }
 
-// False: this tells nothing.
-bool Engine::take_meanings(Process& process, int fd) {
+void Engine::take_meanings(Process& process, int fd) {
   std::optional<ClientMeanings> meanings = ClientIds::read(fd);
-  if (!meanings) return false;
-  process.session = kFirstKeptSession + last_kept_session_++;
+  if (!meanings) return;
+  process.session = kFirstKeptSession + kept_sessions_++;
   process.own_namespace = meanings->own_namespace;
   for (const auto& [inside, tid] : meanings->tids) process.tids_from_namespace[inside] = tid;
   Session& session = sessions_[process.session];
@@ -114,10 +113,9 @@ bool Engine::take_meanings(Process& process, int fd) {
     session.slots[client_scope] = slot;
     session.ids.add_scope(client_scope, slot);
   }
-  if (!sources_.kept.store) return true;
+  if (!sources_.kept.store) return;
   sources_.kept.store->drop(kept_name(kIds, process.pid, process.start_ticks));
   keep(kIds, process, session.ids.fd());
-  return true;
 }
 
 void Engine::adopt_kept() {

@@ -137,7 +137,7 @@ bool Engine::restore_process(uint32_t run, std::string_view state) {
   }
   const bool sound = in.finished() && serial != 0 && serial != parent;
   if (!sound || find(serial) != nullptr) return false;
-  scan_once_ = !sources_.events_before;  // else what happened meanwhile will be told
+  scan_once_ = !sources_.heard_before;  // else what happened meanwhile will be told
   bool open = reader.open();
   if (open) {
     const Result<PidStat> stat = reader.files().stat();
@@ -152,7 +152,7 @@ bool Engine::restore_process(uint32_t run, std::string_view state) {
   } else {
     process.ended_ns = process.account.last_close_ns();  // or later, as far as is known
     // Its end, and who had the pid after it, are still to be told.
-    if (sources_.events_before) by_pid_.emplace(pid, serial);
+    if (sources_.heard_before) by_pid_.emplace(pid, serial);
   }
   process.parent = parent;
   process.start_ticks = start_ticks;

@@ -238,7 +238,8 @@ void Engine::close_process(Process& process) {
   if (process.ended) {
     process.reader.finish(reading);
     if (!process.was_read && process.ended_ns != 0) reading.t_ns = process.ended_ns;
-    const bool untold = !process.reader.is_open() && (reading.known & bit(kCpu)) == 0;
+    const bool untold =
+        !process.rings.empty() && !process.reader.is_open() && (reading.known & bit(kCpu)) == 0;
     if (untold && process.account.take_stamped(reading, static_cast<uint64_t>(get_nprocs())))
       table_.run(process.account.run())->estimated |= bit(kCpu);
   }

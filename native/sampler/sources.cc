@@ -64,13 +64,13 @@ std::unique_ptr<Listener> open_listener(KeptBefore& kept, const char* name, Prob
   }
 }
 
-void open_exit_records(Sources& sources, const Names& disabled) {
+bool open_exit_records(Sources& sources, const Names& disabled) {
   constexpr const char* kHow =
       "needs CAP_NET_ADMIN in the initial user, PID and network namespaces "
       "(system mode grants it; no PrivateNetwork=)";
   if (has(disabled, "taskstats")) {
     add(sources, "exit_records", "disabled", "disabled by configuration");
-    return;
+    return false;
   }
   bool before = false;
   std::string why;
@@ -80,36 +80,36 @@ void open_exit_records(Sources& sources, const Names& disabled) {
     Result<TaskstatsReader> reader = TaskstatsReader::open();
     why = reader.ok() ? probe_taskstats_reader(reader.value) : std::string(name(reader.status));
     if (why.empty()) {
-      sources.exits_before = before;
       sources.exits = std::move(listener);
       sources.taskstats = std::make_unique<TaskstatsReader>(std::move(reader.value));
       add(sources, "exit_records", "ok", "taskstats delivered a child's exit record");
-      return;
+      return before;
     }
   }
   add(sources, "exit_records", "fallback",
       why + "; short-lived children come from cutime and cgroup cpu.stat, IO from /proc/PID/io",
       kHow);
+  return false;
 }
 
-void open_process_events(Sources& sources, const Names& disabled) {
+bool open_process_events(Sources& sources, const Names& disabled) {
   constexpr const char* kHow = "needs the initial network namespace, before Linux 6.6 also root";
   if (has(disabled, "cn_proc")) {
     add(sources, "process_events", "disabled",
         "disabled by configuration; children are found by scanning");
-    return;
+    return false;
   }
   bool before = false;
   std::string why;
   auto connector = open_listener<ProcConnector, ProcEvent>(sources.kept, kProcessEvents,
                                                            probe_proc_events, &before, &why);
   if (connector) {
-    sources.events_before = before;
     sources.events = std::move(connector);
     add(sources, "process_events", "ok", "CN_PROC delivered a child's fork and exit");
-  } else {
-    add(sources, "process_events", "fallback", why + "; children are found by scanning", kHow);
+    return before;
   }
+  add(sources, "process_events", "fallback", why + "; children are found by scanning", kHow);
+  return false;
 }
 
 void find_cgroups(Sources& sources, const Names& disabled) {
@@ -221,8 +221,13 @@ Sources open_sources(const std::string& proc_root, const std::string& sys_root,
   sources.own_pid = getpid();
   sources.initial_pid_namespace = is_initial_pid_namespace();
   sources.proc_root = UniqueFd(open(proc_root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  open_exit_records(sources, disabled);
-  open_process_events(sources, disabled);
+  const bool exits_before = open_exit_records(sources, disabled);
+  sources.heard_before = open_process_events(sources, disabled);
+  if (exits_before && !sources.heard_before) {
+    // Without the events nobody can tell whose pid it was by then.
+    std::vector<TaskUsage> doubtful;
+    sources.exits->drain(doubtful);
+  }
   find_cgroups(sources, disabled);
   probe_own_files(sources, disabled);
   find_energy(sources, sys_root, disabled);

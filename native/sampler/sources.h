@@ -45,9 +45,9 @@ struct Sources {
   std::shared_ptr<nvml::GpuSource> gpus;  // nullptr: nothing is known of GPUs
   bool initial_pid_namespace = true;      // the agent is in it: a driver's pids are its own
   bool pidfd_info = true;
-  KeptBefore kept;             // the descriptors: of processes and their sessions
-  bool exits_before = false;   // `exits` has all since an earlier agent's last state
-  bool events_before = false;  // so has `events`
+  KeptBefore kept;  // the descriptors: of processes and their sessions
+  bool heard_before =
+      false;  // `events` has all since an earlier agent's last state, so has `exits`
   std::vector<SourceStatus> statuses;
 };
 

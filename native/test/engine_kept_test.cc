@@ -113,7 +113,7 @@ class Service {
   void start(std::vector<KeptDescriptor> passed, bool listened_before = false) {
     Sources sources = world.sources(listens_, listens_, false);
     sources.kept = {manager.store(), std::move(passed)};
-    sources.exits_before = sources.events_before = listened_before;
+    sources.heard_before = listened_before;
     engine = std::make_unique<Engine>(std::move(sources), kRestartWaitNs);
     engine->open_run(kRun, kUnattributed);
     engine->define_slot(kFirst, kRun, 0);

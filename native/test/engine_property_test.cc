@@ -63,8 +63,7 @@ class Schedule {
     Sources sources = world_.sources(with_events_, with_exits_, with_taskstats_);
     if (with_manager_) {
       sources.kept = {manager_.store(), manager_.passed()};
-      sources.events_before = with_events_ && handed_over_;
-      sources.exits_before = with_exits_ && handed_over_;
+      sources.heard_before = with_events_ && handed_over_;
     }
     engine_ = std::make_unique<Engine>(std::move(sources), kRestartWaitNs);
     started_ns_ = world_.now_ns;

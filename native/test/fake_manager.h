@@ -20,17 +20,23 @@
 
 namespace lezea::test {
 
+// NOTIFY_SOCKET's other end, by path or abstract name.
+inline UniqueFd bind_notify_socket(const std::string& name, bool is_abstract) {
+  UniqueFd fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  sockaddr_un at{};
+  at.sun_family = AF_UNIX;
+  std::memcpy(at.sun_path + (is_abstract ? 1 : 0), name.data(), name.size());
+  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size() + 1);
+  CHECK_EQ(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&at), length), 0);
+  return fd;
+}
+
 class FakeManager {
  public:
   FakeManager() {
     static int count = 0;
     name_ = "lezea-manager-" + std::to_string(::getpid()) + "-" + std::to_string(count++);
-    fd_.reset(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    sockaddr_un at{};
-    at.sun_family = AF_UNIX;
-    std::memcpy(at.sun_path + 1, name_.data(), name_.size());
-    const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name_.size());
-    CHECK_EQ(::bind(fd_.get(), reinterpret_cast<const sockaddr*>(&at), length), 0);
+    fd_ = bind_notify_socket(name_, true);
   }
 
   std::string address() const { return "@" + name_; }

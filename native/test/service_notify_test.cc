@@ -10,6 +10,7 @@
 
 #include "base/unique_fd.h"
 #include "check.h"
+#include "fake_manager.h"
 #include "ring_client.h"
 #include "service/notify.h"
 
@@ -20,12 +21,7 @@ namespace {
 
 // A manager's end, which is told who speaks as systemd is.
 UniqueFd manager(const std::string& name, bool is_abstract) {
-  UniqueFd fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  sockaddr_un at{};
-  at.sun_family = AF_UNIX;
-  std::memcpy(at.sun_path + (is_abstract ? 1 : 0), name.data(), name.size());
-  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size() + 1);
-  CHECK_EQ(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&at), length), 0);
+  UniqueFd fd = bind_notify_socket(name, is_abstract);
   const int yes = 1;
   CHECK_EQ(::setsockopt(fd.get(), SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes), 0);
   return fd;

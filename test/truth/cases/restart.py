@@ -9,7 +9,6 @@ from harness.workload import Workload
 
 RUN_SECONDS, KILL_AFTER, RESTART_AFTER = 10, 2.0, 3.0
 SHARE = 0.01
-SETTLE_SECONDS = 1.5  # until what was used is in a checkpoint
 
 
 def compare(truth: Truth, agent: Agent, run_id: str, workload: Workload) -> None:
@@ -55,7 +54,7 @@ def service(truth: Truth) -> None:
         run_id = truth.run_id(name)
         workload = truth.start("outlived", run_id, agent=agent)
         workload.line()
-        time.sleep(SETTLE_SECONDS)
+        agent.ask("run.usage", {"run_id": run_id, "fresh": True})  # it is in a checkpoint
         agent.stop() if told else agent.kill()
         workload.tell()
         said = workload.finish(status=3)

@@ -5,16 +5,16 @@ Owns the socket, and a duplicate of each descriptor that was to be kept, as syst
 
 import fcntl
 import os
+import select
 import socket
 import subprocess
 import tempfile
 import threading
-import time
 from typing import Any, Dict, List, Tuple
 
 FIRST_PASSED = 3
 MOST_FDS = 4
-SETTLE_SECONDS = 0.2
+LOOK_SECONDS = 0.1  # how often its thread looks whether it is to end
 
 
 class Manager:
@@ -23,19 +23,16 @@ class Manager:
         self._path = os.path.join(self._folder, "notify")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(self._path)
+        self._socket.setblocking(False)  # recv_fds drops the flags that it is given
         self._kept: List[Tuple[str, int]] = []
+        self._taking = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._socket.settimeout(SETTLE_SECONDS / 2)
         self._thread.start()
-
-    @property
-    def names(self) -> List[str]:
-        return [name for name, _ in self._kept]
 
     def popen(self, command: List[str], **options: Any) -> "subprocess.Popen[bytes]":
         """The service, which is passed what was kept."""
-        time.sleep(SETTLE_SECONDS)  # what the one before said last is under way
+        self._take_all()  # whoever was before has ended: all that it said is here
         kept = list(self._kept)
         environment: Dict[str, str] = {**os.environ, "NOTIFY_SOCKET": self._path}
         if kept:
@@ -56,18 +53,30 @@ class Manager:
 
     def _serve(self) -> None:
         while not self._ended.is_set():
-            try:
-                message, fds, _, _ = socket.recv_fds(self._socket, 4096, MOST_FDS)
-            except socket.timeout:
-                continue
-            lines = dict(line.split("=", 1) for line in message.decode().splitlines())
-            name = lines.get("FDNAME", "stored")
-            if "FDSTOREREMOVE" in lines:
-                for kept in [kept for kept in self._kept if kept[0] == name]:
-                    self._kept.remove(kept)
-                    os.close(kept[1])
-            elif "FDSTORE" in lines:
-                self._kept += [(name, fd) for fd in fds if not self._has(fd)]
+            if select.select([self._socket], [], [], LOOK_SECONDS)[0]:
+                self._take_all()
+
+    def _take_all(self) -> None:
+        with self._taking:
+            while True:
+                try:
+                    message, fds, _, _ = socket.recv_fds(self._socket, 4096, MOST_FDS)
+                except BlockingIOError:
+                    return
+                self._take(message, fds)
+
+    def _take(self, message: bytes, fds: List[int]) -> None:
+        lines = dict(line.split("=", 1) for line in message.decode().splitlines())
+        name = lines.get("FDNAME", "stored")
+        if "FDSTOREREMOVE" in lines:
+            for kept in [kept for kept in self._kept if kept[0] == name]:
+                self._kept.remove(kept)
+                os.close(kept[1])
+        for fd in fds:
+            if self._has(fd):
+                os.close(fd)
+            else:
+                self._kept.append((name, fd))
 
     def _has(self, fd: int) -> bool:
         wanted = os.fstat(fd)
