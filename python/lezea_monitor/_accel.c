@@ -11,13 +11,14 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <structmember.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "_rseq.h"
 #include "scope/ring_layout.h"
 
 // Goes up with every change that a client of another version must not meet (accel.py compares).
-#define REVISION 2
+#define REVISION 3
 
 // Part of the stable ABI since 3.10; 3.9 has the same number and signature.
 #ifndef METH_FASTCALL
@@ -30,7 +31,10 @@
 extern int PyObject_AsWriteBuffer(PyObject* object, void** buffer, Py_ssize_t* bytes);
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 
+typedef struct Scope Scope;
+
 typedef struct {
+  PyObject* self;   // this state's module, borrowed
   PyObject* local;  // the threading.local of scope.py; its `st` is the thread's State
   PyObject* enter;  // the Python functions that do what is not done here
   PyObject* leave;
@@ -39,13 +43,22 @@ typedef struct {
   PyObject* st;                  // "st"
   unsigned long long window_ns;  // CPU_WINDOW_NS of lane.py
   unsigned long long watch_ns;   // CPU_WATCH_NS of lane.py; 0 where a thread's switches do not show
+  unsigned long long io_ns;      // IO_INTERVAL_NS of lane.py
+  unsigned long long process_ns;  // PROCESS_INTERVAL_NS of lane.py
   PyTypeObject* scope_type;
   PyTypeObject* state_type;
   PyTypeObject* node_type;
   PyTypeObject* numbers_type;
   PyTypeObject* opener_type;
   PyTypeObject* node_class;  // the subclass of node_type that was met last: asking its MRO is dear
+  Scope* spare;              // ended scopes kept for the next ones, linked through `key`
+  unsigned spares;
 } Module;
+
+// Unit of ru_inblock and ru_oublock.
+#define BLOCK_BYTES 512u
+// Of one module, for as deep as scopes are nested as a rule.
+#define MOST_SPARES 16
 
 typedef struct {  // the hot part of tree.py's Node
   PyObject_HEAD unsigned id;
@@ -68,6 +81,7 @@ typedef struct {  // the hot part of lane.py's ThreadState; the fields are expla
   unsigned long long mask;
   unsigned long long slot;
   unsigned long long io_due;
+  unsigned long long process_due;
   unsigned long long cpu_due;
   unsigned long long cpu_last;
   long long cpu_behind;
@@ -75,20 +89,20 @@ typedef struct {  // the hot part of lane.py's ThreadState; the fields are expla
   char in_task;
 } State;
 
-typedef struct {  // one activation; see scope.py's Scope
-  PyObject_HEAD PyObject* module;
+struct Scope {                   // one activation; see scope.py's Scope
+  PyObject_HEAD Module* module;  // owns a reference to its object
   PyObject* key;
   PyObject* outer;
   PyObject* node;
   PyObject* cells;
   char buried;
-} Scope;
+};
 
-typedef struct {  // what `run.<level>` is bound to
-  PyObject_HEAD PyObject* module;
-  PyObject* names;   // {str: Key}
-  PyObject* key_of;  // for names that are not in there
-  PyObject* text;    // bytes that `method` points into
+typedef struct {                 // what `run.<level>` is bound to
+  PyObject_HEAD Module* module;  // owns a reference to its object
+  PyObject* names;               // {str: Key}
+  PyObject* key_of;              // for names that are not in there
+  PyObject* text;                // bytes that `method` points into
   PyMethodDef method;
 } Opener;
 
@@ -122,31 +136,64 @@ static unsigned long long cpu_at(const Module* module, State* st, unsigned long 
   return cpu;
 }
 
-// Whether a record at `t` can be written right here: no IO stamps due, a lane, room where it says.
-static int is_usual(const Module* module, const State* st, unsigned long long t) {
-  if (t >= st->cpu_due && t > st->io_due) return 0;
+static int is_io_due(const State* st, unsigned long long t) {
+  return t >= st->cpu_due && t > st->io_due;
+}
+
+// Whether records at `t` can be written right here: no IO stamps due or nobody to take out with them
+// from `scope` outwards, a lane, room where it says.
+static int is_usual(const Module* module, const State* st, unsigned long long t, PyObject* scope) {
+  if (is_io_due(st, t)) {
+    for (; scope != NULL && scope != Py_None; scope = ((Scope*)scope)->outer) {
+      if (Py_TYPE(scope) != module->scope_type || ((Scope*)scope)->buried) return 0;
+    }
+  }
   if (st->claim == NULL || Py_TYPE(st->claim) != module->numbers_type) return 0;
-  const uint64_t n = ((const Numbers*)st->claim)->next;
-  const uint64_t end = ((n & st->mask) + 1) * LEZEA_RING_RECORD_BYTES;
-  return end <= (uint64_t)st->record_bytes &&
+  return st->mask < (uint64_t)st->record_bytes / LEZEA_RING_RECORD_BYTES &&
          st->slot < (uint64_t)st->word_bytes / sizeof(uint64_t);
 }
 
-static void record(const Module* module, State* st, unsigned long long t, const Node* node,
-                   uint16_t flags) {
-  const unsigned long long cpu = cpu_at(module, st, t);
+static void write_record(State* st, struct RingRecord record) {
   const uint64_t n = ((Numbers*)st->claim)->next++;
-  struct RingRecord* slot =
-      (struct RingRecord*)(st->records + (n & st->mask) * LEZEA_RING_RECORD_BYTES);
-  slot->t_mono_ns = t;
-  slot->value = cpu;
-  slot->scope = node->id;
-  slot->tid = st->tid;
-  slot->kind = LEZEA_RING_KIND_SWITCH;
-  slot->device = 0;
-  slot->flags = flags;
-  slot->seq = (uint32_t)(n + 1);
+  record.tid = st->tid;
+  record.seq = (uint32_t)(n + 1);
+  *(struct RingRecord*)(st->records + (n & st->mask) * LEZEA_RING_RECORD_BYTES) = record;
   __atomic_store_n(st->words + st->slot, n + 1, __ATOMIC_RELEASE);
+}
+
+// As `stamp_io` in lane.py does, for the scope that is left.
+static void stamp_io(const Module* module, State* st, unsigned long long t, unsigned left) {
+  struct RingRecord record = {.t_mono_ns = t, .scope = left};
+  struct rusage usage;
+  st->io_due = t + module->io_ns;
+  if (getrusage(RUSAGE_THREAD, &usage) == 0) {
+    record.kind = LEZEA_RING_KIND_IO_READ;
+    record.value = (uint64_t)usage.ru_inblock * BLOCK_BYTES;
+    write_record(st, record);
+    record.kind = LEZEA_RING_KIND_IO_WRITTEN;
+    record.value = (uint64_t)usage.ru_oublock * BLOCK_BYTES;
+    write_record(st, record);
+  }
+  if (t > st->process_due) {
+    st->process_due = t + module->process_ns;
+    record.kind = LEZEA_RING_KIND_PROCESS_CPU;
+    record.value = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+    write_record(st, record);
+  }
+}
+
+// The thread is in `node` from now on, at `t`; it leaves the scope with the id `left`.
+static void announce(const Module* module, State* st, unsigned long long t, const Node* node,
+                     unsigned left, uint16_t flags) {
+  if (is_io_due(st, t)) {
+    stamp_io(module, st, t, left);
+    t = clock_ns(CLOCK_MONOTONIC);
+  }
+  write_record(st, (struct RingRecord){.t_mono_ns = t,
+                                       .value = cpu_at(module, st, t),
+                                       .scope = node->id,
+                                       .kind = LEZEA_RING_KIND_SWITCH,
+                                       .flags = flags});
 }
 
 // What the calling thread's last lookup found, which costs more than the rest of an edge. It holds
@@ -215,12 +262,13 @@ static Node* child_of(Module* module, const Node* parent, PyObject* key) {
 
 static PyObject* scope_enter(PyObject* object, PyObject* Py_UNUSED(none)) {
   Scope* self = (Scope*)object;
-  Module* module = PyModule_GetState(self->module);
+  Module* module = self->module;
   State* st = own_state(module);
   if (st != NULL && !st->in_task && (self->outer == NULL || self->outer == Py_None)) {
-    Node* node = child_of(module, node_of(module, st->top), self->key);
+    const Node* left = node_of(module, st->top);
+    Node* node = child_of(module, left, self->key);
     const unsigned long long t = clock_ns(CLOCK_MONOTONIC);
-    if (node != NULL && is_usual(module, st, t)) {
+    if (node != NULL && is_usual(module, st, t, st->top)) {
       PyObject* old = self->node;
       Py_INCREF(node);
       self->node = (PyObject*)node;
@@ -228,7 +276,7 @@ static PyObject* scope_enter(PyObject* object, PyObject* Py_UNUSED(none)) {
       self->outer = st->top;
       Py_INCREF(self);
       st->top = object;
-      record(module, st, t, node, LEZEA_RING_FLAG_ACTIVATION);
+      announce(module, st, t, node, left->id, LEZEA_RING_FLAG_ACTIVATION);
       Py_XDECREF(old);
       Py_DECREF(st);
       Py_INCREF(self);
@@ -242,15 +290,16 @@ static PyObject* scope_enter(PyObject* object, PyObject* Py_UNUSED(none)) {
 static PyObject* scope_exit(PyObject* object, PyObject* const* Py_UNUSED(args),
                             Py_ssize_t Py_UNUSED(count)) {
   Scope* self = (Scope*)object;
-  Module* module = PyModule_GetState(self->module);
+  Module* module = self->module;
   State* st = own_state(module);
   if (st != NULL && st->top == object) {
+    const Node* left = node_of(module, object);
     const Node* node = node_of(module, self->outer);
     const unsigned long long t = clock_ns(CLOCK_MONOTONIC);
-    if (node != NULL && is_usual(module, st, t)) {
+    if (left != NULL && node != NULL && is_usual(module, st, t, self->outer)) {
       st->top = self->outer;
       self->outer = NULL;
-      record(module, st, t, node, 0);
+      announce(module, st, t, node, left->id, 0);
       Py_DECREF(object);  // as `top`; the caller has another
       Py_DECREF(st);
       Py_RETURN_NONE;
@@ -262,14 +311,14 @@ static PyObject* scope_exit(PyObject* object, PyObject* const* Py_UNUSED(args),
 
 static PyObject* scope_call(PyObject* object, PyObject* args, PyObject* names) {
   static char* keywords[] = {"function", NULL};
-  const Module* module = PyModule_GetState(((Scope*)object)->module);
+  const Module* module = ((Scope*)object)->module;
   PyObject* function;
   if (!PyArg_ParseTupleAndKeywords(args, names, "O", keywords, &function)) return NULL;
   return PyObject_CallFunctionObjArgs(module->call, object, function, NULL);
 }
 
 static PyObject* scope_reduce(PyObject* object, PyObject* Py_UNUSED(none)) {
-  const Module* module = PyModule_GetState(((Scope*)object)->module);
+  const Module* module = ((Scope*)object)->module;
   return PyObject_CallFunctionObjArgs(module->reduce, object, NULL);
 }
 
@@ -279,19 +328,29 @@ static PyObject* scope_of_nothing(PyTypeObject* Py_UNUSED(type), PyObject* Py_UN
   return NULL;
 }
 
-// scope(key): an activation that is still to be entered.
-static PyObject* new_scope(PyObject* self, PyObject* key) {
-  const Module* module = PyModule_GetState(self);
-  Scope* scope = PyObject_GC_New(Scope, module->scope_type);
-  if (scope == NULL) return NULL;
-  Py_INCREF(self);
-  scope->module = self;
+static PyObject* make_scope(Module* module, PyObject* key) {
+  Scope* scope = module->spare;
+  if (scope != NULL) {
+    module->spare = (Scope*)scope->key;
+    module->spares--;
+    PyObject_Init((PyObject*)scope, module->scope_type);
+  } else {
+    scope = PyObject_GC_New(Scope, module->scope_type);
+    if (scope == NULL) return NULL;
+  }
+  Py_INCREF(module->self);
+  scope->module = module;
   Py_INCREF(key);
   scope->key = key;
   scope->outer = scope->node = scope->cells = NULL;
   scope->buried = 0;
   PyObject_GC_Track(scope);
   return (PyObject*)scope;
+}
+
+// scope(key): an activation that is still to be entered.
+static PyObject* new_scope(PyObject* self, PyObject* key) {
+  return make_scope(PyModule_GetState(self), key);
 }
 
 // open(name), also open(name=…): the function behind `run.<level>`.
@@ -309,24 +368,24 @@ static PyObject* open_scope(PyObject* self, PyObject* const* args, Py_ssize_t co
     key = PyDict_GetItemWithError(opener->names, args[0]);
     if (key == NULL) PyErr_Clear();
   }
-  if (key != NULL) return new_scope(opener->module, key);
+  if (key != NULL) return make_scope(opener->module, key);
   key = PyObject_CallFunctionObjArgs(opener->key_of, args[0], NULL);
   if (key == NULL) return NULL;
-  PyObject* scope = new_scope(opener->module, key);
+  PyObject* scope = make_scope(opener->module, key);
   Py_DECREF(key);
   return scope;
 }
 
 // opener(level, doc, names, key_of): the function for one level.
 static PyObject* new_opener(PyObject* self, PyObject* args) {
-  const Module* module = PyModule_GetState(self);
+  Module* module = PyModule_GetState(self);
   const char *level, *doc;
   PyObject *names, *key_of;
   if (!PyArg_ParseTuple(args, "ssO!O", &level, &doc, &PyDict_Type, &names, &key_of)) return NULL;
   Opener* opener = PyObject_GC_New(Opener, module->opener_type);
   if (opener == NULL) return NULL;
   Py_INCREF(self);
-  opener->module = self;
+  opener->module = module;
   Py_INCREF(names);
   opener->names = names;
   Py_INCREF(key_of);
@@ -411,8 +470,8 @@ static int buffer_set(PyObject* self, PyObject* object, void* which) {
 
 TRAVERSE(node_traverse, Node, self->kids)
 TRAVERSE(state_traverse, State, self->top, self->claim, self->view, self->heads)
-TRAVERSE(scope_traverse, Scope, self->module, self->key, self->outer, self->node, self->cells)
-TRAVERSE(opener_traverse, Opener, self->module, self->names, self->key_of, self->text)
+TRAVERSE(scope_traverse, Scope, self->module->self, self->key, self->outer, self->node, self->cells)
+TRAVERSE(opener_traverse, Opener, self->module->self, self->names, self->key_of, self->text)
 
 static int node_clear(PyObject* object) {
   Py_CLEAR(((Node*)object)->kids);
@@ -474,8 +533,15 @@ static void scope_dealloc(PyObject* object) {
   self->outer = NULL;
   scope_clear(object);
   Py_DECREF(self->key);
-  Py_DECREF(self->module);
-  PyObject_GC_Del(object);
+  Module* module = self->module;
+  if (module->spares < MOST_SPARES) {
+    self->key = (PyObject*)module->spare;
+    module->spare = self;
+    module->spares++;
+  } else {
+    PyObject_GC_Del(object);
+  }
+  Py_DECREF(module->self);
   release_outers(type, outer);
   Py_DECREF(type);
 }
@@ -483,7 +549,7 @@ static void scope_dealloc(PyObject* object) {
 static void opener_dealloc(PyObject* object) {
   const Opener* self = (const Opener*)object;
   PyObject_GC_UnTrack(object);
-  Py_XDECREF(self->module);
+  Py_DECREF(self->module->self);
   Py_XDECREF(self->names);
   Py_XDECREF(self->key_of);
   Py_XDECREF(self->text);
@@ -502,6 +568,7 @@ static PyMemberDef state_members[] = {MEMBER("top", T_OBJECT_EX, State, top),
                                       MEMBER("slot", T_ULONGLONG, State, slot),
                                       MEMBER("tid", T_UINT, State, tid),
                                       MEMBER("io_due", T_ULONGLONG, State, io_due),
+                                      MEMBER("process_due", T_ULONGLONG, State, process_due),
                                       MEMBER("cpu_due", T_ULONGLONG, State, cpu_due),
                                       MEMBER("cpu_behind", T_LONGLONG, State, cpu_behind),
                                       MEMBER("cpu_last", T_ULONGLONG, State, cpu_last),
@@ -545,13 +612,13 @@ static PyType_Spec scope_spec = SPEC("Scope", Scope, COLLECTED, scope_slots);
 static PyType_Spec opener_spec = SPEC("Opener", Opener, COLLECTED, opener_slots);
 static PyType_Spec numbers_spec = SPEC("Numbers", Numbers, Py_TPFLAGS_DEFAULT, numbers_slots);
 
-// setup(enter, exit, call, reduce, window_ns, watch_ns): the Python functions behind, CPU_WINDOW_NS
-// and CPU_WATCH_NS. True where switches show, so that the latter is used.
+// setup(enter, exit, call, reduce, window_ns, watch_ns, io_ns, process_ns): the Python functions
+// behind, and the constants of lane.py. True where switches show, so that `watch_ns` is used.
 static PyObject* setup(PyObject* self, PyObject* args) {
   Module* module = PyModule_GetState(self);
   PyObject *enter, *leave, *call, *reduce;
-  if (!PyArg_ParseTuple(args, "OOOOKK", &enter, &leave, &call, &reduce, &module->window_ns,
-                        &module->watch_ns)) {
+  if (!PyArg_ParseTuple(args, "OOOOKKKK", &enter, &leave, &call, &reduce, &module->window_ns,
+                        &module->watch_ns, &module->io_ns, &module->process_ns)) {
     return NULL;
   }
   if (!rseq_prepare()) module->watch_ns = 0;
@@ -586,6 +653,7 @@ static int add_type(PyObject* self, PyTypeObject** type, PyType_Spec* spec) {
 
 static int execute(PyObject* self) {
   Module* module = PyModule_GetState(self);
+  module->self = self;
   module->st = PyUnicode_InternFromString("st");
   if (module->st == NULL || add_type(self, &module->node_type, &node_spec) != 0 ||
       add_type(self, &module->state_type, &state_spec) != 0 ||
@@ -613,6 +681,11 @@ static int module_traverse(PyObject* self, visitproc visit, void* arg) {
 static void module_free(void* self) {
   Module* module = PyModule_GetState(self);
   if (module == NULL) return;
+  while (module->spare != NULL) {  // before their type
+    Scope* scope = module->spare;
+    module->spare = (Scope*)scope->key;
+    PyObject_GC_Del(scope);
+  }
   PyObject* const all[] = {module->local,
                            module->enter,
                            module->leave,

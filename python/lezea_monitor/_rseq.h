@@ -12,6 +12,7 @@
 #include <dlfcn.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #if defined(__x86_64__)
@@ -58,15 +59,25 @@ static int rseq_never_switched(void) {
   return rseq_area()->critical_section == (uintptr_t)&rseq_no_section;
 }
 
-// Whether a wait shows. One after which the thread is on another CPU proves nothing.
+// How often the calling thread has waited so far.
+static long rseq_waits(void) {
+  struct rusage usage;
+  return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw : 0;
+}
+
+// Whether a wait shows. One after which the thread is on another CPU proves nothing, and one that was
+// over before it began is none.
 static int rseq_waits_show(void) {
   const struct timespec shortest = {0, 1};
   int proofs = 0;
   for (int tries = 0; tries < 16 && proofs < 3; tries++) {
     const uint32_t cpu = rseq_area()->cpu_id;
+    const long waits = rseq_waits();
     rseq_watch();
     nanosleep(&shortest, NULL);
-    if (rseq_never_switched()) return 0;
+    const int never_switched = rseq_never_switched();
+    if (rseq_waits() == waits) continue;
+    if (never_switched) return 0;
     if (rseq_area()->cpu_id == cpu) proofs++;
   }
   return proofs == 3;

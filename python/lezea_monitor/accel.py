@@ -11,7 +11,7 @@ import sys
 from typing import Any, Callable, Optional
 
 PURE_VARIABLE = "LEZEA_MONITOR_PURE"
-REVISION = 2  # of what _accel.c and these modules know of each other; it has the same number
+REVISION = 3  # of what _accel.c and these modules know of each other; it has the same number
 
 
 def _load() -> Optional[Any]:
@@ -37,7 +37,7 @@ class _State:
 
     __slots__ = (
         "top", "in_task", "claim", "view", "mask", "heads", "slot", "tid", "io_due",
-        "cpu_due", "cpu_behind", "cpu_last",
+        "process_due", "cpu_due", "cpu_behind", "cpu_last",
     )  # fmt: skip
 
 

@@ -41,6 +41,7 @@ class ThreadState(accel.State):  # type: ignore[misc]
     slot: int  # this lane's head in `heads`
     tid: int  # native thread id
     io_due: int  # CLOCK_MONOTONIC ns after which storage counters are stamped again
+    process_due: int  # CLOCK_MONOTONIC ns after which the process's CPU clock is stamped again
     cpu_due: int  # CLOCK_MONOTONIC ns from which on the thread's CPU clock is read again
     cpu_behind: int  # by how much that clock was behind CLOCK_MONOTONIC at its last reading, ns
     cpu_last: int  # the last CPU stamp, ns
@@ -48,7 +49,6 @@ class ThreadState(accel.State):  # type: ignore[misc]
     __slots__ = (
         "base",  # in a step: the Scope that the loop itself runs in
         "announced",  # in a step: the scope id that was announced last
-        "process_due",  # CLOCK_MONOTONIC ns after which the process's CPU clock is stamped again
         "adopted",  # the run began in the middle of this step, which nobody sees the end of
         "_pool",
         "_taken",  # {"lane": (ring, number)} once there is one

@@ -15,7 +15,13 @@ from typing import Any, Callable, Dict, Optional
 from . import tasks
 from .accel import native
 from .foreign import is_foreign
-from .lane import CPU_WATCH_NS, CPU_WINDOW_NS, ThreadState
+from .lane import (
+    CPU_WATCH_NS,
+    CPU_WINDOW_NS,
+    IO_INTERVAL_NS,
+    PROCESS_INTERVAL_NS,
+    ThreadState,
+)
 from .layout import ACTIVATION, RECORD, RECORD_SHIFT, U32
 from .ring import RingPool
 from .tree import Key, Node, Tree
@@ -170,6 +176,8 @@ SWITCHES_SHOW: bool = native is not None and native.setup(
     Scope.__reduce__,
     CPU_WINDOW_NS,
     CPU_WATCH_NS,
+    IO_INTERVAL_NS,
+    PROCESS_INTERVAL_NS,
 )
 
 

@@ -3,6 +3,7 @@
 import copy
 import ctypes
 import gc
+import importlib.util
 import inspect
 import os
 import pickle
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import threading
 import unittest
+import weakref
 
 import lezea_monitor as lm
 from lezea_monitor import accel, layout, scope
@@ -23,6 +25,7 @@ from .helpers import AgentTest, child_environment, python
 PACKAGE = os.path.dirname(os.path.abspath(lm.__file__))
 NATIVE = os.path.join(PACKAGE, "..", "..", "native", "scope")
 BUILT = os.path.join(PACKAGE, "_accel.abi3.so")
+NOT_BUILT = "the accelerator is not built: npm run build:accelerator"
 SAY = "import lezea_monitor; print(lezea_monitor.ACCELERATED)"
 # The collector runs in the middle of a thread's first scope (up to 3.11, where it runs as objects
 # are made), and the run ends there: its threading.local is gone while C looks into it.
@@ -56,12 +59,22 @@ print("through", len(filling) > 50)
 """
 
 
+def another_accelerator(test):
+    """The module once more, with a state of its own."""
+    if "t" in sys.abiflags or not os.path.exists(BUILT):
+        test.skipTest(NOT_BUILT)
+    spec = importlib.util.spec_from_file_location("lezea_monitor._accel", BUILT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 class LoadedTest(unittest.TestCase):
     def test_it_is_used_when_it_is_there(self):
         if os.environ.get(accel.PURE_VARIABLE) or "t" in sys.abiflags:
             self.assertFalse(lm.ACCELERATED)
         elif not os.path.exists(BUILT):
-            self.skipTest("the accelerator is not built: npm run build:accelerator")
+            self.skipTest(NOT_BUILT)
         else:
             self.assertTrue(lm.ACCELERATED)
 
@@ -161,7 +174,30 @@ class HotPathTest(AgentTest):
         level = [name.replace("layer", "open_scope") for name in seen]
         self.assertEqual(level, [] if lm.ACCELERATED else pure)
         scope.state().io_due = scope.state().cpu_due = 0
-        self.assertIn("stamp_io", self.frames(work))
+        self.assertEqual("stamp_io" in self.frames(work), not lm.ACCELERATED)
+
+    @unittest.skipUnless(scope.SWITCHES_SHOW, "switches of a thread do not show here")
+    def test_whether_switches_show_is_no_matter_of_luck(self):
+        ask = another_accelerator(self).setup
+        self.assertTrue(all(ask(None, None, None, None, 1, 1, 1, 1) for _ in range(2000)))
+
+    def test_a_scope_that_was_ended_elsewhere_is_taken_out_with_the_io_stamps(self):
+        run = self.start()
+        inner = run.layer("y")
+        with run.layer("x"):
+            with run.layer("z"):  # else its first use is out of the ordinary anyway
+                pass
+            inner.__enter__()
+            thread = threading.Thread(target=inner.__exit__, args=(None, None, None))
+            thread.start()
+            thread.join()
+            st = scope.state()
+            self.assertIs(st.top, inner)
+            st.io_due = st.cpu_due = 0
+            with run.layer("z"):
+                pass
+            self.assertIsNot(st.top, inner)
+            self.assertEqual(scope.current().path, "layer:x")
 
     def test_how_scopes_are_opened(self):
         run = self.start()
@@ -327,6 +363,32 @@ class MemoryTest(AgentTest):
         thread.start()
         thread.join()
         self.assertEqual(len(scope.state().top.node.kids), 1)
+
+    def test_a_scope_is_new_whoever_had_its_memory(self):
+        run = self.start()
+        for _ in range(3):
+            scopes = [run.layer(str(depth)) for depth in range(40)]  # more than are kept
+            for one in scopes:
+                self.assertIsNone(one.outer)
+                self.assertFalse(one.buried)
+                self.assertFalse(hasattr(one, "node") or hasattr(one, "cells"))
+                one.__enter__()
+            self.assertEqual(len({id(one) for one in scopes}), 40)
+            for one in reversed(scopes):
+                one.__exit__(None, None, None)
+                one.cells, one.buried = [], True
+            del scopes, one
+
+    def test_what_is_kept_of_ended_scopes_goes_with_their_module(self):
+        module = another_accelerator(self)
+        gone = weakref.ref(module)
+        one, other = module.scope("key"), module.scope("key")
+        del module, one
+        gc.collect()
+        self.assertIsNotNone(gone())  # which a scope needs
+        del other
+        gc.collect()
+        self.assertIsNone(gone())
 
     def test_cycles_are_collected(self):
         run = self.start()

@@ -7,12 +7,13 @@ import os
 import random
 import resource
 import select
+import tempfile
 import threading
 import time
 import unittest
 
 from lezea_monitor import scope
-from lezea_monitor.lane import CPU_WINDOW_NS, PROCESS_INTERVAL_NS
+from lezea_monitor.lane import BLOCK_BYTES, CPU_WINDOW_NS, IO_INTERVAL_NS, PROCESS_INTERVAL_NS
 
 from .fake_agent import Record
 from .helpers import AgentTest
@@ -58,6 +59,21 @@ class StampTest(AgentTest):
         self.assertEqual(self.st.process_due, stamp.t + PROCESS_INTERVAL_NS)
         kinds = [r.kind for r in self.agent.rings[0].lane_records(self.st.lane[1])]
         self.assertEqual(kinds[-3:], [4, 0, 0])
+
+    def test_what_was_read_and_written_belongs_to_the_scope_that_is_left(self):
+        with tempfile.TemporaryFile(dir=os.path.dirname(os.path.abspath(__file__))) as file:
+            with self.recorded.layer("x"):
+                inside = scope.current().id
+                file.write(b"x" * 1_000_000)
+                file.flush()
+                os.fsync(file.fileno())
+                self.st.io_due = self.st.cpu_due = 0
+            usage = resource.getrusage(resource.RUSAGE_THREAD)
+        stamps = [r for r in self.agent.rings[0].lane_records(self.st.lane[1]) if r.kind in (2, 3)]
+        told = [(r.kind, r.value, r.scope) for r in stamps[-2:]]
+        read, written = usage.ru_inblock * BLOCK_BYTES, usage.ru_oublock * BLOCK_BYTES
+        self.assertEqual(told, [(2, read, inside), (3, written, inside)])
+        self.assertEqual(self.st.io_due, stamps[-1].t + IO_INTERVAL_NS)
 
     def test_other_threads_do_not_stamp_the_process_clock(self):
         def work():
