@@ -5,14 +5,17 @@ about 100 µs of real work, a scope is around UNITS of them. Blocks are short an
 managed, managed, scoped, plain, for what else the machine does changes; a managed one has an empty
 contextlib.contextmanager where the scope is. Prints JSON: `scoped` and `managed`, a pair for each
 such round, their time over that of the plain blocks, by this thread's CPU clock and by the wall;
-`unit_us`. With UNITS 1 every unit is timed by itself, the kinds in turns, and a round's figure is
-the ratio of medians: a scope each 100 µs is far below what blocks differ by anyway. There is
-`locked` then too, a lock in the scope's place: the least that a `with` costs which is given a name.
+`unit_us`. With UNITS 1 every unit is timed by itself, for a scope each 100 µs is far below what blocks
+differ by anyway. A round's figure is the ratio of the work's medians, plus the mean of what its two
+edges take, in which what only some scopes do counts: IO stamps, readings of clocks. The ring is written
+once before, as it is after a second of such training. There is `locked` then too, a lock in the scope's
+place: the least that a `with` costs which is given a name.
 """
 
 import contextlib
 import json
 import os
+import random
 import signal
 import statistics
 import sys
@@ -24,9 +27,14 @@ os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np  # noqa: E402
 
 import lezea_monitor as lm  # noqa: E402
+from lezea_monitor.layout import DEFAULT_CAPACITY  # noqa: E402
 
 UNIT_US = 100
 BLOCK_SECONDS = 0.1  # as long as the agent's tick
+TURN = 100  # units of one kind in a row: 10 ms, as IO stamps are apart
+WARM_UP = 50  # units before them, which come after 45 ms of something else
+TURNS = 5
+PREEMPTED_NS = 1_000_000  # edges do not take as long
 WIDTH = 96
 
 
@@ -34,11 +42,11 @@ class Network:
     """Two layers, tanh, squared error, gradient descent; the same numbers for the same seed."""
 
     def __init__(self, batch: int) -> None:
-        random = np.random.default_rng(1)
-        self.x = random.standard_normal((batch, WIDTH))
-        self.y = random.standard_normal((batch, 1))
-        self.first = random.standard_normal((WIDTH, WIDTH)) * 0.1
-        self.second = random.standard_normal((WIDTH, 1)) * 0.1
+        numbers = np.random.default_rng(1)
+        self.x = numbers.standard_normal((batch, WIDTH))
+        self.y = numbers.standard_normal((batch, 1))
+        self.first = numbers.standard_normal((WIDTH, WIDTH)) * 0.1
+        self.second = numbers.standard_normal((WIDTH, 1)) * 0.1
 
     def step(self) -> None:
         hidden = np.tanh(self.x @ self.first)
@@ -117,28 +125,44 @@ def measured(seconds, units, network, run, agent):
 
 
 def timed(network, make):
-    """Wall ns of one unit; in a context of `make` unless that is None."""
-    step, begin = network.step, time.monotonic_ns()
+    """(ns of a unit's work, ns of what is around it): in a context of `make` unless that is None."""
+    step, now, begin = network.step, time.monotonic_ns, time.monotonic_ns()
     if make is None:
+        entered = now()
         step()
+        leaving = now()
     else:
         with make("x"):
+            entered = now()
             step()
-    return time.monotonic_ns() - begin
+            leaving = now()
+    end = now()
+    return leaving - entered, end - leaving + entered - begin
 
 
-def unit_by_unit(seconds, network, run, turns=300):
+def work_and_edges(taken):
+    """The work's median and the edges' mean, ns."""
+    edges = [edge for _, edge in taken if edge < PREEMPTED_NS]
+    return statistics.median(work for work, _ in taken), statistics.fmean(edges)
+
+
+def unit_by_unit(seconds, network, run):
     ratios = {"scoped": [], "managed": [], "locked": []}
     makers = {"plain": None, "scoped": run.layer, "managed": empty, "locked": one_lock}
+    for _ in range(DEFAULT_CAPACITY // 2):
+        with run.layer("x"):
+            pass
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline or len(ratios["scoped"]) < 5:
         taken = {kind: [] for kind in makers}
-        for _ in range(turns):
-            for kind, make in makers.items():
-                taken[kind].append(timed(network, make))
-        middle = {kind: statistics.median(values) for kind, values in taken.items()}
+        for _ in range(TURNS):
+            for kind in random.sample(list(makers), len(makers)):  # the machine has a rhythm, too
+                units = [timed(network, makers[kind]) for _ in range(WARM_UP + TURN)]
+                taken[kind] += units[WARM_UP:]
+        plain_work, plain_edges = work_and_edges(taken["plain"])
         for kind, values in ratios.items():
-            values.append([middle[kind] / middle["plain"]])
+            work, edges = work_and_edges(taken[kind])
+            values.append([(work + edges - plain_edges) / plain_work])
     return ratios
 
 
