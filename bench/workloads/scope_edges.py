@@ -33,7 +33,9 @@ def read_always(go):
         if accel.native is not None:
             python = scope.Scope
             functions = python.__enter__, python.__exit__, python.__call__, python.__reduce__
-            accel.native.setup(*functions, window, lane.CPU_WATCH_NS if window else 0)
+            watch = lane.CPU_WATCH_NS if window else 0
+            intervals = lane.IO_INTERVAL_NS, lane.PROCESS_INTERVAL_NS
+            accel.native.setup(*functions, window, watch, *intervals)
 
     def slowly(count):
         window = lane.CPU_WINDOW_NS

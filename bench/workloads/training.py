@@ -32,7 +32,7 @@ from lezea_monitor.layout import DEFAULT_CAPACITY  # noqa: E402
 UNIT_US = 100
 BLOCK_SECONDS = 0.1  # as long as the agent's tick
 TURN = 100  # units of one kind in a row: 10 ms, as IO stamps are apart
-WARM_UP = 50  # units before them, which come after 45 ms of something else
+WARM_UP = 50  # units before them at least, which come after 60 ms of something else
 TURNS = 5
 PREEMPTED_NS = 1_000_000  # edges do not take as long
 WIDTH = 96
@@ -157,8 +157,9 @@ def unit_by_unit(seconds, network, run):
         taken = {kind: [] for kind in makers}
         for _ in range(TURNS):
             for kind in random.sample(list(makers), len(makers)):  # the machine has a rhythm, too
-                units = [timed(network, makers[kind]) for _ in range(WARM_UP + TURN)]
-                taken[kind] += units[WARM_UP:]
+                warm_up = WARM_UP + random.randrange(TURN)  # nor is it the first unit that stamps IO
+                units = [timed(network, makers[kind]) for _ in range(warm_up + TURN)]
+                taken[kind] += units[warm_up:]
         plain_work, plain_edges = work_and_edges(taken["plain"])
         for kind, values in ratios.items():
             work, edges = work_and_edges(taken[kind])

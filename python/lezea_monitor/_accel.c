@@ -57,6 +57,8 @@ typedef struct {
 
 // Unit of ru_inblock and ru_oublock.
 #define BLOCK_BYTES 512u
+// Scopes, from the innermost outwards.
+#define MOST_LOOKED_AT 10000
 // Of one module, for as deep as scopes are nested as a rule.
 #define MOST_SPARES 16
 
@@ -144,8 +146,9 @@ static int is_io_due(const State* st, unsigned long long t) {
 // from `scope` outwards, a lane, room where it says.
 static int is_usual(const Module* module, const State* st, unsigned long long t, PyObject* scope) {
   if (is_io_due(st, t)) {
-    for (; scope != NULL && scope != Py_None; scope = ((Scope*)scope)->outer) {
+    for (int depth = 0; scope != NULL && scope != Py_None; scope = ((Scope*)scope)->outer) {
       if (Py_TYPE(scope) != module->scope_type || ((Scope*)scope)->buried) return 0;
+      if (++depth > MOST_LOOKED_AT) return 0;  // Python can be interrupted
     }
   }
   if (st->claim == NULL || Py_TYPE(st->claim) != module->numbers_type) return 0;
@@ -265,15 +268,16 @@ static PyObject* scope_enter(PyObject* object, PyObject* Py_UNUSED(none)) {
   Module* module = self->module;
   State* st = own_state(module);
   if (st != NULL && !st->in_task && (self->outer == NULL || self->outer == Py_None)) {
-    const Node* left = node_of(module, st->top);
-    Node* node = child_of(module, left, self->key);
+    Node* node = child_of(module, node_of(module, st->top), self->key);
+    const Node* left = node_of(module, st->top);  // not before: keys have their own __hash__
     const unsigned long long t = clock_ns(CLOCK_MONOTONIC);
-    if (node != NULL && is_usual(module, st, t, st->top)) {
+    if (node != NULL && left != NULL && is_usual(module, st, t, st->top)) {
       PyObject* old = self->node;
       Py_INCREF(node);
       self->node = (PyObject*)node;
       Py_XDECREF(self->outer);  // None
       self->outer = st->top;
+      self->buried = 0;
       Py_INCREF(self);
       st->top = object;
       announce(module, st, t, node, left->id, LEZEA_RING_FLAG_ACTIVATION);

@@ -68,13 +68,13 @@ static long rseq_waits(void) {
 // Whether a wait shows. One after which the thread is on another CPU proves nothing, and one that was
 // over before it began is none.
 static int rseq_waits_show(void) {
-  const struct timespec shortest = {0, 1};
   int proofs = 0;
-  for (int tries = 0; tries < 16 && proofs < 3; tries++) {
+  for (int tries = 0; tries < 64 && proofs < 3; tries++) {
+    const struct timespec longer = {0, 1L << (tries / 4)};
     const uint32_t cpu = rseq_area()->cpu_id;
     const long waits = rseq_waits();
     rseq_watch();
-    nanosleep(&shortest, NULL);
+    nanosleep(&longer, NULL);
     const int never_switched = rseq_never_switched();
     if (rseq_waits() == waits) continue;
     if (never_switched) return 0;

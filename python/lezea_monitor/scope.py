@@ -74,6 +74,7 @@ class Scope:
             node = outer.node.kids[self.key]
             self.node = node
             self.outer = outer
+            self.buried = False
             st.top = self
             t = monotonic_ns()
             if t < st.cpu_due:
@@ -275,6 +276,7 @@ def _enter_slow(scope: Scope) -> None:
             outer = st.top
             scope.node = _child(outer.node, scope.key)
             scope.outer = outer
+            scope.buried = False
             st.top = scope
         left = scope.outer.node.id if scope.outer is not None else 0
         st.announce(scope.node, left, ACTIVATION)

@@ -171,7 +171,9 @@ class InterruptTest(AgentTest):
 
         channel.flush = interrupted
         with self.assertRaises(KeyboardInterrupt):
-            for number in range(1000):  # the link's thread may be at it the first time
+            for number in range(1000):
+                with session._lock:  # the link's thread is not at it, as a rule
+                    pass
                 with run.layer("new %d" % number):
                     pass
         self.agent.wait(lambda: len(self.agent.scopes) == 2)  # half a line is never continued
