@@ -14,10 +14,13 @@ const state = () => ({
   startedAtMs: 0,
   snapshot: undefined,
   tickBucketsNs: [],
+  sampling: { intervalMs: 100, cpuBudgetRatio: 0 },
   sources: [],
+  nvml: { calls: [], stuck: undefined },
   runsLive: 1,
   sessions: 1,
   connections: 1,
+  unidentified: 0,
   refusals: new Map(),
   waits: new Map(),
   requests: { handled: 0, errors: new Map() },
@@ -25,7 +28,10 @@ const state = () => ({
   decreasedTotals: 0,
   checkpoints: { commits: 0, failures: 0, totalMs: 0 },
   droppedExits: 0,
+  droppedRollups: 0,
+  limitsTold: { warned: 0, exceeded: 0 },
   droppedNotifications: 0,
+  sinks: [],
 });
 
 /** Families that one scope has a series in, unless configured otherwise. */
@@ -56,9 +62,11 @@ try {
   const metrics = new Metrics({
     config: () => config,
     store: attribution.store,
+    showNames: true,
     state,
     nodeFigures: () => [],
     gpus: () => undefined,
+    gpuBooks: () => [],
     now: () => Date.now(),
   });
   const theirs = theirRegistry(scopes);
