@@ -114,7 +114,7 @@ def measured(seconds, units, network, run, agent):
     kinds = ["plain", "scoped", "managed"]
     ratios = {"scoped": [], "managed": []}
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline or len(ratios["scoped"]) < 5:
+    while time.monotonic() < deadline or not ratios["scoped"]:
         sums = {kind: [0, 0] for kind in kinds}
         for kind in kinds + kinds[::-1]:
             taken = block(network, units, scopes, kind, run, agent)

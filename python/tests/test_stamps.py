@@ -3,6 +3,7 @@
 And those of the process's CPU clock: by the primary thread, at most once in PROCESS_INTERVAL_NS.
 """
 
+import gc
 import os
 import random
 import resource
@@ -162,6 +163,8 @@ class StampTest(AgentTest):
 
     def test_a_scope_gets_what_the_thread_used_in_it(self):
         """Work and waits at random, shorter and longer than any window, beside the clock itself."""
+        gc.disable()  # a whole collection takes as long as many of these scopes, between the two clocks
+        self.addCleanup(gc.enable)
         rng, used, told = random.Random(1), 0, 0
         for _ in range(300):
             self.st.cpu_due = 0  # both begin with a reading
