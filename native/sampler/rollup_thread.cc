@@ -40,7 +40,7 @@ void read_rollup(Rollup& rollup, const SystemClock& clock) {
 struct RollupThread::Queue {
   std::mutex mutex;
   std::condition_variable changed;
-  std::deque<std::shared_ptr<Rollup>> waiting;
+  std::deque<std::weak_ptr<Rollup>> waiting;  // what its asker let go of is closed already
   bool idle = true;
   bool stopping = false;
 };
@@ -60,9 +60,14 @@ std::shared_ptr<Rollup> RollupThread::ask(UniqueFd process) {
   auto rollup = std::make_shared<Rollup>();
   rollup->process = std::move(process);
   std::unique_lock<std::mutex> lock(queue_->mutex);
-  if (queue_->waiting.size() >= kMostQueued) return nullptr;
-  const bool alone = queue_->idle && queue_->waiting.empty();
-  queue_->waiting.push_back(rollup);
+  auto& waiting = queue_->waiting;
+  if (waiting.size() >= kMostQueued) {
+    const auto taken_back = [](const auto& asked) { return asked.expired(); };
+    waiting.erase(std::remove_if(waiting.begin(), waiting.end(), taken_back), waiting.end());
+  }
+  if (waiting.size() >= kMostQueued) return nullptr;
+  const bool alone = queue_->idle && waiting.empty();
+  waiting.push_back(rollup);
   queue_->changed.notify_all();
   if (alone) queue_->changed.wait_for(lock, kMoment, [&] { return rollup->done.load(); });
   return rollup;
@@ -89,8 +94,9 @@ void RollupThread::work(Queue& queue) {
       queue.changed.wait(lock);
       continue;
     }
-    const std::shared_ptr<Rollup> next = queue.waiting.front();
+    const std::shared_ptr<Rollup> next = queue.waiting.front().lock();
     queue.waiting.pop_front();
+    if (!next) continue;
     queue.idle = false;
     lock.unlock();
     read_rollup(*next, clock);

@@ -30,8 +30,8 @@ class RollupThread {
   RollupThread(const RollupThread&) = delete;
   RollupThread& operator=(const RollupThread&) = delete;
 
-  // Queues a reading. When nothing else is queued it is waited for, for a moment: a process's first one
-  // then counts from its first sample. Null: the queue is full.
+  // Queues a reading; letting go of it takes it back. When nothing else is queued it is waited for, for a
+  // moment: a process's first one then counts from its first sample. Null: the queue is full.
   std::shared_ptr<Rollup> ask(UniqueFd process);
 
  private:

@@ -84,14 +84,33 @@ TEST("a process that hangs its reader keeps nobody else waiting") {
 TEST("a queue that nobody serves ends") {
   HangingProcess hanging;
   RollupThread thread;
-  thread.ask(folder(hanging.path()));
+  const auto stuck = thread.ask(folder(hanging.path()));
   // The one that hangs leaves the queue when the thread gets to it, which may be after the queue is full.
   const SystemClock clock;
   const uint64_t deadline_ns = clock.monotonic_ns() + 10'000'000'000;
-  int taken = 0;
-  while (taken < 4096 && clock.monotonic_ns() < deadline_ns) {
-    if (thread.ask(UniqueFd()) != nullptr) ++taken;
+  std::vector<std::shared_ptr<Rollup>> taken;
+  while (taken.size() < 4096 && clock.monotonic_ns() < deadline_ns) {
+    if (auto rollup = thread.ask(UniqueFd())) taken.push_back(std::move(rollup));
   }
-  CHECK_EQ(taken, 4096);
+  CHECK_EQ(taken.size(), 4096u);
   CHECK(thread.ask(UniqueFd()) == nullptr);
+  taken.pop_back();
+  CHECK(thread.ask(UniqueFd()) != nullptr);
+}
+
+TEST("what its asker lets go of is closed at once, and never read") {
+  HangingProcess hanging;
+  RollupThread thread;
+  const auto stuck = thread.ask(folder(hanging.path()));
+  std::weak_ptr<Rollup> last;
+  for (int i = 0; i < 5000; ++i) {  // more than it holds
+    const auto rollup = thread.ask(folder("/proc/self"));
+    REQUIRE(rollup != nullptr);
+    last = rollup;
+  }
+  CHECK(last.expired());
+  const auto kept = thread.ask(folder("/proc/self"));
+  hanging.release();
+  CHECK(wait_for(*kept));
+  CHECK(kept->sizes.has_value());
 }
