@@ -105,8 +105,8 @@ TEST("a ring is read from when it is offered, however far the next tick is") {
   RingWriter writer(1, kCapacity);
   CHECK_EQ(live.offer_ring(1, writer.fd()), kAccepted);
   const SystemClock clock;
-  for (uint64_t written = 0; written < kRecords; written += 2048) {
-    for (uint64_t i = 0; i < 2048; ++i) {
+  for (uint64_t written = 0; written < kRecords; written += 4096) {
+    for (uint64_t i = 0; i < 4096; ++i) {
       RingRecord record{};
       record.t_mono_ns = clock.monotonic_ns();
       record.scope = 2;
@@ -114,7 +114,11 @@ TEST("a ring is read from when it is offered, however far the next tick is") {
       record.flags = LEZEA_RING_FLAG_ACTIVATION;
       writer.put(0, record);
     }
-    clock.sleep_ns(30'000'000);  // 70 000 records/s: a lane is lapped in a quarter of a second
+    // Drains are 50 ms apart at most: a whole turn of the sampler after that has looked at the ring, however
+    // late the turn is.
+    clock.sleep_ns(50'000'000);
+    const uint64_t turns = live.sampler->heartbeat();
+    REQUIRE(eventually([&] { return live.sampler->heartbeat() >= turns + 2; }));
   }
   const std::optional<Snapshot> snapshot = answer_to(live.sampler->pull(true));
   REQUIRE(snapshot.has_value());
