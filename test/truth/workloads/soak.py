@@ -63,7 +63,9 @@ def one_run(name: str, rng: random.Random, until: float) -> None:
     used = [least, cpu_seconds() - first]
     if not known:
         return
-    print(json.dumps({"run_id": name, "cpu_seconds": used}), flush=True)
+    # In one write: others write there too.
+    sys.stdout.write(json.dumps({"run_id": name, "cpu_seconds": used}) + "\n")
+    sys.stdout.flush()
 
 
 def session(number: int, until: float) -> None:
