@@ -20,29 +20,29 @@ import { commandTree } from './command-tree.mjs';
 import { bashCompletion, zshCompletion } from './completions.mjs';
 import { configFile } from './config-file.mjs';
 import { changelogText, copyrightText } from './debian-texts.mjs';
+import { tool } from './machines.mjs';
 import { manPages } from './man-pages.mjs';
-import { CARRIED, officialNodes } from './nodes.mjs';
+import { carriedNode } from './nodes.mjs';
 import { epoch, manifest, packages, parts, root, run } from './tools.mjs';
 
-const ARCHITECTURE = 'amd64';
 const REVISION = `${manifest.version}-1`;
 const PROGRAM = 'usr/lib/lezea-monitor';
 const EXECUTED = ['bin/lezea-monitor', 'node/bin/node'];
 const DOCS = 'usr/share/doc/lezea-monitor';
 
 /** Of the program's folder and the wheel, which lies beside itself unpacked; the path of the package. */
-export async function makeDeb(program, wheel) {
-  const tree = join(parts, 'deb');
+export async function makeDeb(program, wheel, machine) {
+  const tree = join(parts, `deb-${machine.debian}`);
   rmSync(tree, { recursive: true, force: true });
   copyProgram(tree, program);
-  copyNode(tree);
+  copyNode(tree, machine);
   copyClient(tree, wheel);
   copyService(tree);
   await writeDerived(tree, program);
-  writeDocs(tree, program);
+  writeDocs(tree, program, machine);
   setModes(tree);
-  writeControl(tree);
-  const target = join(packages, `${manifest.name}_${REVISION}_${ARCHITECTURE}.deb`);
+  writeControl(tree, machine);
+  const target = join(packages, `${manifest.name}_${REVISION}_${machine.debian}.deb`);
   const environment = { ...process.env, SOURCE_DATE_EPOCH: epoch() };
   run('dpkg-deb', ['--root-owner-group', '-Zxz', '-z1', '--build', tree, target], { env: environment });
   return target;
@@ -61,11 +61,11 @@ function copyProgram(tree, program) {
 }
 
 /** The official build, without the symbols that only a debugger reads. */
-function copyNode(tree) {
-  const { path } = officialNodes().find(({ major }) => major === CARRIED);
+function copyNode(tree, machine) {
+  const { path } = carriedNode(machine);
   const target = join(tree, PROGRAM, 'node/bin/node');
   mkdirSync(dirname(target), { recursive: true });
-  run('strip', ['--strip-unneeded', '-o', target, join(path, 'bin/node')]);
+  run(tool(machine, 'strip'), ['--strip-unneeded', '-o', target, join(path, 'bin/node')]);
   cpSync(join(path, 'LICENSE'), join(tree, PROGRAM, 'node/LICENSE'));
 }
 
@@ -107,10 +107,10 @@ async function writeDerived(tree, program) {
   put(tree, 'etc/lezea-monitor/config.yaml', configFile(sections));
 }
 
-function writeDocs(tree, program) {
+function writeDocs(tree, program, machine) {
   cpSync(join(program, 'docs'), join(tree, DOCS), { recursive: true });
   cpSync(join(program, 'README.md'), join(tree, DOCS, 'README.md'));
-  put(tree, `${DOCS}/copyright`, copyrightText(join(tree, PROGRAM)));
+  put(tree, `${DOCS}/copyright`, copyrightText(join(tree, PROGRAM), machine));
   put(tree, `${DOCS}/changelog.gz`, gzipSync(readFileSync(join(program, 'CHANGELOG.md')), { level: 9 }));
   put(tree, `${DOCS}/changelog.Debian.gz`, gzipSync(changelogText(REVISION), { level: 9 }));
   cpSync(
@@ -126,12 +126,12 @@ function setModes(tree) {
   for (const name of EXECUTED) chmodSync(join(tree, PROGRAM, name), 0o755);
 }
 
-function writeControl(tree) {
+function writeControl(tree, machine) {
   const files = filesOf(tree);
   const bytes = files.reduce((sum, path) => sum + statSync(join(tree, path)).size, 0);
   const values = {
     VERSION: REVISION,
-    ARCHITECTURE,
+    ARCHITECTURE: machine.debian,
     GLIBC: NEWEST.GLIBC,
     INSTALLED_SIZE: Math.ceil(bytes / 1024),
   };

@@ -1,15 +1,15 @@
 // Debian's two texts about a package: whose it is, with every licence in full of what it carries, and what changed.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { CARRIED, officialNodes } from './nodes.mjs';
+import { carriedNode } from './nodes.mjs';
 import { epoch, manifest } from './tools.mjs';
 
 const MAINTAINER = 'lezea-monitor maintainers <maintainers@lezea-monitor.example>';
 const RULE = '-'.repeat(78);
 
 /** Of the installed program's folder. */
-export function copyrightText(program) {
-  const node = officialNodes().find(({ major }) => major === CARRIED);
+export function copyrightText(program, machine) {
+  const node = carriedNode(machine);
   const carried = [
     `${RULE}
 Node.js ${node.version}, node/ (official build, symbols removed)

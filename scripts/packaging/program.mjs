@@ -7,14 +7,12 @@ import { copyModules, productionDependencies } from './modules.mjs';
 import { officialNodes } from './nodes.mjs';
 import { manifest, parts, root, run } from './tools.mjs';
 
-export const MACHINE = 'linux-x64';
-
-/** Makes it in `parts/program`, which it returns. */
-export async function makeProgram() {
-  const folder = join(parts, 'program');
+/** Makes it in a folder of `parts`, which it returns. */
+export async function makeProgram(machine) {
+  const folder = join(parts, `program-${machine.folder}`);
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  const binaries = buildBinaries(join(folder, 'prebuilt', MACHINE));
+  const binaries = buildBinaries(join(folder, 'prebuilt', machine.folder), machine);
   run(process.execPath, [
     join(root, 'node_modules', 'typescript', 'bin', 'tsc'),
     '-p',
@@ -26,18 +24,17 @@ export async function makeProgram() {
     cpSync(join(root, name), join(folder, name), { recursive: true });
   for (const name of ['lezea-monitor', 'lezea-monitor.js']) chmodSync(join(folder, 'bin', name), 0o755);
   copyModules(folder);
-  writeFileSync(join(folder, 'package.json'), `${JSON.stringify(packedManifest(), null, 2)}\n`);
+  writeFileSync(join(folder, 'package.json'), `${JSON.stringify(packedManifest(machine), null, 2)}\n`);
   await binaries;
   return folder;
 }
 
 /** Without scripts: there is nothing to build. npm refuses the package on other machines. */
-function packedManifest() {
+function packedManifest({ node }) {
   const { name, version, description, license, type, bin, exports } = manifest;
-  const [os, cpu] = MACHINE.split('-');
   return {
     ...{ name, version, description, license, type, bin, exports },
-    ...{ os: [os], cpu: [cpu], libc: ['glibc'] },
+    ...{ os: ['linux'], cpu: [node], libc: ['glibc'] },
     engines: { node: engines() },
     dependencies: productionDependencies(),
     bundleDependencies: true,

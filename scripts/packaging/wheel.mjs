@@ -1,8 +1,9 @@
 // The Python client's wheel, with its accelerator: one file for every CPython from 3.9 on, and for glibc from NEWEST
 // on. Needs a Python with its headers (python3-dev) and venv; setuptools comes from PyPI in the version below.
-import { cpSync, existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkLibraries, NEWEST } from './binaries.mjs';
+import { machineOf, tool } from './machines.mjs';
 import { epoch, parts, root, run } from './tools.mjs';
 
 const SETUPTOOLS = '80.9.0';
@@ -36,9 +37,20 @@ function builder() {
   return inside;
 }
 
-/** Builds it in `parts/wheel`; the path of the file. */
-export function buildWheel() {
-  const folder = join(parts, 'wheel');
+/**
+ * For another machine its compiler, with this one's pyconfig.h where Debian's Python.h looks for the other's: what the
+ * stable ABI has of it, the sizes of C's types, is the same for both.
+ */
+function compilers(machine, folder) {
+  if (!machine.isForeign) return {};
+  symlinkSync(`/usr/include/${machineOf().gnu}`, join(folder, machine.gnu));
+  const compiler = `${tool(machine, 'gcc')} -I${folder}`;
+  return { CC: compiler, LDSHARED: `${compiler} -shared` };
+}
+
+/** Builds it in a folder of `parts`; the path of the file. */
+export function buildWheel(machine) {
+  const folder = join(parts, `wheel-${machine.python}`);
   rmSync(folder, { recursive: true, force: true });
   // A copy, so that nothing is left in the clone; with no .so that happens to lie there.
   cpSync(join(root, 'python'), join(folder, 'python'), {
@@ -47,14 +59,20 @@ export function buildWheel() {
   });
   const layout = join('native', 'scope', 'ring_layout.h');
   cpSync(join(root, layout), join(folder, layout));
-  const platform = `manylinux_${NEWEST.GLIBC.replace('.', '_')}_x86_64`;
+  const platform = `manylinux_${NEWEST.GLIBC.replace('.', '_')}_${machine.python}`;
   run(builder(), ['setup.py', '-q', 'bdist_wheel', '--plat-name', platform, '--dist-dir', folder], {
     cwd: join(folder, 'python'),
-    env: { ...process.env, SOURCE_DATE_EPOCH: epoch(), LDFLAGS: '-s', PYTHONWARNINGS: 'ignore' },
+    env: {
+      ...process.env,
+      ...compilers(machine, folder),
+      SOURCE_DATE_EPOCH: epoch(),
+      LDFLAGS: '-s',
+      PYTHONWARNINGS: 'ignore',
+    },
   });
   const name = readdirSync(folder).find((file) => file.endsWith('.whl'));
   const wheel = join(folder, name);
   run(python(), ['-m', 'zipfile', '-e', wheel, join(folder, 'unpacked')]);
-  checkLibraries(join(folder, 'unpacked', 'lezea_monitor', '_accel.abi3.so'));
+  checkLibraries(join(folder, 'unpacked', 'lezea_monitor', '_accel.abi3.so'), machine);
   return wheel;
 }

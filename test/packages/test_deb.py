@@ -34,7 +34,7 @@ print -r -- $seen
 class DebTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.deb = package("lezea-monitor_*.deb")
+        cls.deb = package("lezea-monitor_*_amd64.deb")
         cls.folder = tempfile.mkdtemp(prefix="lezea-deb-")
         cls.addClassCleanup(shutil.rmtree, cls.folder)
         subprocess.run(["dpkg-deb", "--raw-extract", cls.deb, cls.folder], check=True)

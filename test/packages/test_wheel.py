@@ -35,7 +35,7 @@ class WheelTest(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.mkdtemp(prefix="lezea-wheel-")
         self.addCleanup(shutil.rmtree, self.folder)
-        self.wheel = package("lezea_monitor-*.whl")
+        self.wheel = package("lezea_monitor-*_x86_64.whl")
 
     def check(self, python, **variables):
         done = run(python, "-B", "-c", MEASURE, cwd=self.folder, env={"HOME": self.folder, **variables})
