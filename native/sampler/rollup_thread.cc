@@ -5,7 +5,6 @@
 #include <linux/capability.h>
 #include <sys/prctl.h>
 
-#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -14,6 +13,7 @@
 
 #include "base/clock.h"
 #include "procfs/process_files.h"
+#include "sampler/rollup_allowance.h"
 #include "scope/offer_threads.h"
 #include "service/capable_thread.h"
 
@@ -24,9 +24,6 @@ using std::chrono::nanoseconds;
 
 constexpr size_t kMostQueued = 4096;
 constexpr nanoseconds kMoment{2'000'000};
-// Readings take this share of the time in all (4.6 ms per GB of 4 KiB pages each), after a first burst.
-constexpr int64_t kPausePerCost = 1000;
-constexpr int64_t kBurstNs = 20'000'000;
 
 void read_rollup(Rollup& rollup, const SystemClock& clock) {
   const uint64_t begun_ns = clock.monotonic_ns();
@@ -60,14 +57,9 @@ std::shared_ptr<Rollup> RollupThread::ask(UniqueFd process) {
   auto rollup = std::make_shared<Rollup>();
   rollup->process = std::move(process);
   std::unique_lock<std::mutex> lock(queue_->mutex);
-  auto& waiting = queue_->waiting;
-  if (waiting.size() >= kMostQueued) {
-    const auto taken_back = [](const auto& asked) { return asked.expired(); };
-    waiting.erase(std::remove_if(waiting.begin(), waiting.end(), taken_back), waiting.end());
-  }
-  if (waiting.size() >= kMostQueued) return nullptr;
-  const bool alone = queue_->idle && waiting.empty();
-  waiting.push_back(rollup);
+  if (queue_->waiting.size() >= kMostQueued) return nullptr;
+  const bool alone = queue_->idle && queue_->waiting.empty();
+  queue_->waiting.push_back(rollup);
   queue_->changed.notify_all();
   if (alone) queue_->changed.wait_for(lock, kMoment, [&] { return rollup->done.load(); });
   return rollup;
@@ -77,17 +69,14 @@ void RollupThread::work(Queue& queue) {
   prctl(PR_SET_NAME, "lezea-rollups");
   keep_if_confined(uint64_t{1} << CAP_SYS_PTRACE);  // what other users' smaps_rollup takes
   const SystemClock clock;
-  int64_t credit_ns = kBurstNs;
-  uint64_t credited_ns = clock.monotonic_ns();
+  RollupAllowance allowance(clock.monotonic_ns());
   std::unique_lock<std::mutex> lock(queue.mutex);
   while (!queue.stopping) {
-    const uint64_t now_ns = clock.monotonic_ns();
-    credit_ns += static_cast<int64_t>(now_ns - credited_ns) / kPausePerCost;
-    credit_ns = std::min(credit_ns, kBurstNs);
-    credited_ns = now_ns;
-    queue.idle = credit_ns >= 0;
-    if (credit_ns < 0) {
-      queue.changed.wait_for(lock, nanoseconds(-credit_ns * kPausePerCost));
+    while (!queue.waiting.empty() && queue.waiting.front().expired()) queue.waiting.pop_front();
+    const uint64_t pause_ns = allowance.pause_ns(clock.monotonic_ns());
+    queue.idle = pause_ns == 0;
+    if (pause_ns > 0) {
+      queue.changed.wait_for(lock, nanoseconds(pause_ns));
       continue;
     }
     if (queue.waiting.empty()) {
@@ -101,7 +90,7 @@ void RollupThread::work(Queue& queue) {
     lock.unlock();
     read_rollup(*next, clock);
     lock.lock();
-    credit_ns -= static_cast<int64_t>(next->cost_ns);
+    allowance.spend(next->cost_ns);
     next->process.reset();
     next->done = true;
     queue.changed.notify_all();

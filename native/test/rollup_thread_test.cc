@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "check.h"
+#include "sampler/rollup_allowance.h"
 
 using namespace lezea;
 
@@ -94,23 +95,36 @@ TEST("a queue that nobody serves ends") {
   }
   CHECK_EQ(taken.size(), 4096u);
   CHECK(thread.ask(UniqueFd()) == nullptr);
-  taken.pop_back();
-  CHECK(thread.ask(UniqueFd()) != nullptr);
 }
 
-TEST("what its asker lets go of is closed at once, and never read") {
+TEST("what its asker lets go of is closed at once") {
   HangingProcess hanging;
   RollupThread thread;
   const auto stuck = thread.ask(folder(hanging.path()));
-  std::weak_ptr<Rollup> last;
-  for (int i = 0; i < 5000; ++i) {  // more than it holds
-    const auto rollup = thread.ask(folder("/proc/self"));
-    REQUIRE(rollup != nullptr);
-    last = rollup;
-  }
-  CHECK(last.expired());
-  const auto kept = thread.ask(folder("/proc/self"));
-  hanging.release();
-  CHECK(wait_for(*kept));
-  CHECK(kept->sizes.has_value());
+  auto first = thread.ask(folder("/proc/self"));
+  auto second = thread.ask(folder("/proc/self"));
+  const std::weak_ptr<Rollup> first_asked = first, second_asked = second;
+  first.reset();
+  CHECK(first_asked.expired());
+  CHECK(!second_asked.expired());
+  CHECK(second->process.valid());
+}
+
+TEST(
+    "readings take a thousandth of the time after a burst, and a long one is paid for in seconds") {
+  constexpr uint64_t kSecond = 1'000'000'000;
+  RollupAllowance allowance(0);
+  allowance.spend(15'000'000);
+  CHECK_EQ(allowance.pause_ns(0), 0u);
+  allowance.spend(15'000'000);
+  CHECK_EQ(allowance.pause_ns(0), 10 * kSecond);
+  CHECK_EQ(allowance.pause_ns(4 * kSecond), 6 * kSecond);
+  CHECK_EQ(allowance.pause_ns(10 * kSecond), 0u);
+  allowance.spend(3600 * kSecond);
+  CHECK_EQ(allowance.pause_ns(10 * kSecond), 20 * kSecond);
+  CHECK_EQ(allowance.pause_ns(3000 * kSecond), 0u);
+  allowance.spend(20'000'000);  // no more than a burst was saved meanwhile
+  CHECK_EQ(allowance.pause_ns(3000 * kSecond), 0u);
+  allowance.spend(1'000'000);
+  CHECK_EQ(allowance.pause_ns(3000 * kSecond), kSecond);
 }
