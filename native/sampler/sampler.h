@@ -84,6 +84,7 @@ class Sampler {
   // Turns that the thread has made, of which it makes one more for this question: who asks again later and finds
   // no more of them knows that it hangs.
   uint64_t heartbeat();
+  uint64_t turns() const { return turns_; }
   std::vector<NodeFigure> node_figures() const;
   std::vector<SourceStatus> source_statuses() const { return statuses_; }
 
