@@ -29,7 +29,7 @@ from harness.paths import PYTHON_CLIENT, WORKLOADS  # noqa: E402
 from harness.receiver import Receiver  # noqa: E402
 from harness.table import Table  # noqa: E402
 from harness.truth import SharedAgent, Truth  # noqa: E402
-from harness.watch import Look, Watch, least, median  # noqa: E402
+from harness.watch import Look, Watch, low, median  # noqa: E402
 
 CASE = "soak"
 PROBE = "soak-probe"
@@ -136,7 +136,7 @@ class Soak:
             return
         # Garbage comes and goes, by tens of MiB a minute: what is left after a collection is what grows.
         for figure, of, unit, absolute in (
-            ("rss_mib", least, "MiB", MOST_GROWTH_MIB), ("descriptors", median, "", 8.0),
+            ("rss_mib", low, "MiB", MOST_GROWTH_MIB), ("descriptors", median, "", 8.0),
             ("threads", median, "", 2.0),
         ):  # fmt: skip
             before, after = of(first, figure), of(end, figure)

@@ -79,5 +79,7 @@ def median(looks: List[Look], figure: str) -> float:
     return values[len(values) // 2]
 
 
-def least(looks: List[Look], figure: str) -> float:
-    return min(getattr(look, figure) for look in looks)
+def low(looks: List[Look], figure: str) -> float:
+    """The tenth part of the values is below it."""
+    values = sorted(getattr(look, figure) for look in looks)
+    return values[len(values) // 10]
