@@ -1,6 +1,6 @@
 // The addon and SQLite for a machine that is not this one, as node-gyp builds them here, but in copies of their sources
 // and with the other machine's compiler.
-import { cpSync, existsSync, mkdirSync, rmSync, symlinkSync } from 'node:fs';
+import { cpSync, mkdirSync, rmSync, symlinkSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { tool } from './machines.mjs';
@@ -13,8 +13,8 @@ export function buildForeign(machine) {
   const addon = join(folder, 'addon');
   copy(join(root, 'native'), join(addon, 'native'));
   copy(join(root, 'binding.gyp'), join(addon, 'binding.gyp'));
-  if (!existsSync(join(addon, 'node_modules')))
-    symlinkSync(join(root, 'node_modules'), join(addon, 'node_modules'));
+  rmSync(join(addon, 'node_modules'), { force: true });
+  symlinkSync(join(root, 'node_modules'), join(addon, 'node_modules'));
   const sqlite = join(folder, 'better-sqlite3');
   for (const part of ['binding.gyp', 'deps', 'src', 'package.json'])
     copy(join(root, 'node_modules', 'better-sqlite3', part), join(sqlite, part));

@@ -21,7 +21,9 @@ export function machineOf(name = process.arch) {
 export function checkCompiler(machine) {
   const compiler = tool(machine, 'g++');
   if (machine.isForeign && spawnSync(compiler, ['--version']).error) {
-    throw new Error(`no ${compiler} (Debian, Ubuntu: apt-get install g++-${machine.gnu})`);
+    throw new Error(
+      `no ${compiler} (Debian, Ubuntu: apt-get install g++-${machine.gnu.replaceAll('_', '-')})`,
+    );
   }
 }
 

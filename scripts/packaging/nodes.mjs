@@ -12,9 +12,19 @@ export function officialNodes() {
   return nodesOf('nodes');
 }
 
-/** The one that packages for the machine carry. Its headers are the same for every machine. */
+/** The one that packages for the machine carry, of the same version on each. Its headers are the same too. */
 export function carriedNode({ node }) {
-  return nodesOf(node === 'x64' ? 'nodes' : `nodes-${node}`).find(({ major }) => major === CARRIED);
+  const find = (name) => nodesOf(name).find(({ major }) => major === CARRIED);
+  const usual = find('nodes');
+  if (node === 'x64') return usual;
+  const name = `nodes-${node}`;
+  const carried = find(name);
+  if (carried?.version !== usual.version) {
+    throw new Error(
+      `packaging/${name}: Node.js ${carried?.version}: expected ${usual.version}, as in packaging/nodes`,
+    );
+  }
+  return carried;
 }
 
 function nodesOf(name) {
