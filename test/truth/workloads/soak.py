@@ -1,8 +1,8 @@
 """Many training processes by the real client: they announce scopes, fork, end runs, begin the next.
 
 `python3 soak.py SOCKET SESSIONS EVENTS_PER_SECOND SECONDS SEED`; prints a JSON line for every run
-that ended: {run_id, cpu_seconds: [least, most]}, what the kernel's own clocks say of its process and
-the workers it forked: within start_run and end, and with them.
+that ended: {run_id, cpu_seconds: [least, most], workers_seconds}, what the kernel's own clocks say of its
+process and the workers it forked: within start_run and end, and with them; and of the workers alone.
 """
 
 import json
@@ -21,9 +21,13 @@ SHORTEST, LONGEST = 0.1, 0.5  # of a run, as shares of the whole time
 FORKS_PER_SECOND = 0.05
 
 
-def cpu_seconds() -> float:
+def workers_seconds() -> float:
     times = os.times()
-    return time.process_time() + times.children_user + times.children_system
+    return times.children_user + times.children_system
+
+
+def cpu_seconds() -> float:
+    return time.process_time() + workers_seconds()
 
 
 def work(rng: random.Random) -> None:
@@ -51,7 +55,7 @@ def one_run(name: str, rng: random.Random, until: float) -> None:
     first = cpu_seconds()
     run = lm.start_run(run_id=name, experiment="soak")
     known = run.active  # not where it began while there was no agent
-    begun = cpu_seconds()
+    begun, workers = cpu_seconds(), workers_seconds()
     ends = min(until, time.monotonic() + SECONDS * rng.uniform(SHORTEST, LONGEST))
     while time.monotonic() < ends:
         announce(run, rng, passes)
@@ -64,7 +68,8 @@ def one_run(name: str, rng: random.Random, until: float) -> None:
     if not known:
         return
     # In one write: others write there too.
-    sys.stdout.write(json.dumps({"run_id": name, "cpu_seconds": used}) + "\n")
+    line = {"run_id": name, "cpu_seconds": used, "workers_seconds": workers_seconds() - workers}
+    sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
 
 
