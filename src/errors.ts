@@ -12,6 +12,13 @@ export class LezeaError extends Error {
   }
 }
 
+/** What was asked of an agent that stops: the next one is to be asked. */
+export class StoppingError extends LezeaError {
+  constructor() {
+    super('stopping', 'the agent is stopping');
+  }
+}
+
 /** The message of anything that was thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

@@ -351,8 +351,8 @@ class Link:
     def _lose(self, error: Unavailable) -> None:
         """After a loss; requests that were made while there was no connection go on waiting."""
         if self._session is not None:
+            self._waiting.fail(error)  # first: what is asked from now on goes to the next agent
             self._drop_session()
-            self._waiting.fail(error)
 
     def _drop_session(self) -> None:
         session, self._session = self._session, None

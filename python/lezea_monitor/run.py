@@ -385,7 +385,7 @@ class Run:
         if settings:  # told once more: what was said in between may be lost
             told = {"run_id": self.id, "tracker": settings}
             update = self._link.ask_ahead("run.update", told)
-        reply = self._link.request("run.end", params, max(0.1, deadline - time.monotonic()))
+        reply = self._ask_end(params, deadline)
         self._last = Usage({"inclusive": reply.get("totals")})
         if update is None or reply.get("final") is not True:
             return None
@@ -395,6 +395,16 @@ class Run:
         from . import deliver  # nobody else needs it
 
         return deliver.AtEnd(self.id, self._link.address, self._tracker.own_address, deadline)
+
+    def _ask_end(self, params: Dict[str, Any], deadline: float) -> Dict[str, Any]:
+        """The reply; of the next agent where one goes away before it has answered."""
+        try:
+            return self._link.request("run.end", params, max(0.1, deadline - time.monotonic()))
+        except Unavailable:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise
+            return self._link.request("run.end", params, left)
 
     def _look_around(self) -> None:
         """On the link's thread, now and then."""

@@ -115,6 +115,41 @@ class ReconnectTest(AgentTest):
         said = [call["name"] for call in self.agent.called("run.phase")]
         self.assertEqual(said, ["load", "train", "train", "eval"])
 
+    def test_an_end_that_an_agent_did_not_answer_is_asked_of_the_next(self):
+        run = self.start(run_id="r")
+
+        def come_back():
+            self.agent.replies["run.end"] = {"final": True, "totals": {"cpu_seconds": 2.0}}
+            self.agent.start()
+
+        def go_away(_params):
+            self.agent.kill()
+            threading.Timer(0.2, come_back).start()
+
+        self.agent.replies["run.end"] = go_away
+        run.end("FAILED", "did not converge")
+        said = [(call["status"], call["reason"]) for call in self.agent.called("run.end")]
+        self.assertEqual(said, [("FAILED", "did not converge")] * 2)
+        self.assertEqual(run.usage().cpu_seconds, 2.0)
+
+    def test_what_is_asked_once_a_connection_is_lost_waits_for_the_next(self):
+        run = self.start()
+        link, asked = run._link, []
+        drop = link._drop_session
+
+        def drop_slowly():  # on the link's thread, which has told all who waited by now
+            drop()
+            asked.append(link.ask_ahead("run.usage", {"run_id": run.id}))
+
+        link._drop_session = drop_slowly
+        self.agent.kill()
+        self.agent.wait(lambda: asked)
+        link._drop_session = drop
+        self.agent.replies["run.usage"] = {"inclusive": {"cpu_seconds": 2.0}}
+        self.agent.start()
+        self.assertTrue(asked[0].done.wait(5))
+        self.assertIsNone(asked[0].error)
+
     def test_a_transient_refusal_is_tried_again(self):
         run = self.start()
         self.agent.kill()

@@ -219,7 +219,7 @@ export class Agent {
    */
   async stop(): Promise<void> {
     this.#ready = false;
-    this.#ipc.stopAccepting();
+    this.#ipc.stopServing();
     const steps: (() => Promise<void> | void)[] = [
       () => this.#http?.close(),
       () => this.#attribution.stop(),

@@ -2,7 +2,7 @@
 // their wiring and order; whoever composes the agent gives it the sampler, the database and the writer of documents.
 
 import type { Logger } from 'pino';
-import { LezeaError, messageOf } from '../errors.js';
+import { type LezeaError, messageOf, StoppingError } from '../errors.js';
 import type { ProcessId, Sampler, Signalled } from '../native/addon.js';
 import { Budgets } from './budgets.js';
 import { Checkpoint } from './checkpoint.js';
@@ -161,7 +161,7 @@ export class Attribution {
     await this.checkpoint.stop();
     this.#o.sampler.rest();
     try {
-      await this.checkpoint.request({ durable: true });
+      await this.checkpoint.last();
     } finally {
       await this.#o.sampler.stop(this.checkpoint.storedNs);
     }
@@ -184,7 +184,7 @@ export class Attribution {
     return new Promise((resolve, reject) => {
       const stopped = () => {
         clearTimeout(timer);
-        reject(new LezeaError('stopping', 'the agent is stopping'));
+        reject(new StoppingError());
       };
       const timer = setTimeout(() => {
         signal.removeEventListener('abort', stopped);

@@ -2,7 +2,7 @@
 // the single flight: whoever asks while one is under way shares the next one. JavaScript is woken by sampling only
 // here, at most once an interval.
 
-import { LezeaError, messageOf } from '../errors.js';
+import { LezeaError, messageOf, StoppingError } from '../errors.js';
 import type { Sampler, Snapshot } from '../native/addon.js';
 import type { Ledger } from './ledger.js';
 import type { Persistence } from './records.js';
@@ -57,6 +57,7 @@ export class Checkpoint {
   #timer: NodeJS.Timeout | undefined;
   #lastMs = 0;
   #running = false;
+  #ended = false;
 
   constructor(parts: CheckpointParts, intervalMs: number) {
     this.#parts = parts;
@@ -69,11 +70,18 @@ export class Checkpoint {
     this.#tick();
   }
 
-  /** Stops the schedule and waits for a checkpoint under way. Requests still work, for the last sample. */
+  /** Stops the schedule and waits for a checkpoint under way. */
   async stop(): Promise<void> {
     this.#running = false;
     clearTimeout(this.#timer);
     await this.#flight;
+  }
+
+  /** The last one, on the disk. What is requested after it is refused with StoppingError: the next agent's. */
+  last(): Promise<void> {
+    const last = this.request({ durable: true });
+    this.#ended = true;
+    return last;
   }
 
   /** The schedule follows whether a run is live; call it when the first one begins. */
@@ -87,6 +95,7 @@ export class Checkpoint {
    * `durable`: have it on the disk.
    */
   request(how: { durable?: boolean } = {}): Promise<void> {
+    if (this.#ended) return Promise.reject(new StoppingError());
     return new Promise((resolve, reject) => {
       this.#waiting.push({ durable: how.durable ?? false, resolve, reject });
       this.#flight ??= this.#fly();

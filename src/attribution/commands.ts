@@ -2,7 +2,7 @@
 // the run is and what the limits say, then drives the lifecycle, the sessions and the sampler.
 
 import type { Logger } from 'pino';
-import { LezeaError, messageOf } from '../errors.js';
+import { LezeaError, messageOf, StoppingError } from '../errors.js';
 import type { ProcessId, Sampler } from '../native/addon.js';
 import { emptyRow } from '../native/frame.js';
 import { type Budgets, LIMIT_EVENTS } from './budgets.js';
@@ -99,6 +99,7 @@ export class Commands implements RunCommands {
     });
     if (!outside) sessions.nameDevices(session, request.devices);
     await this.#o.checkpoint().catch((error) => {
+      if (error instanceof StoppingError) throw error;
       // Bound it is; that it is not stored yet must not keep the program from its work.
       this.#o.log.warn(
         { run: run.key, reason: messageOf(error) },

@@ -3,7 +3,7 @@
 // change of status happens here. A run's figures are final, and on the disk, before its status is.
 
 import type { Logger } from 'pino';
-import { messageOf } from '../errors.js';
+import { messageOf, StoppingError } from '../errors.js';
 import type { ExitedProcess, ProcessId, Sampler, Snapshot } from '../native/addon.js';
 import type { Ledger } from './ledger.js';
 import type { FinalStatus, Outcome, Run } from './model.js';
@@ -281,6 +281,7 @@ export class Lifecycle {
         await work();
         return;
       } catch (error) {
+        if (error instanceof StoppingError) throw error;
         const line = { tries, reason: messageOf(error) };
         if (tries === 1) this.#o.log.warn(line, 'the end of a run waits: it could not be stored');
         await this.#o.retryDelay();

@@ -4,7 +4,7 @@
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import type { Limiter } from '../attribution/limits.js';
-import { LezeaError, messageOf } from '../errors.js';
+import { LezeaError, messageOf, StoppingError } from '../errors.js';
 import type { Connection } from './connection.js';
 import { INTERNAL_ERROR, RPC, type RpcError, rpcErrorOf } from './errors.js';
 import type { Line } from './framing.js';
@@ -33,6 +33,7 @@ export class Dispatcher {
   readonly #handlers: Handlers;
   readonly #limiter: Limiter;
   readonly #log: Logger;
+  #stopping = false;
   /** Requests and notifications handled, and those answered with an error (or that would have been), by its word. */
   requests = 0;
   readonly errors = new Map<string, number>();
@@ -43,7 +44,13 @@ export class Dispatcher {
     this.#log = log;
   }
 
+  /** From now on nothing that comes is taken up: what is answered is in the last checkpoint. */
+  stop(): void {
+    this.#stopping = true;
+  }
+
   handle(connection: Connection, line: Line): void {
+    if (this.#stopping) return;
     this.requests += 1;
     const call = this.#parse(connection, line);
     if (call) this.#call(connection, call);
@@ -115,6 +122,8 @@ export class Dispatcher {
   }
 
   #caught(connection: Connection, call: Call, error: unknown): void {
+    // No answer is the answer: the connection closes next, and the client asks the next agent.
+    if (error instanceof StoppingError) return;
     const told = rpcErrorOf(error);
     if (!told)
       this.#log.error({ method: call.method, reason: messageOf(error), err: error }, 'a request failed');

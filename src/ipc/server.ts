@@ -91,9 +91,10 @@ export class IpcServer {
     });
   }
 
-  /** Accepts no more connections; those there are live on. The socket file goes with it. */
-  stopAccepting(): void {
+  /** Takes up no connection and no request any more; what is under way is answered. The socket file goes with it. */
+  stopServing(): void {
     this.#server.close();
+    this.#dispatcher.stop();
   }
 
   /** Ends every connection after what was written to it. */

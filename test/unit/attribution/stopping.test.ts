@@ -1,6 +1,10 @@
 // The end of an agent that is told to stop: what it heard last is stored before the next one is to hear the rest.
 
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { pino } from 'pino';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { StoppingError } from '../../../src/errors.js';
 import { type Bench, callerOf, openRequest, startBench, temporaryFolder } from '../support/bench.js';
 
 let folder: ReturnType<typeof temporaryFolder>;
@@ -33,4 +37,40 @@ it('says what was stored before, where the last sample could not be', async () =
   sampler.failure = new Error('no space left');
   await expect(attribution.stop()).rejects.toThrow('no space left');
   expect(sampler).toMatchObject({ stopped: true, storedNs });
+});
+
+it('leaves the end of a run that came too late for the last sample to the next agent, without an alarm', async () => {
+  bench.close();
+  mkdirSync(join(folder.path, 'own'));
+  const lines: string[] = [];
+  let written: () => void = () => undefined;
+  let writing: () => void = () => undefined;
+  const begun = new Promise<void>((resolve) => {
+    writing = resolve;
+  });
+  bench = startBench(join(folder.path, 'own'), {
+    log: pino({ level: 'debug' }, { write: (line: string) => lines.push(line) }),
+    writeFiles: () => {
+      writing();
+      return new Promise((resolve) => {
+        written = resolve;
+      });
+    },
+  });
+  const { attribution, sampler } = bench;
+  attribution.commands.start(callerOf(100), { runId: 'r1' });
+  await attribution.commands.openSession(callerOf(100), openRequest('r1', 100));
+  const ending = attribution.commands.end(callerOf(100), { runId: 'r1' });
+  await begun;
+  await attribution.stop();
+  const { pulls } = sampler;
+  written();
+  await expect(ending).rejects.toThrow(StoppingError);
+  await expect(attribution.commands.openSession(callerOf(101), openRequest('r1', 101))).rejects.toThrow();
+  await expect(attribution.checkpoint.request()).rejects.toThrow(StoppingError);
+  expect(sampler.pulls).toBe(pulls);
+  expect(attribution.checkpoint.failures).toBe(0);
+  expect(lines.map((line) => JSON.parse(line)).filter(({ level }) => level >= 40)).toMatchObject([
+    { msg: 'a run is left unfinished', reason: 'the agent is stopping' },
+  ]);
 });

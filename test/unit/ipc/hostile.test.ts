@@ -42,7 +42,7 @@ beforeEach(async () => {
 
 afterEach(() => {
   client.close();
-  ipc.server.stopAccepting();
+  ipc.server.stopServing();
   ipc.server.close();
   bench.close();
   folder.remove();

@@ -34,7 +34,7 @@ beforeEach(async () => {
 
 afterEach(() => {
   client.close();
-  ipc.server.stopAccepting();
+  ipc.server.stopServing();
   ipc.server.close();
   bench.close();
   folder.remove();
@@ -413,5 +413,35 @@ describe('queries and topics', () => {
     );
     expect((await client.until((message) => message.id === 'last')).result).toMatchObject({ run_id: 'r1' });
     await client.untilClosed();
+  });
+
+  it('answers what is under way when the agent stops, and takes up nothing more', async () => {
+    await open();
+    const { handled } = ipc.server.requests;
+    let release: () => void = () => undefined;
+    bench.sampler.gate = new Promise((resolve) => {
+      release = resolve;
+    });
+    const asked = client.result('run.usage', { run_id: 'r1', fresh: true });
+    await expect.poll(() => ipc.server.requests.handled).toBe(handled + 1);
+    ipc.server.stopServing();
+    const late = { jsonrpc: '2.0', id: 'late', method: 'run.event', params: { run_id: 'r1', event: 'late' } };
+    client.socket.end(`${JSON.stringify(late)}\n`);
+    release();
+    expect(await asked).toMatchObject({ run_id: 'r1' });
+    await client.untilClosed();
+    expect(client.messages.filter(({ id }) => id === 'late')).toEqual([]);
+    expect(bench.attribution.store.find('r1')[0]!.events.count).toBe(0);
+  });
+
+  it('leaves unanswered what comes too late for the last sample: it is asked again of the next agent', async () => {
+    await open();
+    await bench.attribution.stop();
+    client.socket.end(
+      `${JSON.stringify({ jsonrpc: '2.0', id: 'last', method: 'run.end', params: { run_id: 'r1', status: 'FINISHED' } })}\n`,
+    );
+    await client.untilClosed();
+    expect(client.messages.filter(({ id }) => id === 'last')).toEqual([]);
+    expect(ipc.server.requests.errors.size).toBe(0);
   });
 });
