@@ -1,14 +1,17 @@
 """Questions to the agent outside of any session: one connection, one question at a time.
 
-Emits replies; owns the connection. For whoever has the time to wait: delivery.
+Emits replies; owns the connection. For whoever has the time to wait: delivery, and the end of a run whose agent went away.
 """
 
 import socket
-from typing import Any, Dict, Optional
+import time
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 from . import wire
 from .session import Address, Waiting
 from .wire import AgentError, Channel, Unavailable
+
+AGAIN_SECONDS = 0.05  # between looks for an agent that is being started again
 
 
 class Asker:
@@ -37,6 +40,36 @@ class Asker:
 
     def close(self) -> None:
         self._channel.close()
+
+
+def ask_next(
+    address: Address, questions: Sequence[Tuple[str, Dict[str, Any]]], deadline: float
+) -> Dict[str, Any]:
+    """The last reply of an agent that is being started again; what it refuses before that is passed over.
+
+    Raises AgentError when the last question is refused, Unavailable without a reply in time.
+    """
+    while True:
+        try:
+            return _ask_all(Asker(address, deadline), questions, deadline)
+        except Unavailable:
+            if time.monotonic() + AGAIN_SECONDS > deadline:
+                raise
+            time.sleep(AGAIN_SECONDS)
+
+
+def _ask_all(
+    asker: Asker, questions: Sequence[Tuple[str, Dict[str, Any]]], deadline: float
+) -> Dict[str, Any]:
+    try:
+        for method, params in questions[:-1]:
+            try:
+                asker.ask(method, params, deadline)
+            except AgentError:
+                pass
+        return asker.ask(questions[-1][0], questions[-1][1], deadline)
+    finally:
+        asker.close()
 
 
 def find(named: Optional[str], deadline: float) -> "tuple[Asker, Address]":

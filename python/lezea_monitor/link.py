@@ -82,6 +82,9 @@ class Link:
         self._on_limit = on_limit
         self._look_due = 0.0
         self._last_work: Optional[Callable[[], None]] = None
+        # The run's end is being asked: a connection lost from now on is the last. The run may have
+        # ended with it, and then takes no session.
+        self.is_last = False
 
     @property
     def started(self) -> bool:
@@ -353,6 +356,8 @@ class Link:
         if self._session is not None:
             self._waiting.fail(error)  # first: what is asked from now on goes to the next agent
             self._drop_session()
+            if self.is_last:
+                self._stopping.wait()
 
     def _drop_session(self) -> None:
         session, self._session = self._session, None

@@ -27,7 +27,7 @@ from .scope import Recorder, Scope
 from .session import Address, Identity, Pending
 from .tree import Tree
 from .usage import Usage
-from .wire import MAX_REQUEST, AgentError, Unavailable
+from .wire import MAX_REQUEST, AgentError, Lost, Unavailable
 
 if TYPE_CHECKING:
     from .watch import Watch, Watcher
@@ -381,11 +381,19 @@ class Run:
         if outcome[1]:
             reason = without_secrets(text_of(outcome[1]))  # it may have an address in it
             params["reason"] = reason[: hooks.MAX_REASON_CHARS]
-        settings, update = self._tracker.look(), None
-        if settings:  # told once more: what was said in between may be lost
-            told = {"run_id": self.id, "tracker": settings}
-            update = self._link.ask_ahead("run.update", told)
-        reply = self._ask_end(params, deadline)
+        settings = self._tracker.look()
+        told = {"run_id": self.id, "tracker": settings}
+        self._link.is_last = True
+        # Told once more: what was said in between may be lost.
+        update = self._link.ask_ahead("run.update", told) if settings else None
+        try:
+            reply = self._link.request("run.end", params, max(0.1, deadline - time.monotonic()))
+        except Lost:
+            from . import asking  # nobody else needs it
+
+            questions = [("run.update", told)] if settings else []
+            questions.append(("run.end", params))
+            reply = asking.ask_next(self._link.address, questions, deadline)
         self._last = Usage({"inclusive": reply.get("totals")})
         if update is None or reply.get("final") is not True:
             return None
@@ -395,16 +403,6 @@ class Run:
         from . import deliver  # nobody else needs it
 
         return deliver.AtEnd(self.id, self._link.address, self._tracker.own_address, deadline)
-
-    def _ask_end(self, params: Dict[str, Any], deadline: float) -> Dict[str, Any]:
-        """The reply; of the next agent where one goes away before it has answered."""
-        try:
-            return self._link.request("run.end", params, max(0.1, deadline - time.monotonic()))
-        except Unavailable:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise
-            return self._link.request("run.end", params, left)
 
     def _look_around(self) -> None:
         """On the link's thread, now and then."""

@@ -124,10 +124,12 @@ class ReconnectTest(AgentTest):
 
         def go_away(_params):
             self.agent.kill()
+            self.agent.replies["session.open"] = error("run_ended", "the run is over")
             threading.Timer(0.2, come_back).start()
 
         self.agent.replies["run.end"] = go_away
         run.end("FAILED", "did not converge")
+        self.assertEqual(len(self.agent.called("session.open")), 1)
         said = [(call["status"], call["reason"]) for call in self.agent.called("run.end")]
         self.assertEqual(said, [("FAILED", "did not converge")] * 2)
         self.assertEqual(run.usage().cpu_seconds, 2.0)

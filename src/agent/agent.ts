@@ -219,15 +219,16 @@ export class Agent {
    */
   async stop(): Promise<void> {
     this.#ready = false;
-    this.#ipc.stopServing();
+    this.#ipc.stopAccepting();
     const steps: (() => Promise<void> | void)[] = [
       () => this.#http?.close(),
-      () => this.#attribution.stop(),
+      () => this.#attribution.stop(() => this.#ipc.stopServing()),
+      // Whoever was not answered asks the next agent, and need not wait for the rest.
+      () => this.#ipc.close(),
       () => this.#gpus.close(),
       () => this.#rollups?.stop(),
       () => this.#deliveries.stop(),
       () => this.#sweeper.stop(),
-      () => this.#ipc.close(),
       () => rm(this.#agentFile(), { force: true }),
       () => this.#persistence.close(),
       () => this.#lock.release(),

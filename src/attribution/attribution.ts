@@ -155,10 +155,14 @@ export class Attribution {
     return writeUndocumented({ ...this.#o, ledger: this.ledger, registry: this.#registry, checkpoint });
   }
 
-  /** Takes a last sample, stores it and stops. Live runs stay live: the next start goes on with them. */
-  async stop(): Promise<void> {
+  /**
+   * Takes a last sample, stores it and stops. Live runs stay live: the next start goes on with them.
+   * `beforeLast` ends what may not come after it.
+   */
+  async stop(beforeLast: () => void = () => undefined): Promise<void> {
     this.#stopping.abort();
     await this.checkpoint.stop();
+    beforeLast();
     this.#o.sampler.rest();
     try {
       await this.checkpoint.last();

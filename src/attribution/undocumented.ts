@@ -2,7 +2,7 @@
 // them with them. Owns nothing; the run's record remembers it.
 
 import type { Logger } from 'pino';
-import { messageOf } from '../errors.js';
+import { messageOf, StoppingError } from '../errors.js';
 import type { Ledger } from './ledger.js';
 import type { Run } from './model.js';
 import type { Persistence } from './records.js';
@@ -29,6 +29,7 @@ export async function writeUndocumented(options: UndocumentedOptions): Promise<n
     try {
       if (await writeOne(options, key, attempt)) written += 1;
     } catch (error) {
+      if (error instanceof StoppingError) break;
       const line = { run: key, attempt, reason: messageOf(error) };
       options.log.warn(line, "a run's documents still cannot be written");
       break;

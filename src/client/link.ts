@@ -65,6 +65,8 @@ export class Link implements Announcer {
   #opening = false;
   /** Nothing is tried any more: it was closed, or the agent refuses this process. */
   #closed = false;
+  /** The run's end was asked: no session is opened any more. */
+  #ending = false;
 
   constructor(start: StartParams, socket: string | undefined) {
     this.#start = start;
@@ -73,13 +75,7 @@ export class Link implements Announcer {
 
   /** Connects, starts or attaches to the run and binds this process. Throws when there is no agent or it refuses. */
   async open(timeoutMs: number): Promise<void> {
-    const socket = this.socketPath || this.#socket;
-    const connection = await connectToAgent({
-      ...(socket === undefined ? {} : { socket }),
-      timeoutMs,
-      background: true,
-      client: 'typescript',
-    });
+    const connection = await this.#connect(timeoutMs);
     try {
       await this.#bind(connection);
     } catch (error) {
@@ -96,27 +92,52 @@ export class Link implements Announcer {
     this.tracker.reannounce();
   }
 
-  async #bind(connection: AgentConnection): Promise<void> {
-    const { limits, ...rest } = this.#start;
-    // An agent that was restarted has them, and with them what others changed meanwhile.
-    const again = this.runId !== '';
-    const started = await connection.request<Started>('run.start', again ? rest : this.#start);
-    this.runId = started.run_id;
-    if (again && started.created && limits) {
-      const told = { run_id: this.runId, limits };
-      started.limits = (await connection.request<Pick<Started, 'limits'>>('run.update', told)).limits;
-    }
-    this.#start = { ...this.#start, run_id: started.run_id };
-    const opened = await connection.request<{ session: string }>('session.open', {
-      run_id: this.runId,
-      t_ns: monotonicNs(),
+  #connect(timeoutMs: number): Promise<AgentConnection> {
+    const socket = this.socketPath || this.#socket;
+    return connectToAgent({
+      ...(socket === undefined ? {} : { socket }),
+      timeoutMs,
+      background: true,
+      client: 'typescript',
     });
-    this.#session = opened.session;
-    this.limits = started.limits;
-    this.onLimits(started.limits);
+  }
+
+  async #bind(connection: AgentConnection): Promise<void> {
+    this.limits = await (this.runId === '' ? this.#begin(connection) : this.#goOn(connection));
+    this.onLimits(this.limits);
     this.socketPath = connection.path;
     this.#connection = connection;
     this.#attempts = 0;
+  }
+
+  /** Starts or attaches to the run. Resolves to how its limits stand. */
+  async #begin(connection: AgentConnection): Promise<unknown> {
+    const started = await connection.request<Started>('run.start', this.#start);
+    this.runId = started.run_id;
+    this.#start = { ...this.#start, run_id: started.run_id };
+    await this.#openSession(connection);
+    return started.limits;
+  }
+
+  /** With an agent that was restarted: it knows the run, and its limits as others have changed them meanwhile. */
+  async #goOn(connection: AgentConnection): Promise<unknown> {
+    const told: { run_id: string; limits?: Limits } = { run_id: this.runId };
+    try {
+      await this.#openSession(connection);
+    } catch (error) {
+      // One without its memory is told again. A run that has ended is not: its next attempt would begin.
+      if (!(error instanceof LezeaError) || error.code !== 'unknown_run') throw error;
+      const { limits, ...rest } = this.#start;
+      const { created } = await connection.request<Started>('run.start', rest);
+      if (created && limits) told.limits = limits;
+      await this.#openSession(connection);
+    }
+    return (await connection.request<Pick<Started, 'limits'>>('run.update', told)).limits;
+  }
+
+  async #openSession(connection: AgentConnection): Promise<void> {
+    const params = { run_id: this.runId, t_ns: monotonicNs() };
+    this.#session = (await connection.request<{ session: string }>('session.open', params)).session;
   }
 
   /** What a further start is to say: an agent that came back without its memory is told all of it again. */
@@ -170,6 +191,35 @@ export class Link implements Announcer {
     }
   }
 
+  /**
+   * The run's end, asked again of an agent that goes away and comes back in time. No session is opened for it: a run
+   * that the last agent ended takes none, and tells its totals.
+   */
+  async end<T>(params: object, comeBackMs: number): Promise<T> {
+    this.#ending = true;
+    clearTimeout(this.#retry);
+    for (const deadline = performance.now() + comeBackMs; ; await sleep(RECONNECTED_MS)) {
+      if (this.#opening) continue;
+      try {
+        if (!this.#connection) await this.#connectUnbound();
+        return await this.request<T>('run.end', params);
+      } catch (error) {
+        const gone = error instanceof LezeaError && (error.code === 'closed' || error.code === 'no_agent');
+        if (!gone || this.#closed || performance.now() > deadline) throw error;
+        this.#connection = undefined;
+      }
+    }
+  }
+
+  async #connectUnbound(): Promise<void> {
+    this.#opening = true;
+    try {
+      this.#connection = await this.#connect(2000);
+    } finally {
+      this.#opening = false;
+    }
+  }
+
   async #reconnected(deadline: number): Promise<void> {
     if (!this.#connection && !this.#opening && !this.#closed) {
       clearTimeout(this.#retry);
@@ -206,7 +256,7 @@ export class Link implements Announcer {
   #lost(connection: AgentConnection): void {
     if (this.#closed || this.#connection !== connection) return;
     this.#connection = undefined;
-    this.#retryLater();
+    if (!this.#ending) this.#retryLater();
   }
 
   #retryLater(): void {
@@ -225,7 +275,7 @@ export class Link implements Announcer {
         this.#closed = true;
         this.warn(`the agent refuses this process from now on: ${messageOf(error)}`);
       }
-      if (!this.#closed) this.#retryLater();
+      if (!this.#closed && !this.#ending) this.#retryLater();
     } finally {
       this.#opening = false;
     }

@@ -234,11 +234,7 @@ export class Run {
     if (!link || this.#ended) return undefined;
     this.#finish();
     link.tracker.stop();
-    const question = link.requestAgain<{ totals: Columns }>(
-      'run.end',
-      endParams(status, reason),
-      COME_BACK_MS,
-    );
+    const question = link.end<{ totals: Columns }>(endParams(status, reason), COME_BACK_MS);
     const answer = await this.#answerTo(question, 'run.end');
     link.close();
     return answer?.totals;

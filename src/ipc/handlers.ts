@@ -4,7 +4,7 @@ import { hostname } from 'node:os';
 import type { Limiter } from '../attribution/limits.js';
 import type { Run, RunCommands, RunStore, ScopeDefinition, Session } from '../attribution/model.js';
 import type { Deliveries } from '../delivery/deliveries.js';
-import { LezeaError } from '../errors.js';
+import { LezeaError, StoppingError } from '../errors.js';
 import type { Connection } from './connection.js';
 import type { Handlers } from './dispatch.js';
 import type { Identities, ProcessReader } from './identity.js';
@@ -114,7 +114,11 @@ function runHandlers(
         return { run_id: run.runId, created, ...trackerOf(deps, run), ...limitsOf(run) };
       };
       const finishing = runId === undefined ? undefined : commands.finishing(caller, runId);
-      return finishing ? finishing.then(start, start) : start();
+      if (!finishing) return start();
+      return finishing.then(start, (error) => {
+        if (error instanceof StoppingError) throw error;
+        return start();
+      });
     },
     'run.progress': ({ caller }, { run_id: runId, ...rest }) => {
       commands.progress(caller, { runId, ...rest });

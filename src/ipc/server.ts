@@ -91,9 +91,13 @@ export class IpcServer {
     });
   }
 
-  /** Takes up no connection and no request any more; what is under way is answered. The socket file goes with it. */
-  stopServing(): void {
+  /** Accepts no more connections; those there are live on. The socket file goes with it. */
+  stopAccepting(): void {
     this.#server.close();
+  }
+
+  /** Takes up no request any more; what is under way is answered. */
+  stopServing(): void {
     this.#dispatcher.stop();
   }
 

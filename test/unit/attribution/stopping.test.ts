@@ -66,7 +66,9 @@ it('leaves the end of a run that came too late for the last sample to the next a
   const { pulls } = sampler;
   written();
   await expect(ending).rejects.toThrow(StoppingError);
-  await expect(attribution.commands.openSession(callerOf(101), openRequest('r1', 101))).rejects.toThrow();
+  attribution.commands.start(callerOf(101), { runId: 'r2' });
+  const opened = attribution.commands.openSession(callerOf(101), openRequest('r2', 101));
+  await expect(opened).rejects.toThrow(StoppingError);
   await expect(attribution.checkpoint.request()).rejects.toThrow(StoppingError);
   expect(sampler.pulls).toBe(pulls);
   expect(attribution.checkpoint.failures).toBe(0);

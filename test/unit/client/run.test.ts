@@ -125,8 +125,8 @@ describe('a run', () => {
       await agent.listen();
       await agent.until(() => agent.of('scope.define').length > 0);
     });
-    expect(agent.of('run.start')[0]?.params).toMatchObject({ run_id: 'made-1' });
-    expect(agent.of('session.open')).toHaveLength(1);
+    expect(agent.of('session.open').map(({ params }) => params.run_id)).toEqual(['made-1']);
+    expect(agent.of('run.start')).toEqual([]);
     run.tasker('t', () => undefined);
     await agent.until(() => agent.of('scope.exit').length > 0);
     const session = agent.of('scope.define')[0]?.params.session;
@@ -156,14 +156,35 @@ test('phases that were named while no agent was there are said in their order', 
   await run.end();
 });
 
+test('an agent that came back without its memory is told of the run again', async () => {
+  const run = await startRun({ socket: agent.path, experiment: 'e' });
+  await agent.die();
+  agent.answers['session.open'] = () =>
+    agent.of('run.start').length > 1 ? { session: '2'.padStart(32, '0') } : new Error('unknown_run');
+  await agent.listen();
+  await agent.until(() => agent.of('session.open').length === 3);
+  expect(agent.of('run.start')[1]?.params).toMatchObject({ run_id: 'made-1', experiment: 'e' });
+  await run.end();
+});
+
+test('of a run that has ended meanwhile no attempt is begun, and its totals are told', async () => {
+  const run = await startRun({ socket: agent.path });
+  agent.answers['session.open'] = () => new Error('run_ended');
+  await agent.die();
+  await agent.listen();
+  await agent.until(() => agent.of('session.open').length === 2);
+  expect(await run.end()).toEqual({ cpu_seconds: 1.5 });
+  expect(agent.of('run.start')).toHaveLength(1);
+});
+
 test('an agent that refuses from now on is not waited for', async () => {
   const run = await startRun({ socket: agent.path });
   await agent.die();
-  agent.answers['run.start'] = () => new Error('run_ended');
+  agent.answers['run.end'] = () => new Error('unknown_run');
   const ended = run.end();
   await agent.listen();
   expect(await ended).toBeUndefined();
-  expect(agent.of('run.end')).toHaveLength(0);
+  expect(agent.of('run.end')).toHaveLength(1);
 });
 
 test('without an agent everything does nothing', async () => {

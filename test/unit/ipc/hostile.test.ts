@@ -42,7 +42,7 @@ beforeEach(async () => {
 
 afterEach(() => {
   client.close();
-  ipc.server.stopServing();
+  ipc.server.stopAccepting();
   ipc.server.close();
   bench.close();
   folder.remove();

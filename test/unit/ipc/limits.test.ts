@@ -15,7 +15,7 @@ const clients: Client[] = [];
 
 afterEach(() => {
   for (const client of clients.splice(0)) client.close();
-  ipc.server.stopServing();
+  ipc.server.stopAccepting();
   ipc.server.close();
   bench.close();
   folder.remove();

@@ -84,7 +84,7 @@ export class OutboxBench {
 
   async close(): Promise<void> {
     for (const client of this.#clients.splice(0)) client.close();
-    this.ipc.server.stopServing();
+    this.ipc.server.stopAccepting();
     this.ipc.server.close();
     await this.bench.deliveries.stop();
     this.bench.close();
