@@ -1,6 +1,7 @@
 """Questions to the agent outside of any session: one connection, one question at a time.
 
-Emits replies; owns the connection. For whoever has the time to wait: delivery, and the end of a run whose agent went away.
+Emits replies; owns the connection. For whoever has the time to wait: delivery, and
+the end of a run whose agent went away.
 """
 
 import socket
@@ -45,7 +46,7 @@ class Asker:
 def ask_next(
     address: Address, questions: Sequence[Tuple[str, Dict[str, Any]]], deadline: float
 ) -> Dict[str, Any]:
-    """The last reply of an agent that is being started again; what it refuses before that is passed over.
+    """The last reply of an agent that is being started again; refusals before it are passed over.
 
     Raises AgentError when the last question is refused, Unavailable without a reply in time.
     """

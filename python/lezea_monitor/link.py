@@ -356,8 +356,8 @@ class Link:
         if self._session is not None:
             self._waiting.fail(error)  # first: what is asked from now on goes to the next agent
             self._drop_session()
-            if self.is_last:
-                self._stopping.wait()
+            while self.is_last and not self._stopping.wait(BACKOFF_FIRST_SECONDS):
+                self._waiting.fail(error)  # asked just before the loss, and queued
 
     def _drop_session(self) -> None:
         session, self._session = self._session, None

@@ -134,6 +134,16 @@ class ReconnectTest(AgentTest):
         self.assertEqual(said, [("FAILED", "did not converge")] * 2)
         self.assertEqual(run.usage().cpu_seconds, 2.0)
 
+    def test_an_end_that_is_asked_just_after_its_connection_was_lost_is_asked_of_the_next(self):
+        run = self.start(run_id="r")
+        run._link.is_last = True
+        self.agent.kill()
+        self.agent.wait(lambda: run._link._session is None)
+        threading.Timer(0.2, self.agent.start).start()
+        run.end()
+        self.assertEqual(len(self.agent.called("run.end")), 1)
+        self.assertEqual(len(self.agent.called("session.open")), 1)
+
     def test_what_is_asked_once_a_connection_is_lost_waits_for_the_next(self):
         run = self.start()
         link, asked = run._link, []

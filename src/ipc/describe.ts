@@ -48,8 +48,9 @@ ${DEFAULT_LIMITS.requestBytes} bytes long. A request without \`id\` is a notific
 are ignored, unknown methods refused. The agent learns who a client is from the kernel; a run belongs to the user and
 the PID namespace of the process that began it, and to others it does not exist.
 
-What an agent that is told to stop has answered, it has stored, unless that fails, which its log says. What came too late it does not answer: the connection ends,
-and the next agent is to be asked. A killed one stores nothing more: its runs go on from the last checkpoint.
+What an agent that is told to stop has answered, it has stored, unless that fails, which its log says. What came too
+late it does not answer: the connection ends, and the next agent is to be asked. A killed one stores nothing more: its
+runs go on from the last checkpoint.
 
 Times: \`t_ns\`, \`t_mono_ns\` are CLOCK_MONOTONIC in nanoseconds; others are ISO 8601 in UTC. Columns are numbers in base
 units (seconds, bytes, byte-seconds, counts); a column that is not known has no key.`;
