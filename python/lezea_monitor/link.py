@@ -354,10 +354,11 @@ class Link:
     def _lose(self, error: Unavailable) -> None:
         """After a loss; requests that were made while there was no connection go on waiting."""
         if self._session is not None:
-            self._waiting.fail(error)  # first: what is asked from now on goes to the next agent
+            lost = Lost(str(error))  # whatever it was: who asks may ask elsewhere
+            self._waiting.fail(lost)  # first: what is asked from now on goes to the next agent
             self._drop_session()
             while self.is_last and not self._stopping.wait(BACKOFF_FIRST_SECONDS):
-                self._waiting.fail(error)  # asked just before the loss, and queued
+                self._waiting.fail(lost)  # asked just before the loss, and queued
 
     def _drop_session(self) -> None:
         session, self._session = self._session, None

@@ -47,9 +47,19 @@ for pair in pairs:
 """
 
 
+ENDS_AT_ONCE = """
+import os, lezea_monitor as lm
+run = lm.start_run()
+os.closerange(3, 1000)
+run.end()
+"""
+
+
 class StolenTest(AgentTest):
     def finish(self, make, check):
-        code = PROGRAM.format(make=make, check=check)
+        return self.run_program(PROGRAM.format(make=make, check=check))
+
+    def run_program(self, code):
         done = subprocess.run(
             python(code), env=child_environment(), timeout=60, stderr=subprocess.PIPE
         )
@@ -70,6 +80,10 @@ class StolenTest(AgentTest):
     def test_nothing_in_their_place(self):
         self.finish("", "")
         self.assertEqual(len(self.agent.called("run.end")), 1)
+
+    def test_an_end_before_the_client_has_noticed(self):
+        self.run_program(ENDS_AT_ONCE)
+        self.assertEqual(self.agent.called("run.end")[0]["status"], "FINISHED")
 
     def test_a_forked_child_of_such_a_program(self):
         fork = """
