@@ -30,9 +30,12 @@ struct GpuPoller::Core {
   uint64_t begun_steps = 0;
   uint64_t ended_steps = 0;
   uint64_t wanted_step = 0;  // up to this one nobody rests in between
+  uint64_t stuck_step = 0;   // the last in which a call was seen past its deadline
+  std::string stuck_reason;
   bool stopping = false;
 
   void work(const CollectorOptions& options);
+  void look_for_stuck();
   bool begin_step(GpuCollector& collector);
   void end_step(const GpuCollector& collector, uint64_t next_ns);
 };
@@ -92,25 +95,34 @@ const char* find_stuck(const InFlight& in_flight, const LibraryOptions& options,
 std::shared_ptr<const GpuSnapshot> GpuPoller::take() const {
   std::unique_lock<std::mutex> lock(core_->mutex);
   const std::shared_ptr<const GpuSnapshot> published = core_->published;
-  const std::shared_ptr<const InFlight> in_flight = core_->in_flight;
   const auto xids = core_->xids ? core_->xids->counts() : std::vector<XidCount>();
   const bool watched = core_->xids && core_->xids->watching();
+  core_->look_for_stuck();
+  const bool stuck = core_->stuck_step > core_->ended_steps;
+  const std::string reason = stuck ? core_->stuck_reason : std::string();
   lock.unlock();
-  uint64_t lasts_ns = 0;
-  const char* const stuck =
-      find_stuck(*in_flight, core_->library_options, core_->clock->monotonic_ns(), lasts_ns);
-  auto made = std::make_shared<GpuSnapshot>(stuck == nullptr ? *published : GpuSnapshot());
+  auto made = std::make_shared<GpuSnapshot>(stuck ? GpuSnapshot() : *published);
   made->xids = xids;
   made->xids_watched = watched;
-  if (stuck == nullptr) return made;
+  if (!stuck) return made;
   made->state = GpuState::kStuck;
-  made->reason =
-      std::string(stuck) + " has not returned for " + std::to_string(lasts_ns / 1'000'000) + " ms";
+  made->reason = reason;
   made->t_ns = published->t_ns;
   made->generation = published->generation;
   made->calls = published->calls;
   made->late_calls = published->late_calls + 1;
   return made;
+}
+
+// A call that returns at last leaves the rest of its step to do: until then what is published is of before it hung.
+void GpuPoller::Core::look_for_stuck() {
+  uint64_t lasts_ns = 0;
+  const char* const stuck =
+      find_stuck(*in_flight, library_options, clock->monotonic_ns(), lasts_ns);
+  if (stuck == nullptr) return;
+  stuck_step = begun_steps;
+  stuck_reason =
+      std::string(stuck) + " has not returned for " + std::to_string(lasts_ns / 1'000'000) + " ms";
 }
 
 void GpuPoller::Core::work(const CollectorOptions& options) {

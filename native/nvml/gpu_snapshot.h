@@ -17,7 +17,7 @@ enum class GpuState {
   kRunning,    // devices are read; there may be none
   kNoLibrary,  // the library is not installed, or is none
   kNoDriver,   // the library is there and does not open, or the driver went away
-  kStuck,      // a call does not return: nothing is known until it does
+  kStuck,      // a call does not return: nothing is known until it does and its step is done
 };
 
 struct GpuSnapshot {

@@ -1,5 +1,6 @@
 // The threads that call the driver: nobody waits for a call that hangs, nothing is told while it does, and all is as
 // before when it returns. XIDs are counted by device and code.
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -28,6 +29,36 @@ CollectorOptions fast_options(const NvmlDouble& machine) {
   options.tick_ns = 1'000'000;
   return options;
 }
+
+// Can hold the poller's thread where it asks for the time: the first but its maker's to ask.
+class HoldingClock final : public Clock {
+ public:
+  void hold() { holds_ = true; }
+  void let_go() { holds_ = false; }
+  bool is_holding() const { return waits_; }
+
+  uint64_t monotonic_ns() const override {
+    std::thread::id nobody;
+    const std::thread::id self = std::this_thread::get_id();
+    if (self != maker_) held_.compare_exchange_strong(nobody, self);
+    while (holds_ && self == held_.load()) {
+      waits_ = true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return clock_.monotonic_ns();
+  }
+  uint64_t boot_offset_ns() const override { return clock_.boot_offset_ns(); }
+  uint64_t wall_ms() const override { return clock_.wall_ms(); }
+  Result<uint64_t> process_cpu_ns(int pid) const override { return clock_.process_cpu_ns(pid); }
+  void sleep_ns(uint64_t ns) const override { clock_.sleep_ns(ns); }
+
+ private:
+  const SystemClock clock_;
+  const std::thread::id maker_ = std::this_thread::get_id();
+  mutable std::atomic<std::thread::id> held_{};
+  mutable std::atomic<bool> waits_{false};
+  std::atomic<bool> holds_{false};
+};
 
 // Polls until the condition holds; 20 s at most.
 bool wait_until(const std::function<bool()>& condition) {
@@ -138,6 +169,23 @@ TEST("while a call hangs nothing is told but that; no second one is made, and it
     const auto now = poller.take();
     return now->devices[0].figures->energy_uj == machine.truth("counted_energy_uj", 0);
   }));
+}
+
+TEST("what was read before a call hung is not told again before its step is done") {
+  NvmlDouble machine("hang");
+  auto clock = std::make_shared<HoldingClock>();
+  GpuPoller poller(fast_options(machine), clock);
+  REQUIRE(wait_until([&] { return has_figures(poller); }));
+  machine.advance_ms(4000);
+  REQUIRE(wait_until([&] { return poller.take()->state == GpuState::kStuck; }));
+  clock->hold();
+  machine.advance_ms(6000);
+  CHECK(wait_until([&] { return clock->is_holding(); }));
+  CHECK(poller.take()->state == GpuState::kStuck);
+  CHECK_EQ(poller.take()->late_calls, 1);
+  clock->let_go();
+  REQUIRE(wait_until([&] { return has_figures(poller); }));
+  CHECK_EQ(poller.take()->late_calls, 1);
 }
 
 TEST("a poller whose call hangs is let go of at once, and never shuts the library down") {
