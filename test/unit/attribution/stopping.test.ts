@@ -60,7 +60,7 @@ it('leaves the end of a run that came too late for the last sample to the next a
   const { attribution, sampler } = bench;
   attribution.commands.start(callerOf(100), { runId: 'r1' });
   await attribution.commands.openSession(callerOf(100), openRequest('r1', 100));
-  const ending = attribution.commands.end(callerOf(100), { runId: 'r1' });
+  const ending = attribution.commands.end(callerOf(100), { runId: 'r1', status: 'FINISHED', all: false });
   await begun;
   await attribution.stop();
   const { pulls } = sampler;

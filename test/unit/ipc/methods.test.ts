@@ -3,6 +3,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { TrackedRun } from '../../../src/attribution/tracked-run.js';
 import { NOTIFICATIONS } from '../../../src/ipc/notifications.js';
 import { METHODS } from '../../../src/ipc/protocol.js';
 import { type Bench, processOf, startBench, temporaryFolder } from '../support/bench.js';
@@ -431,7 +432,7 @@ describe('queries and topics', () => {
     expect(await asked).toMatchObject({ run_id: 'r1' });
     await client.untilClosed();
     expect(client.messages.filter(({ id }) => id === 'late')).toEqual([]);
-    expect(bench.attribution.store.find('r1')[0]!.events.count).toBe(0);
+    expect((bench.attribution.store.find('r1')[0] as TrackedRun).events.count).toBe(0);
   });
 
   it('leaves unanswered what comes too late for the last sample: it is asked again of the next agent', async () => {
