@@ -108,6 +108,27 @@ bool object_argument(const Napi::CallbackInfo& info, Napi::Object& out) {
   return true;
 }
 
+// The second argument: an array of processes. What is none throws a TypeError.
+std::set<ProcessId> processes_argument(const Napi::CallbackInfo& info) {
+  std::set<ProcessId> processes;
+  if (!info[1].IsArray()) {
+    throw_type(info.Env(), "argument 2: expected an array of processes");
+    return processes;
+  }
+  const Napi::Array array = info[1].As<Napi::Array>();
+  for (uint32_t i = 0; i < array.Length() && !info.Env().IsExceptionPending(); ++i) {
+    const Napi::Value value = array[i];
+    if (!value.IsObject()) {
+      throw_type(info.Env(), "argument 2: expected an array of processes");
+      break;
+    }
+    const Napi::Object process = value.As<Napi::Object>();
+    processes.emplace(static_cast<int>(u32_member(process, "pid")),
+                      u64_member(process, "startTicks"));
+  }
+  return processes;
+}
+
 bool row_argument(const Napi::CallbackInfo& info, FrameRow& row) {
   if (!info[0].IsTypedArray() ||
       info[0].As<Napi::TypedArray>().TypedArrayType() != napi_biguint64_array ||
@@ -360,8 +381,11 @@ Napi::Value SamplerObject::end_part(const Napi::CallbackInfo& info) {
   if (!object_argument(info, process)) return info.Env().Undefined();
   const int pid = static_cast<int>(u32_member(process, "pid"));
   const uint64_t start = u64_member(process, "startTicks");
+  std::set<ProcessId> own_parts = processes_argument(info);
   if (info.Env().IsExceptionPending()) return info.Env().Undefined();
-  sampler_->post([pid, start](Engine& engine) { engine.end_part(pid, start); }, true);
+  sampler_->post([pid, start, own_parts = std::move(own_parts)](
+                     Engine& engine) { engine.end_part(pid, start, own_parts); },
+                 true);
   return info.Env().Undefined();
 }
 

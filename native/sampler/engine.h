@@ -115,7 +115,8 @@ class Engine {
   void enter(const EnterCommand& command);
   // The caller ticks before these three, so that what the rings still hold is applied.
   void close_session(uint32_t session);
-  void end_part(int pid, uint64_t start_ticks);
+  // Of its descendants those with parts of their own go on, and what they forked.
+  void end_part(int pid, uint64_t start_ticks, const std::set<ProcessId>& own_parts);
   // The next snapshot is the last that has the run.
   void close_run(uint32_t run);
   // False: no such session (yet).

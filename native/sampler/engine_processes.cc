@@ -346,14 +346,15 @@ void Engine::release(Process& process) {
   remove(process);
 }
 
-void Engine::end_part(int pid, uint64_t start_ticks) {
+// Who has a part is the caller's knowledge: after a restart no process has a session until its client is back.
+void Engine::end_part(int pid, uint64_t start_ticks, const std::set<ProcessId>& own_parts) {
   Process* root = find_pid(pid);
   if (root == nullptr || root->start_ticks != start_ticks) return;
   const uint32_t run = root->account.run();
   std::vector<uint64_t> part = {root->serial};
   for (size_t i = 0; i < part.size(); ++i) {
     for (const auto& [serial, process] : processes_) {
-      const bool own_part = process->session != 0;  // it and what it forked go on
+      const bool own_part = own_parts.count({process->pid, process->start_ticks}) > 0;
       if (process->parent == part[i] && process->account.run() == run && !own_part)
         part.push_back(serial);
     }

@@ -46,7 +46,7 @@ TEST("a living process that is released has ended now, whenever its last thread 
   node.ticks(2);
   node.world.end_thread(pid, worker);
   node.ticks(10);
-  node.engine->end_part(pid, start_ticks);
+  node.engine->end_part(pid, start_ticks, {});
   const uint64_t now_ns = node.world.now_ns;
   node.look();
   REQUIRE(node.exited.size() == 1);
@@ -63,7 +63,7 @@ TEST("who is released in an interval pays for none of what it does after") {
     node.read(0, 0);
     node.gpus->lists_are_read = false;  // none that is newer
     node.ticks(4);
-    node.engine->end_part(pid, start_ticks);
+    node.engine->end_part(pid, start_ticks, {});
     node.ticks(5);
     node.gpus->work(0, node.world.now_ns - kSecondNs, node.world.now_ns, {{pid, 90}});
     node.read(1'000'000, 100);

@@ -85,6 +85,21 @@ TEST("a closed run has its processes' last use in the next snapshot and is in no
   CHECK(it.engine->snapshot().runs.empty());
 }
 
+TEST("what a process forked leaves with it, without who has a part of its own and its children") {
+  for (const bool own_part : {false, true}) {
+    Case it;
+    const int grandchild = it.world.fork(it.child, it.child).pid;
+    it.tick();
+    const auto id_of = [&](int pid) { return ProcessId{pid, it.world.find(pid)->start_ticks}; };
+    std::set<ProcessId> own_parts;
+    if (own_part) own_parts.insert(id_of(it.child));
+    it.engine->end_part(it.root, id_of(it.root).second, own_parts);
+    CHECK(!is_in_run(*it.engine, it.root));
+    CHECK_EQ(is_in_run(*it.engine, it.child), own_part);
+    CHECK_EQ(is_in_run(*it.engine, grandchild), own_part);
+  }
+}
+
 TEST("what such an agent used is not granted to the run when it is reaped") {
   Case it;
   it.tick();
@@ -159,7 +174,7 @@ TEST("what a cgroup that holds the run alone has above the known is granted") {
 
 TEST("what is used in its cgroup after a process left the run is not the run's") {
   CgroupCase it;
-  it.engine->end_part(it.root, it.world.find(it.root)->start_ticks);
+  it.engine->end_part(it.root, it.world.find(it.root)->start_ticks, {});
   it.uses(30'000);
   it.tick();
   CHECK_EQ(it.cpu_ns, 0);

@@ -337,8 +337,12 @@ export class Commands implements RunCommands {
     if (mine.length === 0 && !creator)
       throw new LezeaError('not_authorized', 'the caller has no part of this run');
     for (const part of mine) {
-      if (part.end) continue;
-      sampler.endPart(part.process);
+      if (part.end && !lifecycle.isLeftOver(part)) continue;
+      const others = run.liveParts().filter((other) => other !== part && !other.outside);
+      sampler.endPart(
+        part.process,
+        others.map(({ process }) => process),
+      );
       lifecycle.endPart(part, outcome);
     }
     return undefined;

@@ -67,6 +67,13 @@ export class Lifecycle {
     return handle === undefined ? undefined : this.#o.registry.byHandle(handle);
   }
 
+  /** It ended, and its process is counted still: its end was stored by an agent whose sampler had not heard of it. */
+  isLeftOver(part: PartRecord): boolean {
+    const key = processKey(part.process);
+    const counted = this.#bound.get(key) ?? this.#restored.get(key)?.run;
+    return part.end?.status !== 'MOVED' && counted === part.run && !this.#liveParts.has(key);
+  }
+
   /** What is known to live of a run. One of them may have ended since; one that left it since the last sample is none. */
   processesOf(run: TrackedRun): ProcessId[] {
     const found = new Map(run.liveParts().map(({ process }) => [processKey(process), process]));

@@ -73,7 +73,8 @@ export interface Sampler {
   bind(bind: Bind): void;
   enter(session: SessionHandle, tid: number, slot: Slot | 0, tNs: bigint, activation: boolean): void;
   closeSession(session: SessionHandle): void;
-  endPart(process: ProcessId): void;
+  /** The process and what descends from it leave the run; those with parts of their own go on. */
+  endPart(process: ProcessId, ownParts: readonly ProcessId[]): void;
   closeRun(run: RunHandle): void;
   /** The number that a GPU has in rows to be restored; before them. */
   nameGpu(gpu: number, uuid: string): void;

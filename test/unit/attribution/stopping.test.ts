@@ -6,6 +6,7 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { StoppingError } from '../../../src/errors.js';
 import { type Bench, callerOf, openRequest, startBench, temporaryFolder } from '../support/bench.js';
+import type { FakeKernel } from '../support/fake-sampler.js';
 
 let folder: ReturnType<typeof temporaryFolder>;
 let bench: Bench;
@@ -75,4 +76,36 @@ it('leaves the end of a run that came too late for the last sample to the next a
   expect(lines.map((line) => JSON.parse(line)).filter(({ level }) => level >= 40)).toMatchObject([
     { msg: 'a run is left unfinished', reason: 'the agent is stopping' },
   ]);
+});
+
+it('leaves an end whose GPUs were read after the last sample to the next agent', async () => {
+  bench.close();
+  const own = join(folder.path, 'own');
+  mkdirSync(own);
+  const kernel: FakeKernel = new Map();
+  let read: () => void = () => undefined;
+  const reading = new Promise<void>((resolve) => {
+    read = resolve;
+  });
+  bench = startBench(own, { readGpus: () => reading }, kernel);
+  const { attribution, sampler } = bench;
+  attribution.commands.start(callerOf(100), { runId: 'r1' });
+  await attribution.commands.openSession(callerOf(100), openRequest('r1', 100));
+  const end = { runId: 'r1', status: 'FINISHED', all: false } as const;
+  const ending = attribution.commands.end(callerOf(100), end);
+  const pull = sampler.pull.bind(sampler);
+  sampler.pull = async (fresh) => {
+    const last = await pull(fresh);
+    read();
+    await reading;
+    return last;
+  };
+  await Promise.all([attribution.stop(), expect(ending).rejects.toThrow(StoppingError)]);
+  bench.close();
+  bench = startBench(own, {}, kernel);
+  await bench.checkpoint();
+  expect([...bench.sampler.processes.keys()]).toEqual(['100:10000']);
+  const asked = await bench.attribution.commands.end(callerOf(100), end);
+  expect(asked).toMatchObject({ final: true, run: { status: 'FINISHED' } });
+  expect(bench.sampler.processes.size).toBe(0);
 });

@@ -161,6 +161,42 @@ describe('a restart on the same boot', () => {
     expect(current().status).toBe('FINISHED');
   });
 
+  it('counts a child with a part of its own on, whose parent ends before the child is back', async () => {
+    await running();
+    bench.sampler.fork(processOf(100), processOf(101));
+    await bench.attribution.commands.openSession(callerOf(101), openRequest('r', 101));
+    restart();
+    const { commands } = bench.attribution;
+    const end = { runId: 'r', status: 'FINISHED', all: false } as const;
+    expect((await commands.end(callerOf(100), end)).final).toBe(false);
+    expect(current()).toMatchObject({ status: 'RUNNING', processes: 1 });
+    await commands.openSession(callerOf(101), openRequest('r', 101));
+    bench.sampler.spend(processOf(101), 3n);
+    expect((await commands.end(callerOf(101), end)).final).toBe(true);
+    expect(current().status).toBe('FINISHED');
+    expect(current().totals.native('cpu_seconds')).toBe(10n);
+  });
+
+  it('ends what was stored as ended and is counted still, when asked again', async () => {
+    await running();
+    const { attribution, sampler } = bench;
+    const end = { runId: 'r', status: 'FINISHED', all: false } as const;
+    const pull = sampler.pull.bind(sampler);
+    sampler.pull = async (fresh) => {
+      const sample = await pull(fresh);
+      // It ends after the sample with which that is stored, and is killed before there is another.
+      sampler.pull = () => new Promise(() => undefined);
+      void attribution.commands.end(callerOf(100), end);
+      return sample;
+    };
+    await bench.checkpoint();
+    restart();
+    expect([...bench.sampler.processes.keys()]).toEqual(['100:10000']);
+    expect((await bench.attribution.commands.end(callerOf(100), end)).final).toBe(true);
+    expect(current().status).toBe('FINISHED');
+    expect(bench.sampler.processes.size).toBe(0);
+  });
+
   it('finishes a run that was being finished', async () => {
     await running();
     let reached: () => void = () => undefined;

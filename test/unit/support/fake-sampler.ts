@@ -158,9 +158,15 @@ export class FakeSampler implements Sampler {
     this.calls.push(`closeSession ${session}`);
   }
 
-  endPart(process: ProcessId): void {
+  endPart(process: ProcessId, ownParts: readonly ProcessId[]): void {
     const known = this.processes.get(keyOf(process));
-    if (known) this.#leave(known, { released: true });
+    if (!known) return;
+    const own = new Set(ownParts.map(keyOf));
+    const children = [...this.processes.values()].filter(
+      ({ id, parent, run }) => parent === process.pid && run === known.run && !own.has(keyOf(id)),
+    );
+    for (const { id } of children) this.endPart(id, ownParts);
+    this.#leave(known, { released: true });
   }
 
   closeRun(run: RunHandle): void {
@@ -215,9 +221,9 @@ export class FakeSampler implements Sampler {
   }
 
   restoreProcess(run: RunHandle, state: Buffer): void {
-    const [pid, ticks, slot, cpuNs] = state.toString().split(' ').map(BigInt);
+    const [pid, ticks, slot, cpuNs, parent] = state.toString().split(' ').map(BigInt);
     const id = { pid: Number(pid), startTicks: ticks! };
-    this.processes.set(keyOf(id), { id, run, slot: Number(slot), cpuNs: cpuNs!, parent: 1 });
+    this.processes.set(keyOf(id), { id, run, slot: Number(slot), cpuNs: cpuNs!, parent: Number(parent) });
     this.#catchUp(keyOf(id));
   }
 
@@ -249,7 +255,7 @@ export class FakeSampler implements Sampler {
       processes: [...this.#dirtyProcesses].flatMap((key) => {
         const p = this.processes.get(key);
         if (!p) return [];
-        const state = Buffer.from(`${p.id.pid} ${p.id.startTicks} ${p.slot} ${p.cpuNs}`);
+        const state = Buffer.from(`${p.id.pid} ${p.id.startTicks} ${p.slot} ${p.cpuNs} ${p.parent}`);
         return [{ run: p.run, process: p.id, state }];
       }),
       exited: this.#exited,
