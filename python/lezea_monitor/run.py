@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Union
 
-from . import hooks, scope, tasks, tracker
+from . import asking, hooks, scope, tasks, tracker
 from .capture import Capture
 from .decorate import decorate
 from .facts import Facts
@@ -364,7 +364,7 @@ class Run:
             # A forked child that never recorded is no part of its own: its end is its exit.
             if self._link.started:
                 last = self._say_end(outcome, deadline)
-        except (AgentError, Unavailable) as error:
+        except (AgentError, Unavailable, ImportError) as error:  # the package may be gone meanwhile
             log.debug("run.end: %s", error)
         finally:  # also when a signal handler of the program's raises while the reply is awaited
             left = 0.5 if last is None else max(0.5, deadline - time.monotonic())
@@ -389,8 +389,6 @@ class Run:
         try:
             reply = self._link.request("run.end", params, max(0.1, deadline - time.monotonic()))
         except Lost:
-            from . import asking  # nobody else needs it
-
             questions = [("run.update", told)] if settings else []
             questions.append(("run.end", params))
             reply = asking.ask_next(self._link.address, questions, deadline)

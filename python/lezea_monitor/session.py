@@ -93,10 +93,14 @@ class Waiting:
             pending.done.set()
 
     def fail(self, error: Exception) -> None:
-        """The connection is gone: whoever waits for a reply hears it now."""
+        """The connection is gone: whoever waits for a reply hears it now.
+
+        A reply that came before is one, also where the thread that asked has not woken up yet.
+        """
         for pending in list(self._pending.values()):
-            pending.error = error
-            pending.done.set()
+            if not pending.done.is_set():
+                pending.error = error
+                pending.done.set()
 
 
 class Stuck(Unavailable):

@@ -12,6 +12,7 @@ from unittest import mock
 
 import lezea_monitor as lm
 from lezea_monitor import wire
+from lezea_monitor.session import Waiting
 
 from .fake_agent import FakeAgent, error
 from .helpers import AgentTest, child_environment, python
@@ -192,6 +193,20 @@ class ReconnectTest(AgentTest):
             run._link._on_notification(message)
             run._link._on_notification(message)
         self.assertEqual(run.dropped, 4)
+
+
+class WaitingTest(unittest.TestCase):
+    def test_a_reply_that_came_before_its_connection_was_lost_stands(self):
+        waiting = Waiting()
+        number, answered = waiting.expect()
+        _, unanswered = waiting.expect()
+        waiting.resolve({"id": number, "result": {"final": True}})
+        lost = wire.Unavailable("the connection is gone")
+        waiting.fail(lost)
+        self.assertEqual(answered.result, {"final": True})
+        self.assertIsNone(answered.error)
+        self.assertTrue(unanswered.done.is_set())
+        self.assertIs(unanswered.error, lost)
 
 
 class SlowAgentTest(AgentTest):
