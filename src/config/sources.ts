@@ -20,8 +20,13 @@ export interface Settings {
   problems: string[];
 }
 
-/** Variables of this prefix that are not configuration: the clients' socket, and where the file is. */
-const OTHER_VARIABLES = new Set(['LEZEA_MONITOR_SOCKET', 'LEZEA_MONITOR_CONFIG']);
+/** Variables of this prefix that are not configuration: the clients', and where the file is. */
+const OTHER_VARIABLES = new Set([
+  'LEZEA_MONITOR_SOCKET',
+  'LEZEA_MONITOR_CAPTURE_LEVEL',
+  'LEZEA_MONITOR_PURE',
+  'LEZEA_MONITOR_CONFIG',
+]);
 
 const MAX_FILE_BYTES = 1 << 20;
 

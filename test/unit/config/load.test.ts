@@ -120,9 +120,14 @@ describe('precedence', () => {
     expect(load({}).file).toBeNull();
   });
 
-  it("lets the clients' socket variable be", () => {
+  it("lets the clients' variables be", () => {
     const { config } = load({
-      env: { LEZEA_MONITOR_SOCKET: '/elsewhere.sock', XDG_RUNTIME_DIR: '/run/user/7' },
+      env: {
+        LEZEA_MONITOR_SOCKET: '/elsewhere.sock',
+        LEZEA_MONITOR_CAPTURE_LEVEL: 'none',
+        LEZEA_MONITOR_PURE: '1',
+        XDG_RUNTIME_DIR: '/run/user/7',
+      },
     });
     expect(config.socket.path).toBe('/run/user/7/lezea-monitor/agent.sock');
   });
