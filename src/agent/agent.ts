@@ -222,7 +222,8 @@ export class Agent {
     this.#ipc.stopAccepting();
     const steps: (() => Promise<void> | void)[] = [
       () => this.#http?.close(),
-      () => this.#attribution.stop(() => this.#ipc.stopServing()),
+      () => this.#ipc.stopServing(),
+      () => this.#attribution.stop(),
       // Whoever was not answered asks the next agent, and need not wait for the rest.
       () => this.#ipc.close(),
       () => this.#gpus.close(),

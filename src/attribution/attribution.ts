@@ -156,13 +156,12 @@ export class Attribution {
   }
 
   /**
-   * Takes a last sample, stores it and stops. Live runs stay live: the next start goes on with them.
-   * `beforeLast` ends what may not come after it.
+   * Takes a last sample, stores it and stops. Live runs stay live: the next start goes on with them. Nothing is asked
+   * of it by now: who goes on asking for samples holds it up.
    */
-  async stop(beforeLast: () => void = () => undefined): Promise<void> {
+  async stop(): Promise<void> {
     this.#stopping.abort();
     await this.checkpoint.stop();
-    beforeLast();
     this.#o.sampler.rest();
     try {
       await this.checkpoint.last();

@@ -51,7 +51,8 @@ it('is told by the next agent, which begins no attempt', async () => {
   const ended = run.end();
   await writing;
   first.ipc.server.stopAccepting();
-  await first.attribution.stop(() => first.ipc.server.stopServing());
+  first.ipc.server.stopServing();
+  await first.attribution.stop();
   first.ipc.server.close();
   closing.pop();
   first.close();
