@@ -252,6 +252,7 @@ class Engine {
   void read_rings(std::vector<Event>& events);
   bool know_thread_clocks(Process& process);
   bool know_all_thread_clocks();
+  bool end_is_missing(const Process& process);
   void close_process(Process& process);
   bool stays_open(const Process& process) const;
   bool awaits_reaper(const Process& process) const;

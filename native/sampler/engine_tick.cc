@@ -32,6 +32,7 @@ void Engine::read_process(Process& process, bool slow) {
   const bool few = processes_.size() <= kFewProcesses && (!facts || facts->threads <= kFewThreads);
   process.was_read = process.reader.read(process.reading, slow || few || ended);
   process.ended = ended || !process.was_read;
+  process.end_was_read = process.end_was_read || (ended && process.was_read);
   if (process.was_read) {
     follow_parent(process);
   } else {
@@ -232,6 +233,12 @@ bool Engine::know_all_thread_clocks() {
   return known;
 }
 
+// What an ended process used last: unread, without an exit record, and reaped by nobody of the run.
+bool Engine::end_is_missing(const Process& process) {
+  const bool told = process.end_was_read || process.reader.has_exit_told();
+  return !told && find(process.parent) == nullptr && !extras_[process.account.run()].cgroup.active;
+}
+
 void Engine::close_process(Process& process) {
   Reading& reading = process.reading;
   if (process.was_read && reading.slow) process.reader.read_thread_io(reading);
@@ -242,6 +249,7 @@ void Engine::close_process(Process& process) {
         !process.rings.empty() && !process.reader.is_open() && (reading.known & bit(kCpu)) == 0;
     if (untold && process.account.take_stamped(reading, static_cast<uint64_t>(get_nprocs())))
       table_.run(process.account.run())->estimated |= bit(kCpu);
+    if (end_is_missing(process)) table_.run(process.account.run())->estimated |= bit(kCpu);
   }
   process.account.settle(reading.t_ns);
   const ProcessAccount& account = process.account;

@@ -156,7 +156,8 @@ struct Process {
   Reading reading;
   bool was_read = false;
   bool ended = false;
-  bool reaped = false;  // seen gone by its parent's reading
+  bool end_was_read = false;  // its figures once it had ended
+  bool reaped = false;        // seen gone by its parent's reading
   bool oom_killed = false;
   std::string cgroup_text;            // /proc/PID/cgroup at binding; empty: not bound itself
   std::optional<uint64_t> oom_kills;  // of its memory cgroup, at binding

@@ -75,6 +75,8 @@ class ProcessReader {
     const bool kernel_says = like.tgid != 0;
     return like.group || !kernel_says ? has_exit_record(like) : last_told_;
   }
+  // Whether what it used to its end came in an exit record.
+  bool has_exit_told() const { return group_exit_ || leader_exit_; }
   void thread_ended(int tid);
   // The greatest CPU time that was seen or told of it, closed or not.
   uint64_t cpu_told_ns() const;

@@ -29,9 +29,9 @@ bool is_in_run(Engine& engine, int pid) {
 
 struct Case {
   // Of two children the second is the agent itself.
-  Case() {
+  explicit Case(bool exit_records = true) {
     const int pid = world.spawn(1).pid;
-    Sources sources = world.sources(true, true, true);
+    Sources sources = world.sources(true, exit_records, exit_records);
     root = pid;
     sources.own_pid = agent = pid + 2;
     engine = std::make_unique<Engine>(std::move(sources), 3'000'000'000ull);
@@ -97,6 +97,26 @@ TEST("what a process forked leaves with it, without who has a part of its own an
     CHECK(!is_in_run(*it.engine, it.root));
     CHECK_EQ(is_in_run(*it.engine, it.child), own_part);
     CHECK_EQ(is_in_run(*it.engine, grandchild), own_part);
+  }
+}
+
+TEST("without exit records an end that was reaped unread is said to be missing") {
+  for (const bool records : {true, false}) {
+    for (const bool reaped : {false, true}) {
+      Case it(records);
+      it.tick();
+      const uint64_t before = it.cpu_ns();
+      it.world.use(it.root, it.root, 30'000'000);
+      it.world.exit(it.root);
+      if (reaped) it.world.reap(it.root);
+      it.tick();
+      if (!reaped) it.world.reap(it.root);
+      it.tick();
+      const RunState run = it.engine->snapshot().runs.at(0);
+      const bool lost = reaped && !records;
+      CHECK_EQ(static_cast<uint64_t>(run.totals.value[kCpu]), before + (lost ? 0 : 30'000'000));
+      CHECK_EQ((run.estimated & bit(kCpu)) != 0, lost);
+    }
   }
 }
 
