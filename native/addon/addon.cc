@@ -1,11 +1,12 @@
-// What the module exports: the Sampler and GpuPoller classes, facts about processes and peers, and the columns.
-// JavaScript thread only; owns nothing.
+// What the module exports: the Sampler and GpuPoller classes, facts about processes and peers, child
+// processes, and the columns. JavaScript thread only; owns nothing.
 
 #include <fcntl.h>
 #include <napi.h>
 
 #include "addon/gpu_poller_object.h"
 #include "addon/sampler_object.h"
+#include "addon/unreaped_child.h"
 #include "addon/values.h"
 #include "netlink/pid_info.h"
 #include "procfs/pid_cgroup.h"
@@ -77,6 +78,8 @@ Napi::Value process_identity(const Napi::CallbackInfo& info) {
   out.Set("process", id);
   out.Set("uid", static_cast<double>(status.value.uid));
   out.Set("ppid", stat.value.ppid);
+  // A leader that has ended before its other threads is listed as a zombie too.
+  out.Set("ended", stat.value.state == 'Z' && stat.value.threads <= 1);
   out.Set("pidNamespace", big(env, pid_namespace.ok() ? pid_namespace.value : 0));
   out.Set("clockOffsetNs", Napi::BigInt::New(env, offset.ok() ? offset.value : int64_t{0}));
   out.Set("exe", exe.ok() ? exe.value : "");
@@ -209,6 +212,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("probeSources", Napi::Function::New<probe_sources>(env));
   exports.Set("confineCapabilities", Napi::Function::New<confine>(env));
   exports.Set("guardPassedDescriptors", Napi::Function::New<guard_passed>(env));
+  exports.Set("spawnUnreaped", Napi::Function::New<spawn_unreaped>(env));
+  exports.Set("reapChild", Napi::Function::New<reap_child>(env));
   exports.Set("notifyService", Napi::Function::New<notify>(env));
   return exports;
 }

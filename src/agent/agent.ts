@@ -255,7 +255,10 @@ export class Agent {
       bootId: addon.bootId(),
       nowMs: now,
       monotonicNs: () => addon.monotonicNs(),
-      isAlive: ({ pid, startTicks }) => addon.processIdentity(pid)?.process.startTicks === startTicks,
+      isAlive: ({ pid, startTicks }) => {
+        const found = addon.processIdentity(pid);
+        return found?.process.startTicks === startTicks && !found.ended;
+      },
       checkpointIntervalMs: config().checkpoint.interval_ms,
       keepEndedMs: () => config().metrics.linger_seconds * 1000,
       unboundTimeoutMs: () => config().runs.unbound_timeout_seconds * 1000,

@@ -1,12 +1,14 @@
 // Starts a command that does nothing until it is told to: a shell waits on an extra descriptor and then becomes the command
-// (exec), so that every instruction of the command runs after its process was bound. Owns the child process and that
-// descriptor. Standard input, output, error and the terminal are the caller's own, in the caller's process group.
+// (exec), so that every instruction of the command runs after its process was bound. Once it has ended it stays unreaped
+// until it is told: what it used last can be read till then. Owns the child process and that descriptor. Standard input,
+// output, error and the terminal are the caller's own, in the caller's process group.
 
-import { type ChildProcess, spawn } from 'node:child_process';
-import { accessSync, constants, statSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { accessSync, closeSync, constants, statSync, writeSync } from 'node:fs';
 import { constants as osConstants } from 'node:os';
 import { delimiter, join } from 'node:path';
 import type { Writable } from 'node:stream';
+import { loadAddon } from '../native/addon.js';
 
 /** Without a line on descriptor 3 (whoever was to give it has died) the command still runs. */
 const HOLD = 'read -r _ <&3; exec 3<&-; exec "$@"';
@@ -14,7 +16,7 @@ const HOLD = 'read -r _ <&3; exec 3<&-; exec "$@"';
 export interface Ending {
   /** Exit status as a shell gives it: 128 + signal for one that was killed. */
   status: number;
-  signal?: NodeJS.Signals;
+  signal?: string;
 }
 
 export interface HeldChild {
@@ -23,7 +25,12 @@ export interface HeldChild {
   release(): void;
   kill(signal: NodeJS.Signals): void;
   readonly ended: Promise<Ending>;
+  /** Lets the kernel forget it; once it has ended. */
+  reap(): void;
 }
+
+/** Starts the shell with these arguments and the environment. Throws where no process can be made. */
+type Starter = (shell: string, argv: string[], env: NodeJS.ProcessEnv) => HeldChild | Promise<HeldChild>;
 
 /** What is wrong with a command, with the status a shell would give; undefined when it can be started. */
 export function commandFault(
@@ -76,36 +83,80 @@ export async function spawnHeld(
   command: readonly string[],
   env: NodeJS.ProcessEnv,
   ignored: readonly number[] = [],
+  starter: Starter = startUnreaped,
 ): Promise<HeldChild> {
   // Node gives its children every signal as if nothing were ignored; what a shell ignores stays so through exec.
   const hold = ignored.length === 0 ? HOLD : `trap '' ${ignored.join(' ')}; ${HOLD}`;
-  const child = spawn(holdingShell(env), ['-c', hold, 'lezea-monitor', ...command], {
-    // As sh, bash reads no start-up file.
-    argv0: 'sh',
-    stdio: ['inherit', 'inherit', 'inherit', 'pipe'],
-    env,
+  // As sh, bash reads no start-up file.
+  return starter(holdingShell(env), ['sh', '-c', hold, 'lezea-monitor', ...command], env);
+}
+
+function startUnreaped(
+  shell: string,
+  argv: string[],
+  env: NodeJS.ProcessEnv,
+): HeldChild | Promise<HeldChild> {
+  try {
+    return startByAddon(shell, argv, env);
+  } catch {
+    // The addon is of another machine or C library than this container's: then the end of the command is less exact.
+    return startByNode(shell, argv, env);
+  }
+}
+
+function startByAddon(shell: string, argv: string[], env: NodeJS.ProcessEnv): HeldChild {
+  const addon = loadAddon();
+  const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+  let tell: (ending: Ending) => void = () => undefined;
+  const ended = new Promise<Ending>((resolve) => {
+    tell = resolve;
   });
+  const { pid, hold } = addon.spawnUnreaped(shell, argv, variables, (code, signal) => {
+    const [name = 'unknown'] =
+      Object.entries(osConstants.signals).find(([, number]) => number === signal) ?? [];
+    tell(signal === 0 ? { status: Math.max(code, 0) } : { status: 128 + signal, signal: name });
+  });
+  return {
+    pid,
+    release: () => {
+      try {
+        writeSync(hold, 'go\n');
+      } catch {
+        // The shell was killed while it waited.
+      }
+      closeSync(hold);
+    },
+    kill: (signal) => void process.kill(pid, signal),
+    ended,
+    reap: () => addon.reapChild(pid),
+  };
+}
+
+/** Reaped by Node the moment it ends. */
+export async function startByNode(
+  shell: string,
+  [argv0 = 'sh', ...args]: string[],
+  env: NodeJS.ProcessEnv,
+): Promise<HeldChild> {
+  const child = spawn(shell, args, { argv0, stdio: ['inherit', 'inherit', 'inherit', 'pipe'], env });
   const ended = new Promise<Ending>((resolve) => {
     child.once('exit', (code, signal) => resolve(endingOf(code, signal)));
   });
-  await new Promise<void>((resolve, reject) => {
-    child.once('spawn', resolve);
-    child.once('error', reject);
+  await new Promise<void>((spawned, failed) => {
+    child.once('spawn', spawned);
+    child.once('error', failed);
   });
+  if (child.pid === undefined) throw new Error('a process that was started has no pid');
   const held = child.stdio[3] as Writable;
   // The shell may be killed while it waits.
   held.on('error', () => held.destroy());
   return {
-    pid: pidOf(child),
+    pid: child.pid,
     release: () => held.end('go\n'),
     kill: (signal) => void child.kill(signal),
     ended,
+    reap: () => undefined,
   };
-}
-
-function pidOf(child: ChildProcess): number {
-  if (child.pid === undefined) throw new Error('a process that was started has no pid');
-  return child.pid;
 }
 
 function endingOf(code: number | null, signal: NodeJS.Signals | null): Ending {

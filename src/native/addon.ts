@@ -212,6 +212,8 @@ export interface ProcessIdentity {
   process: ProcessId;
   uid: number;
   ppid: number;
+  /** All its threads have; it is there until it is reaped. */
+  ended: boolean;
   pidNamespace: bigint;
   clockOffsetNs: bigint;
   cgroup: string;
@@ -330,7 +332,7 @@ export interface Addon {
   }) => GpuPoller;
   /** Of a connected Unix socket's descriptor (SO_PEERCRED and its pidfd). Throws when the peer is gone. */
   peerCredentials(fd: number): PeerCredentials;
-  /** What /proc says of a living process; undefined when it is gone. */
+  /** What /proc says of a process; undefined when it is gone. */
   processIdentity(pid: number): ProcessIdentity | undefined;
   /**
    * Sends a signal to exactly this process, if it still is and is that user's, through a pidfd: never to whoever took its pid.
@@ -357,6 +359,18 @@ export interface Addon {
   probeSources(disabled: string[]): SourceStatus[];
   /** So many descriptors from 3 on are closed in every program that is started from now on. */
   guardPassedDescriptors(count: number): void;
+  /**
+   * Starts a program whose end is told before it is reaped; `code` is its exit status, -1 where a signal ended it. `hold`:
+   * the writing end of a pipe that it has as descriptor 3. Throws where no process can be made.
+   */
+  spawnUnreaped(
+    file: string,
+    argv: readonly string[],
+    env: readonly string[],
+    onEnd: (code: number, signal: number) => void,
+  ): { pid: number; hold: number };
+  /** Of such a program, once it has ended: its pid is free from then on. */
+  reapChild(pid: number): void;
 }
 
 const require = createRequire(import.meta.url);

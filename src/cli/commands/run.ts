@@ -53,7 +53,9 @@ export async function runCommand(command: readonly string[], options: RunOptions
   const ending = await child.ended;
   const seconds = Number(process.hrtime.bigint() - startedAt) / 1e9;
   signals.stop();
+  // The agent reads what the command used last, and only then may the kernel forget it.
   if (run) await finish(run, { end: outcomeOf(ending, signals), seconds }, options, io);
+  child.reap();
   return ending.status;
 }
 

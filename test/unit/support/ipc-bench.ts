@@ -28,6 +28,7 @@ export class FakeProcesses implements ProcessReader {
       process: { pid: process.pid, startTicks: BigInt(process.pid) * 100n },
       uid: process.uid ?? 1000,
       ppid: process.ppid ?? 0,
+      ended: false,
       pidNamespace: process.pidNamespace ?? 7n,
       clockOffsetNs: process.clockOffsetNs ?? 0n,
       cgroup: '/',
