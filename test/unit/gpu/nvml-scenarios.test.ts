@@ -20,18 +20,30 @@ const GOLDEN = join(import.meta.dirname, '../../golden/nvml');
 const LOOK_MS = 50;
 const LONGEST_MS = 45_000;
 
+const GPU = 'GPU-00000000-1111-2222-3333-444444444444';
+const MIG = 'MIG-00000000-aaaa-bbbb-cccc-000000000001';
+const MIG_OF_THIRD = 'MIG-00000002-aaaa-bbbb-cccc-000000000001';
+
 interface Moment {
   ms: number;
   /** What a report has to show beside. */
   shows?: (report: GpuReport | undefined, gpus: Gpus) => boolean;
   /** Readings that began before count, too. */
   older?: true;
+  /** Which readings of a GPU count. */
+  isWhole?: (gpu: GpuDevice) => boolean;
 }
 
 const read = (...moments: number[]): Moment[] => moments.map((ms) => ({ ms }));
 const some = (match: (gpu: GpuDevice) => boolean) => (report: GpuReport | undefined) =>
   report?.devices.some(match) ?? false;
 const isRead = some(({ readAtMs }) => readAtMs !== undefined);
+/** With what these GPUs' own counters tell: a reading that came just after the one before has none of it. */
+const counted = (uuids: string[], ...moments: number[]): Moment[] =>
+  moments.map((ms) => ({
+    ms,
+    isWhole: ({ uuid, smActiveRatio }) => !uuids.includes(uuid) || smActiveRatio !== undefined,
+  }));
 const lost = some(({ isLost }) => isLost === true);
 const xid = (code: number, count: number) => some(({ xids }) => xids?.[code] === count);
 const nothing = (report: GpuReport | undefined) => report === undefined;
@@ -43,15 +55,23 @@ const STORIES: Record<string, Moment[]> = {
   comes_and_goes: read(13_000, 20_000),
   counter_reset: read(4000, 6000),
   driver_reload: [{ ms: 4000 }, { ms: 6000, shows: nothing }, { ms: 9000 }],
-  gpm: read(1000, 2000),
-  gpm_lost: [{ ms: 1000 }, { ms: 2000 }, { ms: 4000, shows: lost }],
-  gpm_mig_change: [...read(18_000, 19_000), { ms: 21_000, shows: some(({ uuid }) => uuid.endsWith('2')) }],
+  gpm: counted([GPU, MIG_OF_THIRD], 1000, 2000),
+  gpm_lost: [...counted([GPU], 1000, 2000), { ms: 4000, shows: lost }],
+  gpm_mig_change: [
+    ...counted([MIG], 18_000, 19_000),
+    { ms: 21_000, shows: some(({ uuid }) => uuid.endsWith('2')) },
+  ],
   gpm_mig_same: [
-    ...read(18_000, 19_000),
+    ...counted([MIG], 18_000, 19_000),
     { ms: 21_000, shows: some(({ memoryTotalBytes }) => memoryTotalBytes === 2 ** 35) },
   ],
-  gpm_refused: read(1000, 2000),
-  gpm_reload: [{ ms: 3000 }, { ms: 6000, shows: nothing }, { ms: 9000 }, { ms: 10_000 }],
+  gpm_refused: counted([GPU], 1000, 2000),
+  gpm_reload: [
+    ...counted([GPU], 3000),
+    { ms: 6000, shows: nothing },
+    ...read(9000),
+    ...counted([GPU], 10_000),
+  ],
   gpu_lost: [{ ms: 1000 }, { ms: 3000, shows: lost }],
   h200x8: read(10_000),
   // The reading that hung is told; the next one is due when the time that it took is within the budget again.
@@ -114,7 +134,7 @@ class Machine {
    * The first readings of the moment: a GPU whose calls took long is read again only when that is within the budget again, the
    * others in between.
    */
-  async at({ ms, shows, older }: Moment): Promise<GpuReport | undefined> {
+  async at({ ms, shows, older, isWhole = () => true }: Moment): Promise<GpuReport | undefined> {
     const [sinceMs, begun] = [older ? 0 : Date.now(), performance.now()];
     this.#set(ms);
     const first = new Map<string, GpuDevice>();
@@ -123,7 +143,7 @@ class Machine {
       if (!shows || shows(report, this.gpus)) {
         if (shows && !report) return undefined;
         for (const gpu of report?.devices ?? [])
-          if ((gpu.readAtMs ?? 0) > sinceMs && !first.has(gpu.uuid)) first.set(gpu.uuid, gpu);
+          if ((gpu.readAtMs ?? 0) > sinceMs && !first.has(gpu.uuid) && isWhole(gpu)) first.set(gpu.uuid, gpu);
         if (report?.devices.every(({ uuid, isLost }) => isLost || first.has(uuid)))
           return { ...report, devices: report.devices.map((gpu) => first.get(gpu.uuid) ?? gpu) };
       }
